@@ -1,0 +1,34 @@
+"""Preference games, their Nash policies, and the self-play rules that do or do not reach them, in JAX.
+
+import comalgames as cg
+
+game = cg.games.comal_cycle()
+result = cg.solve(game, cg.COMAL(cg.MirrorDescent(step_size=1.0, temperature=0.1), period=20), 2_000)
+"""
+
+from comalgames import games, metrics, regularizers
+from comalgames.algorithms import (
+    COMAL,
+    INPO,
+    MMD,
+    MWU,
+    SPPO,
+    AbstractAlgorithm,
+    AbstractSchedule,
+    AbstractUpdateRule,
+    ExactProx,
+    Extragradient,
+    IterativeDPO,
+    IterativeIPO,
+    MirrorDescent,
+    OptimisticMWU,
+    RegularizedMirrorDescent,
+    State,
+)
+from comalgames.feedback import AbstractFeedback, Exact
+from comalgames.games import AbstractGame, PreferenceGame, ZeroSumGame
+from comalgames.metrics import duality_gap, entropy, kl_to, regularized_gap, win_rates, worst_win_rate
+from comalgames.solve import Result, solve
+from comalgames.trajectory import Trajectory, trajectory
+
+__version__ = "0.1.0"

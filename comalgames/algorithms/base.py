@@ -1,0 +1,158 @@
+"""What a learning rule is: `propose` where to go, let someone realise it, `commit` where one landed.
+
+Write a rule by subclassing `AbstractUpdateRule` and giving it `propose`; everything else has a default.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import replace
+from typing import Any, Generic, TypeAlias, cast
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+from typing_extensions import TypeVar
+
+from comalgames import simplex
+from comalgames.feedback import AbstractFeedback
+from comalgames.updates import mirror_target
+
+
+class State(eqx.Module):
+    """What every rule remembers. Extend it by inheritance, change it with `dataclasses.replace`.
+
+    Attributes:
+        logp: the current policy, normalised log-probabilities `[..., n]`.
+        reference: the policy pulled towards, normalised log-probabilities `[..., n]`.
+        step: how many steps were committed.
+    """
+
+    logp: Float[Array, "*batch n"]
+    reference: Float[Array, "*batch n"]
+    step: Int[Array, ""]
+
+
+S = TypeVar("S", bound=State, default=State)
+
+
+class AbstractSchedule(eqx.Module):
+    """A number that changes with the step: usable wherever a rule takes a step size or a temperature."""
+
+    @abstractmethod
+    def __call__(self, step: Int[Array, ""]) -> Float[Array, ""]:
+        """The value at the given step, counted from 0."""
+
+
+Number: TypeAlias = float | Float[Array, ""] | AbstractSchedule
+
+
+def at(value: Number, step: Any) -> Any:
+    """`value` itself, or its value at `step` if it is a schedule."""
+    return value(step) if isinstance(value, AbstractSchedule) else value
+
+
+class AbstractAlgorithm(eqx.Module, Generic[S]):
+    """What the loop needs of anything that learns: a first state, and the next one.
+
+    Every field of an algorithm is either a leaf (a number, an array, a schedule) or static
+    (`eqx.field(static=True)`: functions, integers that set shapes), so an algorithm is an ordinary pytree:
+    `jax.vmap(lambda s: MWU(s))(step_sizes)` is many algorithms in one.
+    """
+
+    @abstractmethod
+    def init(self, logp: Float[Array, "*batch n"], reference: Float[Array, "*batch n"]) -> S:
+        """The state before the first step."""
+
+    @abstractmethod
+    def step(self, key: PRNGKeyArray, state: S, feedback: AbstractFeedback) -> S:
+        """The state after one more step."""
+
+    @abstractmethod
+    def queries(self, num_actions: int) -> int:
+        """How many queries (evaluations of all actions against one opponent) a step costs."""
+
+    @property
+    def reads_pairs(self) -> bool:
+        """Whether the algorithm asks for `pairwise` preferences, which two-player games do not have."""
+        return False
+
+    def notes(self) -> tuple[str, ...]:
+        """What a user should be warned of before running this algorithm with these numbers."""
+        return ()
+
+
+class AbstractUpdateRule(AbstractAlgorithm[S]):
+    """A rule that says where the policy should go, and leaves it to others to bring it there.
+
+    A table goes there exactly; a softmax model takes gradient steps towards it; a language model trains. So one
+    rule object serves all of them.
+    """
+
+    @abstractmethod
+    def propose(
+        self, key: PRNGKeyArray, state: S, feedback: AbstractFeedback
+    ) -> tuple[Float[Array, "*batch n"], S]:
+        """The log-policy to go to, up to a constant per prompt, and the state with whatever was learnt on the way."""
+
+    def init(self, logp: Float[Array, "*batch n"], reference: Float[Array, "*batch n"]) -> S:
+        """The state before the first step. A rule that remembers more than `State` holds overrides this."""
+        return cast(S, State(logp=logp, reference=reference, step=jnp.zeros((), jnp.int32)))
+
+    def commit(self, state: S, logp: Float[Array, "*batch n"]) -> S:
+        """The state after the policy has moved to `logp`: the policy reached, not the one aimed at."""
+        return replace(state, logp=logp, step=state.step + 1)
+
+    def step(self, key: PRNGKeyArray, state: S, feedback: AbstractFeedback) -> S:
+        """Propose, normalise, commit: the exact tabular step."""
+        target, state = self.propose(key, state, feedback)
+        return self.commit(state, simplex.log_normalize(target))
+
+    def queries(self, num_actions: int) -> int:
+        """One query a step, unless a rule says otherwise."""
+        return 1
+
+    @property
+    def pull(self) -> Any:
+        """The weight m of the reference in the first step; 0 for a rule that has no reference."""
+        return 0.0
+
+    def move_reference(self, state: S, logp: Float[Array, "*batch n"]) -> S:
+        """The state with the reference at `logp` and everything else, momentum included, as it was."""
+        return replace(state, reference=logp)
+
+    @property
+    def shortest_period(self) -> float:
+        """How many steps COMAL should let this rule take before it moves the reference.
+
+        Linearised at an interior Nash policy with rotation frequency w -> 0, COMAL with N inner steps of pull m
+        contracts iff sinh(N log(1 + m)) > N m, that is N > sqrt(3 / m); larger frequencies ask for more.
+        max(4, 0.6 / m) did for every inner step below 0.7 of its own limit that was measured.
+        """
+        return float(max(4.0, 0.6 / self.pull)) if self.pull > 0 else 1.0
+
+
+class AbstractMirrorRule(AbstractUpdateRule[State]):
+    """Mirror rules that query the current policy once: they differ only in their two weights.
+
+    target = (1 - pull) * logp + pull * reference + step_size * advantage(logp)
+    """
+
+    @abstractmethod
+    def weights(self, step: Any) -> tuple[Any, Any]:
+        """(pull, step_size) of the given step; pull is None for a rule without a reference."""
+
+    @property
+    def pull(self) -> Any:
+        """The weight of the reference in the first step."""
+        return self.weights(0)[0] or 0.0
+
+    def propose(
+        self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
+    ) -> tuple[Float[Array, "*batch n"], State]:
+        """The formula above."""
+        pull, step_size = self.weights(state.step)
+        advantage = feedback.advantage(key, state.logp)
+        if pull is None:
+            return mirror_target(state.logp, advantage, step_size), state
+        return mirror_target(state.logp, advantage, step_size, state.reference, pull), state

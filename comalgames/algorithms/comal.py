@@ -1,0 +1,104 @@
+"""COMAL: run any rule that has a reference, and move the reference to the policy reached, every so often."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from comalgames import validation
+from comalgames.algorithms.base import AbstractUpdateRule, S
+from comalgames.feedback import AbstractFeedback
+
+
+class COMAL(AbstractUpdateRule[S]):
+    """Convergent meta-alignment: a proximal-point loop around a solver of regularised games.
+
+        every `period` steps of `inner`:   reference <- policy
+
+    Each round brings the policy near the equilibrium of the game regularised around the reference; moving the
+    reference there and going on converges, in the last iterate, to an exact Nash policy. With an exact inner solve,
+    `COMAL(ExactProx(t), period=1)`, KL(Nash, policy) never increases, for every temperature. With too few inner steps
+    it diverges; period 1 around `MirrorDescent` is `MWU`. A step of COMAL is one step of `inner`, and costs as much.
+
+    Args:
+        inner: any update rule with a reference (its `pull` is above 0), such as `MirrorDescent(1.0, 0.1)`,
+            `Extragradient`, `RegularizedMirrorDescent` or `ExactProx`.
+        period: steps of `inner` between two moves of the reference, >= 1. `inner.shortest_period` is a value that
+            will do; below it `solve` warns.
+
+    Raises:
+        ValueError: `inner` is not an update rule or has no reference, or `period` is not a whole number >= 1.
+
+    Reference: Liu et al., "COMAL: A Convergent Meta-Algorithm for Aligning LLMs with General Preferences",
+    arXiv 2410.23223, algorithm 1.
+    """
+
+    inner: AbstractUpdateRule[S]
+    period: Any
+
+    def __check_init__(self) -> None:
+        if not isinstance(self.inner, AbstractUpdateRule):
+            raise ValueError(
+                f"`inner` must be an update rule such as MirrorDescent(1.0, 0.1), got {self.inner!r}."
+            )
+        pull = self.inner.pull
+        if validation.is_concrete(pull) and np.all(np.asarray(pull) == 0):
+            raise ValueError(
+                f"`inner` must have a reference that COMAL can move, but {self.inner!r} has none (its pull is 0). "
+                f"Use a regularised rule: MirrorDescent, MMD, INPO, Extragradient or RegularizedMirrorDescent with "
+                f"a temperature above 0, or ExactProx."
+            )
+        if validation.is_concrete(self.period) and np.ndim(self.period) == 0:
+            validation.count("period", self.period, minimum=1)
+        elif validation.is_concrete(self.period):
+            validation.positive("period", self.period)
+
+    def init(self, logp: Float[Array, "*batch n"], reference: Float[Array, "*batch n"]) -> S:
+        """The inner rule's state: COMAL itself remembers nothing."""
+        return self.inner.init(logp, reference)
+
+    def propose(
+        self, key: PRNGKeyArray, state: S, feedback: AbstractFeedback
+    ) -> tuple[Float[Array, "*batch n"], S]:
+        """The inner rule's proposal."""
+        return self.inner.propose(key, state, feedback)
+
+    def commit(self, state: S, logp: Float[Array, "*batch n"]) -> S:
+        """After every `period`-th step, move the inner rule's reference to the policy reached, and nothing else."""
+        state = self.inner.commit(state, logp)
+        moved = self.inner.move_reference(state, logp)
+        due = state.step % jnp.asarray(self.period, state.step.dtype) == 0
+        return jax.tree.map(lambda new, old: jnp.where(due, new, old), moved, state)
+
+    def queries(self, num_actions: int) -> int:
+        """The inner rule's."""
+        return self.inner.queries(num_actions)
+
+    @property
+    def pull(self) -> Any:
+        """The inner rule's."""
+        return self.inner.pull
+
+    def move_reference(self, state: S, logp: Float[Array, "*batch n"]) -> S:
+        """The inner rule's."""
+        return self.inner.move_reference(state, logp)
+
+    @property
+    def reads_pairs(self) -> bool:
+        """The inner rule's."""
+        return self.inner.reads_pairs
+
+    def notes(self) -> tuple[str, ...]:
+        """A warning if the period is too short for the inner rule to come near its equilibrium."""
+        enough = math.ceil(self.inner.shortest_period)
+        if float(self.period) >= enough:
+            return ()
+        return (
+            f"COMAL's period of {self.period} is short for {type(self.inner).__name__} with pull "
+            f"{float(self.pull):.3g}: it may diverge; period={enough} would do.",
+        )

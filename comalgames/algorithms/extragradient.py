@@ -1,0 +1,64 @@
+"""Entropic extragradient: look half a step ahead, and step along what is found there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from comalgames import simplex, validation
+from comalgames.algorithms.base import AbstractUpdateRule, Number, State, at
+from comalgames.feedback import AbstractFeedback
+from comalgames.updates import mirror_target
+
+
+class Extragradient(AbstractUpdateRule[State]):
+    """Mirror step along the advantage against the policy half a step ahead (mirror prox; EGPO with temperature).
+
+        half    ~ policy^(1 - eta tau) * reference^(eta tau) * exp(eta * advantage(policy))
+        policy' ~ policy^(1 - eta tau) * reference^(eta tau) * exp(eta * advantage(half))
+
+    With temperature 0 the last policy reaches Nash, locally iff eta w < 1. With temperature > 0 it is EGPO: it
+    reaches the equilibrium of the regularised game, KL shrinking by (1 - eta tau) a step. Two queries a step.
+
+    Args:
+        step_size: eta > 0, in units of 1 / payoff; 2 is safe for every preference game.
+        temperature: tau >= 0, in units of payoff.
+
+    Raises:
+        ValueError: `step_size` is not a finite number above 0, or `temperature` not one of at least 0.
+
+    Reference: Nemirovski, "Prox-Method with Rate of Convergence O(1/t)", 2004; Cen, Wei and Chi, "Fast Policy
+    Extragradient Methods", 2021; Zhou et al., "Extragradient Preference Optimization", 2025.
+    """
+
+    step_size: Number
+    temperature: Number = 0.0
+
+    def __check_init__(self) -> None:
+        validation.positive("step_size", self.step_size)
+        validation.non_negative("temperature", self.temperature)
+
+    @property
+    def pull(self) -> Any:
+        """The weight eta tau of the reference in the first step."""
+        return at(self.step_size, 0) * at(self.temperature, 0)
+
+    def queries(self, num_actions: int) -> int:
+        """Two: the current policy and the one half a step ahead."""
+        return 2
+
+    def propose(
+        self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
+    ) -> tuple[Float[Array, "*batch n"], State]:
+        """Both steps start from the current policy; only the opponent differs."""
+        here_key, half_key = jax.random.split(key)
+        step_size = at(self.step_size, state.step)
+        pull = step_size * at(self.temperature, state.step)
+
+        def aim(advantage: Float[Array, "*batch n"]) -> Any:
+            return mirror_target(state.logp, advantage, step_size, state.reference, pull)
+
+        half = simplex.log_normalize(aim(feedback.advantage(here_key, state.logp)))
+        return aim(feedback.advantage(half_key, half)), state

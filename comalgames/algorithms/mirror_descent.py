@@ -1,0 +1,198 @@
+"""One query of the current policy, one mirror step: six published rules that differ only in two weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comalgames import validation
+from comalgames.algorithms.base import AbstractMirrorRule, Number, at
+
+
+class MWU(AbstractMirrorRule):
+    """Multiplicative weights (Hedge): raise each action's probability exponentially in its advantage.
+
+        policy' ~ policy * exp(step_size * advantage)
+
+    The average policy approaches Nash at T^-1/2; the last one spirals away from an interior Nash policy for every
+    step size: KL(Nash || policy) grows each step by log E_policy exp(step_size * advantage).
+
+    Args:
+        step_size: eta > 0, in units of 1 / payoff.
+
+    Raises:
+        ValueError: `step_size` is not a finite number above 0.
+
+    Reference: Freund and Schapire, "Adaptive Game Playing Using Multiplicative Weights", 1999; the divergence:
+    Bailey and Piliouras, "Multiplicative Weights Update in Zero-Sum Games", 2018.
+    """
+
+    step_size: Number
+
+    def __check_init__(self) -> None:
+        validation.positive("step_size", self.step_size)
+
+    def weights(self, step: Any) -> tuple[Any, Any]:
+        """No pull; step size eta."""
+        return None, at(self.step_size, step)
+
+
+class SPPO(AbstractMirrorRule):
+    """Self-play preference optimisation, the step its authors intend: exponential weights on the win rate.
+
+        policy' ~ policy * exp(step_size * (win rate - 1/2))
+
+    As a table this is `MWU`. The 1/2 belongs to SPPO: it is what its squared loss uses instead of the unknown
+    normaliser. Averages reach Nash; the last policy spirals away from an interior one.
+
+    Args:
+        step_size: eta > 0, the published 1 / beta (their beta = 1e-3 is a step of 1000).
+
+    Raises:
+        ValueError: `step_size` is not a finite number above 0.
+
+    Reference: Wu et al., "Self-Play Preference Optimization for Language Model Alignment", 2024, equation 3.3.
+    """
+
+    step_size: Number
+
+    def __check_init__(self) -> None:
+        validation.positive("step_size", self.step_size)
+
+    def weights(self, step: Any) -> tuple[Any, Any]:
+        """No pull; step size eta."""
+        return None, at(self.step_size, step)
+
+
+class IterativeIPO(AbstractMirrorRule):
+    """IPO repeated with the last policy as its reference: exactly `MWU` with step 1 / tau.
+
+        policy' ~ policy * exp(advantage / tau)
+
+    It is the minimiser over all policies of the IPO loss
+    `E (log(policy'(w)/policy(w)) - log(policy'(l)/policy(l)) - 1/(2 tau))^2` with both answers drawn from the
+    current policy.
+
+    Args:
+        tau: IPO's regularisation, > 0.
+
+    Raises:
+        ValueError: `tau` is not a finite number above 0.
+
+    Reference: Azar et al., "A General Theoretical Paradigm to Understand Learning from Human Preferences", 2023,
+    equation 17, iterated as in COMAL, arXiv 2410.23223, section 5.
+    """
+
+    tau: Number
+
+    def __check_init__(self) -> None:
+        validation.positive("tau", self.tau)
+
+    def weights(self, step: Any) -> tuple[Any, Any]:
+        """No pull; step size 1 / tau."""
+        return None, 1.0 / at(self.tau, step)
+
+
+class MirrorDescent(AbstractMirrorRule):
+    """Mirror descent on the KL-regularised game, with the regulariser's gradient taken explicitly (online IPO).
+
+        policy' ~ policy^(1 - eta tau) * reference^(eta tau) * exp(eta * advantage)
+
+    Its only fixed point is the equilibrium of the game regularised by `temperature * KL(policy || reference)`.
+    It converges there locally iff eta < 2 tau / (tau^2 + w^2), w the largest rotation frequency there. That
+    equilibrium is in general not Nash; inside `COMAL` the same step reaches Nash.
+
+    Args:
+        step_size: eta > 0, in units of 1 / payoff.
+        temperature: tau >= 0, in units of payoff. `step_size * temperature` may exceed 1.
+
+    Raises:
+        ValueError: `step_size` is not a finite number above 0, or `temperature` not one of at least 0.
+
+    Reference: COMAL, arXiv 2410.23223, algorithm 2; Calandriello et al., "Human Alignment of Large Language
+    Models through Online Preference Optimisation", 2024.
+    """
+
+    step_size: Number
+    temperature: Number
+
+    def __check_init__(self) -> None:
+        validation.positive("step_size", self.step_size)
+        validation.non_negative("temperature", self.temperature)
+
+    def weights(self, step: Any) -> tuple[Any, Any]:
+        """Pull eta tau; step size eta."""
+        step_size = at(self.step_size, step)
+        return step_size * at(self.temperature, step), step_size
+
+
+class MMD(AbstractMirrorRule):
+    """Magnetic mirror descent: `MirrorDescent` with the regulariser's gradient taken implicitly.
+
+        policy' ~ [policy * reference^(eta tau) * exp(eta * advantage)]^(1 / (1 + eta tau))
+
+    The same algorithm as `MirrorDescent(eta / (1 + eta tau), tau)`. It contracts locally iff
+    eta < 2 tau / (w^2 - tau^2), and for every step size if tau >= w.
+
+    Args:
+        step_size: eta > 0, in units of 1 / payoff.
+        temperature: tau >= 0, in units of payoff.
+
+    Raises:
+        ValueError: `step_size` is not a finite number above 0, or `temperature` not one of at least 0.
+
+    Reference: Sokota et al., "A Unified Approach to Reinforcement Learning, Quantal Response Equilibria, and
+    Two-Player Zero-Sum Games", 2023, equation 5.
+    """
+
+    step_size: Number
+    temperature: Number
+
+    def __check_init__(self) -> None:
+        validation.positive("step_size", self.step_size)
+        validation.non_negative("temperature", self.temperature)
+
+    def weights(self, step: Any) -> tuple[Any, Any]:
+        """Pull eta tau / (1 + eta tau); step size eta / (1 + eta tau)."""
+        step_size = at(self.step_size, step)
+        strength = step_size * at(self.temperature, step)
+        return strength / (1.0 + strength), step_size / (1.0 + strength)
+
+
+class INPO(AbstractMirrorRule):
+    """Iterative Nash policy optimisation, in its own parameters: `MirrorDescent(1 / eta, tau)`.
+
+        policy' ~ policy^(1 - tau/eta) * reference^(tau/eta) * exp(advantage / eta)
+
+    It stops at the equilibrium of the regularised game, whose duality gap is a positive constant unless that
+    equilibrium happens to be Nash.
+
+    Args:
+        eta: > 0, the *inverse* of a step size.
+        tau: strength of KL(policy || reference), 0 <= tau <= eta: else the step has a negative weight on the
+            current policy and the paper's loss no longer defines it.
+
+    Raises:
+        ValueError: `eta` or `tau` is not finite, out of range, or tau > eta.
+
+    Reference: Zhang et al., "Iterative Nash Policy Optimization", 2024, equation 8.
+    """
+
+    eta: Number
+    tau: Number
+
+    def __check_init__(self) -> None:
+        validation.positive("eta", self.eta)
+        validation.non_negative("tau", self.tau)
+        values = (self.eta, self.tau)
+        if all(validation.is_concrete(v) and not callable(v) for v in values) and float(self.tau) > float(
+            self.eta
+        ):
+            raise ValueError(
+                f"`tau` must be at most `eta`, got tau={self.tau!r}, eta={self.eta!r} (eta is an inverse step "
+                f"size). For larger steps use MirrorDescent(1 / eta, tau)."
+            )
+
+    def weights(self, step: Any) -> tuple[Any, Any]:
+        """Pull tau / eta; step size 1 / eta."""
+        eta = at(self.eta, step)
+        return at(self.tau, step) / eta, 1.0 / eta

@@ -1,0 +1,64 @@
+"""The exact proximal step: jump to the equilibrium of the game regularised around the reference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from comalgames import proximal, validation
+from comalgames.algorithms.base import AbstractUpdateRule, Number, State, at
+from comalgames.feedback import AbstractFeedback
+
+
+class ExactProx(AbstractUpdateRule[State]):
+    """Solve the game regularised by `temperature * KL(policy || reference)` to machine precision, in one step.
+
+        policy' ~ reference * exp(advantage(policy') / temperature)
+
+    by Newton's method. On its own it stays at that equilibrium; `COMAL(ExactProx(t), period=1)` is COMAL as the
+    theorem states it. It reads the whole matrix, and so counts n queries a step.
+
+    Args:
+        temperature: tau > 0, in units of payoff. Outside COMAL smaller is closer to Nash; inside it, faster.
+
+    Raises:
+        ValueError: `temperature` is not a finite number above 0.
+
+    Reference: COMAL, arXiv 2410.23223, algorithm 1; Martinet, "Régularisation d'inéquations variationnelles par
+    approximations successives", 1970.
+    """
+
+    temperature: Number
+
+    def __check_init__(self) -> None:
+        validation.positive("temperature", self.temperature)
+
+    @property
+    def pull(self) -> Any:
+        """1: where the step lands does not depend on the current policy."""
+        return 1.0
+
+    @property
+    def shortest_period(self) -> float:
+        """1: there is nothing left to converge after one exact step."""
+        return 1.0
+
+    @property
+    def reads_pairs(self) -> bool:
+        """Newton's method reads the whole matrix."""
+        return True
+
+    def queries(self, num_actions: int) -> int:
+        """n: the matrix is as much as all actions against n opponents."""
+        return num_actions
+
+    def propose(
+        self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
+    ) -> tuple[Float[Array, "*batch n"], State]:
+        """The equilibrium around the reference. Where Newton fails the target is nan, never a wrong policy."""
+        solution = proximal.regularized_equilibrium(
+            feedback.pairwise(key), state.reference, at(self.temperature, state.step), start_logp=state.logp
+        )
+        return jnp.where(solution.converged[..., None], solution.logp, jnp.nan), state

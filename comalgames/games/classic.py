@@ -1,0 +1,63 @@
+"""Small games with a Nash policy in closed form, as the literature uses them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from comalgames import validation
+from comalgames.games.base import PreferenceGame
+
+
+def cycle(a: float, b: float, c: float) -> PreferenceGame:
+    """Three actions where 0 beats 1 by `a`, 1 beats 2 by `b` and 2 beats 0 by `c`.
+
+    With a, b, c of one sign the Nash policy is unique and interior, (|b|, |c|, |a|) / (|a| + |b| + |c|), and the
+    game rotates around it with frequency sqrt(|abc| / (|a| + |b| + |c|)) radians per unit of step size.
+
+    Args:
+        a: win rate of action 0 against 1, minus 1/2; in [-1/2, 1/2].
+        b: win rate of action 1 against 2, minus 1/2.
+        c: win rate of action 2 against 0, minus 1/2.
+
+    Raises:
+        ValueError: an edge is not a number in [-1/2, 1/2].
+    """
+    skew = np.zeros((3, 3))
+    skew[0, 1], skew[1, 2], skew[2, 0] = validation.real_array("edges", [a, b, c])
+    return PreferenceGame.from_skew(skew - skew.T)
+
+
+def comal_cycle() -> PreferenceGame:
+    """The three-answer cycle of COMAL's synthetic experiment, with answers named a, b, c.
+
+    P[b beats a] = P[c beats b] = 0.9 and P[a beats c] = 0.8. The Nash policy is (4, 3, 4) / 11, unique and interior;
+    rotation frequency sqrt(5.28) / 11 = 0.2089. The experiment starts from (0.2, 0.5, 0.3).
+
+    Reference: COMAL, arXiv 2410.23223, section 5.1.
+    """
+    return PreferenceGame([[0.5, 0.1, 0.8], [0.9, 0.5, 0.1], [0.2, 0.9, 0.5]], names=("a", "b", "c"))
+
+
+def rock_paper_scissors(rock: float = 1.0, paper: float = 1.0, scissors: float = 1.0) -> PreferenceGame:
+    """Rock, paper, scissors where winning with each may pay differently.
+
+    Payoffs are scaled so that the largest is 1/2 (a certain win). The Nash policy is
+    (scissors, rock, paper) / (rock + paper + scissors). `rock_paper_scissors(3, 1, 1)` is the biased game
+    [[0, -1, 3], [1, 0, -1], [-3, 1, 0]] / 6 with Nash policy (1, 3, 1) / 5.
+
+    Args:
+        rock: payoff of rock against scissors, > 0.
+        paper: payoff of paper against rock, > 0.
+        scissors: payoff of scissors against paper, > 0.
+
+    Raises:
+        ValueError: a payoff is not a finite number above 0.
+
+    Reference: Abe et al., "Mutation-Driven Follow the Regularized Leader for Last-Iterate Convergence", 2022.
+    """
+    for name, payoff in (("rock", rock), ("paper", paper), ("scissors", scissors)):
+        validation.positive(name, payoff)
+    wins = np.array([[0.0, 0.0, rock], [paper, 0.0, 0.0], [0.0, scissors, 0.0]]) / (
+        2 * max(rock, paper, scissors)
+    )
+    return PreferenceGame.from_skew(wins - wins.T, names=("rock", "paper", "scissors"))

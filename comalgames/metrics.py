@@ -1,0 +1,190 @@
+"""How far a policy is from what one wants of it.
+
+A metric is a function `(game, logp) -> one number per prompt`. Given concrete numbers that are not log-probabilities
+it raises; under `jit` it cannot look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from comalgames import simplex, validation
+from comalgames.games.base import PRECISION, AbstractGame, PreferenceGame
+
+Metric: TypeAlias = Callable[[Any, Any], Any]
+
+
+def duality_gap(game: AbstractGame, logp: Float[Array, "*batch n"]) -> Float[Array, "*prompts"]:
+    """What the two players together could gain by deviating from `logp`; 0 exactly at an equilibrium.
+
+        preference game:   max_p P(p > policy) - min_p P(policy > p) = 2 max_i advantage_i,   in [0, 1]
+        zero-sum game:     max_i (payoff q)_i - min_j (p payoff)_j,                           in units of payoff
+
+    Exploitability is half of it; in a preference game the policy is guaranteed a win rate of 1/2 - gap/2.
+
+    Args:
+        game: what is played.
+        logp: normalised log-probabilities `[..., n]` (`[..., 2, n]` in a two-player game).
+
+    Raises:
+        ValueError: `logp` holds concrete numbers whose exponentials do not sum to 1.
+
+    Reference: COMAL, arXiv 2410.23223, section 2.
+    """
+    validation.log_policy("logp", logp)
+    return game.gap(game.advantage(logp))
+
+
+def worst_win_rate(game: PreferenceGame, logp: Float[Array, "*batch n"]) -> Float[Array, "*prompts"]:
+    """The policy's win rate against the answer that beats it most: `1/2 - duality_gap / 2`, 1/2 at Nash.
+
+    Args:
+        game: a preference game.
+        logp: normalised log-probabilities `[..., n]`.
+    """
+    return 0.5 - duality_gap(game, logp) / 2
+
+
+def entropy(game: AbstractGame, logp: Float[Array, "*batch n"]) -> Float[Array, "*batch"]:
+    """Shannon entropy of the policy in nats, between 0 and log n; `game` does not matter."""
+    validation.log_policy("logp", logp)
+    return -jnp.sum(jnp.where(logp > -jnp.inf, jnp.exp(logp) * logp, 0.0), axis=-1)
+
+
+class KLTo(eqx.Module):
+    """The metric KL(target || policy) in nats, summed over players; made by `kl_to`."""
+
+    target_logp: Float[Array, "*batch n"]
+
+    def __call__(self, game: AbstractGame, logp: Float[Array, "*batch n"]) -> Float[Array, "*prompts"]:
+        """KL(target || policy), per prompt."""
+        validation.log_policy("logp", logp)
+        divergence = simplex.kl_divergence(self.target_logp.astype(logp.dtype), logp)
+        return divergence if isinstance(game, PreferenceGame) else game.over_players(divergence)
+
+
+def kl_to(logp: Float[Array, "*batch n"]) -> KLTo:
+    """The metric KL(target || policy) in nats from a fixed target, such as `nash(game).logp`.
+
+    It is infinite where the policy gives 0 to an action of the target's support. Where a game has several Nash
+    policies, the distance to one of them overstates the distance to the set.
+
+    Args:
+        logp: the target's normalised log-probabilities `[..., n]`; -inf marks actions off its support.
+
+    Raises:
+        ValueError: `logp` holds concrete numbers whose exponentials do not sum to 1.
+
+    Example:
+        >>> result = cg.solve(game, cg.MWU(0.1), 100, metrics={"kl": cg.kl_to(cg.nash(game).logp)})
+    """
+    validation.log_policy("logp", logp)
+    return KLTo(jnp.asarray(logp))
+
+
+class RegularizedGap(eqx.Module):
+    """The duality gap of the KL-regularised game; made by `regularized_gap`."""
+
+    temperature: float | Float[Array, ""]
+    reference_logp: Float[Array, "*batch n"]
+
+    def __call__(self, game: AbstractGame, logp: Float[Array, "*batch n"]) -> Float[Array, "*prompts"]:
+        """The regularised gap, per prompt."""
+        validation.log_policy("logp", logp)
+        reference_logp = self.reference_logp.astype(logp.dtype)
+        response = simplex.log_normalize(reference_logp + game.advantage(logp) / self.temperature)
+        return self.temperature * game.over_players(simplex.kl_divergence(logp, response))
+
+
+def regularized_gap(temperature: float, reference_logp: Float[Array, "*batch n"]) -> RegularizedGap:
+    """The metric: duality gap of the game with payoff minus `temperature * KL(policy || reference)` for each player.
+
+    Computed without cancellation as `2 temperature KL(policy || response)`, where
+    `response ~ reference * exp(advantage / temperature)` is the best response in that game.
+
+    Args:
+        temperature: tau > 0, in units of payoff.
+        reference_logp: the reference's normalised log-probabilities `[..., n]`.
+
+    Raises:
+        ValueError: `temperature` is not a finite number above 0, or `reference_logp` is not normalised.
+    """
+    validation.positive("temperature", temperature)
+    validation.log_policy("reference_logp", reference_logp)
+    return RegularizedGap(temperature, jnp.asarray(reference_logp))
+
+
+def win_rates(game: PreferenceGame, logps: Float[Array, "policies n"]) -> Float[Array, "policies policies"]:
+    """How often each of several policies is preferred to each other one; the diagonal is 1/2.
+
+    Args:
+        game: a preference game without prompts.
+        logps: normalised log-probabilities, one policy a row, `[policies, n]`.
+    """
+    validation.log_policy("logps", logps)
+    policies = jnp.exp(logps)
+    return 0.5 + jnp.einsum("ai,ij,bj->ab", policies, game.skew, policies, precision=PRECISION)
+
+
+METRICS: Mapping[str, Metric] = {
+    "worst_win_rate": worst_win_rate,
+    "entropy": entropy,
+    "policy": lambda game, logp: jnp.exp(logp),
+    "logp": lambda game, logp: logp,
+}
+
+# The three curves of the gap. They are recorded together, for they share one payoff product a step.
+CURVES = ("duality_gap", "average_duality_gap", "best_duality_gap")
+
+
+def named(metrics: Mapping[str, Metric] | Sequence[str | Metric] | None) -> dict[str, Metric]:
+    """What a user asked to record besides the curves of the gap, as a dict of functions by name.
+
+    Raises:
+        ValueError: a name is not known, or something is neither a name nor a function.
+    """
+    if metrics is None:
+        return {}
+    if isinstance(metrics, str) or callable(metrics):
+        raise ValueError(f"`metrics` must be a list or a dict, got {metrics!r}; pass [{metrics!r}].")
+    pairs = metrics.items() if isinstance(metrics, Mapping) else [(None, metric) for metric in metrics]
+    found: dict[str, Metric] = {}
+    for name, metric in pairs:
+        if isinstance(metric, str):
+            validation.known("metrics", metric, {*METRICS, *CURVES})
+            if metric not in CURVES:
+                found[name or metric] = METRICS[metric]
+        elif callable(metric):
+            found[name or getattr(metric, "__name__", type(metric).__name__)] = metric
+        else:
+            raise ValueError(
+                f"`metrics` must hold names or functions (game, logp) -> number, got {metric!r}."
+            )
+    if clash := set(found) & set(CURVES):
+        raise ValueError(f"`metrics` must not reuse the name {sorted(clash)[0]!r}, which is recorded anyway.")
+    return found
+
+
+def records_curves(metrics: Any) -> bool:
+    """Whether the curves of the gap are to be recorded: always, unless `metrics` is empty."""
+    return metrics is None or len(metrics) > 0
+
+
+__all__ = [
+    "CURVES",
+    "METRICS",
+    "KLTo",
+    "Metric",
+    "RegularizedGap",
+    "duality_gap",
+    "entropy",
+    "kl_to",
+    "regularized_gap",
+    "win_rates",
+    "worst_win_rate",
+]

@@ -1,0 +1,40 @@
+"""Policies as normalised log-probabilities: make them, normalise them, turn them back."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def log_normalize(scores: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
+    """Log-probabilities proportional to `exp(scores)`, over the last axis.
+
+    log_normalize(x) = x - logsumexp(x)
+    """
+    return jax.nn.log_softmax(scores, axis=-1)
+
+
+def uniform(num_actions: int, dtype: jnp.dtype | None = None) -> Float[Array, " n"]:
+    """Log-probabilities of the uniform policy over `num_actions` actions."""
+    return jnp.full(num_actions, -jnp.log(num_actions), dtype=dtype)
+
+
+def kl_divergence(
+    logp: Float[Array, "*batch n"], other_logp: Float[Array, "*batch n"]
+) -> Float[Array, "*batch"]:
+    """KL(p || other) in nats over the last axis, accurate also where it is far below the dtype's resolution.
+
+        sum_i p_i (log p_i - log other_i) = sum_i p_i (expm1(d_i) - d_i) + sum_{p_i = 0} other_i,   d = log other - log p
+
+    Every term is >= 0, so nothing cancels: two policies 1e-9 apart have the KL 1e-18 they should. `logp` may hold
+    -inf; where `other_logp` is -inf and `logp` is not, the result is inf.
+    """
+    inside = logp > -jnp.inf
+    p = jnp.where(inside, jnp.exp(logp), 0.0)
+    other = jnp.exp(other_logp)
+    d = jnp.where(inside, other_logp - jnp.where(inside, logp, 0.0), 0.0)
+    near = jnp.abs(d) < 0.5
+    close_term = p * (jnp.expm1(jnp.where(near, d, 0.0)) - jnp.where(near, d, 0.0))
+    far_term = other - p - p * jnp.where(near, 0.0, d)
+    return jnp.sum(jnp.where(inside, jnp.where(near, close_term, far_term), other), axis=-1)

@@ -1,0 +1,150 @@
+"""Check what users pass in, before anything compiles, and say in one sentence what would be accepted.
+
+Every check looks at concrete values only: under `jit` or `vmap` the values are not there yet, and it passes.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import numpy as np
+
+# How far a policy's sum may be from 1, and P + P.T from 1, when the numbers were typed or printed by someone.
+SUM_TOLERANCE = 1e-6
+
+
+def is_concrete(value: Any) -> bool:
+    """Whether `value` holds numbers that can be looked at now, outside of a transformation."""
+    return not isinstance(value, jax.core.Tracer)
+
+
+def real_array(name: str, value: Any) -> np.ndarray:
+    """`value` as a NumPy array of finite real numbers; anything else is a `ValueError` that names `name`."""
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(
+            f"`{name}` must be a rectangular array of numbers; its rows differ in length."
+        ) from error
+    if array.dtype.kind == "c":
+        raise ValueError(f"`{name}` is complex ({array.dtype}); pass real numbers.")
+    if array.dtype.kind not in "fiub" and not jax.dtypes.issubdtype(array.dtype, np.floating):
+        raise ValueError(f"`{name}` must hold real numbers, got an array of {array.dtype}.")
+    if not np.all(np.isfinite(array)):
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        raise ValueError(f"`{name}` must be finite; the entry at {where} is {array[where]}.")
+    return array if array.dtype.kind == "f" else array.astype(np.float64)
+
+
+def positive(name: str, value: Any) -> None:
+    """Refuse a step size, temperature or the like that is not one finite number above 0."""
+    _number(name, value, "a finite number > 0", lambda x: x > 0)
+
+
+def non_negative(name: str, value: Any) -> None:
+    """Refuse a number that is not finite and at least 0."""
+    _number(name, value, "a finite number >= 0", lambda x: x >= 0)
+
+
+def _number(name: str, value: Any, accepted: str, holds: Any) -> None:
+    if callable(value) or not is_concrete(value):  # a schedule, or a value under jit or vmap
+        return
+    if isinstance(value, (bool, str)) or value is None or np.asarray(value).dtype.kind not in "fiu":
+        raise ValueError(f"`{name}` must be {accepted}, got {value!r}.")
+    if np.ndim(value) != 0:
+        raise ValueError(
+            f"`{name}` must be {accepted}, got an array of shape {np.shape(value)}. "
+            f"To try several values use `cg.grid` with `cg.sweep`, or `jax.vmap` over the constructor."
+        )
+    number = float(value)
+    if not math.isfinite(number) or not holds(number):
+        raise ValueError(f"`{name}` must be {accepted}, got {value!r}.")
+
+
+def count(name: str, value: Any, minimum: int = 0) -> int:
+    """`value` as an int of at least `minimum`; 3.0 is accepted, 3.5, True and "3" are not."""
+    accepted = f"a whole number >= {minimum}"
+    if isinstance(value, (bool, np.bool_, str)) or np.ndim(value) != 0:
+        raise ValueError(f"`{name}` must be {accepted}, got {value!r}.")
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"`{name}` must be {accepted}, got {value!r}.") from error
+    if not math.isfinite(number) or number != int(number) or number < minimum:
+        raise ValueError(f"`{name}` must be {accepted}, got {value!r}.")
+    return int(number)
+
+
+def preference_matrix(preference: Any, tolerance: float = SUM_TOLERANCE) -> np.ndarray:
+    """`preference` as a float array `[..., n, n]` with entries in [0, 1] and P + P.T = 1 within `tolerance`."""
+    array = real_array("preference", preference)
+    if array.ndim < 2 or array.shape[-1] != array.shape[-2] or array.shape[-1] == 0:
+        raise ValueError(
+            f"`preference` must be square, [..., n, n] with n >= 1 (row i, column j: how often i beats j), "
+            f"got shape {array.shape}."
+        )
+    if array.min() < -tolerance or array.max() > 1 + tolerance:
+        raise ValueError(
+            f"`preference` must hold probabilities in [0, 1], got values from {array.min():g} to {array.max():g}. "
+            f"For payoffs in [-1/2, 1/2] use PreferenceGame.from_skew; for any other payoff use ZeroSumGame."
+        )
+    error = np.abs(array + np.swapaxes(array, -1, -2) - 1)
+    if error.max() > tolerance:
+        *_, i, j = (int(k) for k in np.unravel_index(error.argmax(), error.shape))
+        raise ValueError(
+            f"`preference` must satisfy P + P.T = 1 within {tolerance:g}; it is off by {error.max():.3g} at the "
+            f"pair ({i}, {j}). If these are measured win rates, use games.from_winrates(..., symmetrize=True)."
+        )
+    return array
+
+
+def policy(name: str, value: Any, num_actions: int) -> np.ndarray:
+    """`value` as strictly positive probabilities `[..., num_actions]` that sum to 1."""
+    array = real_array(name, value)
+    if array.ndim == 0 or array.shape[-1] != num_actions:
+        raise ValueError(
+            f"`{name}` must be a policy over {num_actions} actions (last axis), got shape {array.shape}."
+        )
+    if array.min() < 0 and array.max() <= 0 and np.allclose(np.exp(array).sum(-1), 1, atol=SUM_TOLERANCE):
+        raise ValueError(f"`{name}` must be probabilities, got log-probabilities; pass jnp.exp({name}).")
+    if array.min() < 0 or np.abs(array.sum(-1) - 1).max() > SUM_TOLERANCE:
+        raise ValueError(
+            f"`{name}` must be on the simplex: entries >= 0 that sum to 1; "
+            f"the smallest entry is {array.min():g} and sums run from {array.sum(-1).min():g} "
+            f"to {array.sum(-1).max():g}."
+        )
+    if array.min() == 0:
+        action = int(np.argwhere(array == 0)[0][-1])
+        raise ValueError(
+            f"`{name}` excludes action {action} (probability 0). These rules only reweight: an action at 0 never "
+            f"returns and KL to it is infinite. Give it a small probability, or drop the action from the game."
+        )
+    return array / array.sum(-1, keepdims=True)
+
+
+def log_policy(name: str, logp: Any) -> None:
+    """Refuse concrete `logp` whose exponentials do not sum to 1 over the last axis."""
+    if not is_concrete(logp):
+        return
+    total = np.exp(np.asarray(logp, dtype=np.float64)).sum(-1)
+    # 1e-4: a float32 log-policy over a million actions still passes.
+    if not np.all(np.abs(total - 1) < 1e-4):
+        worst = total.flat[np.argmax(np.abs(total - 1))]
+        raise ValueError(
+            f"`{name}` must be normalised log-probabilities, but exp({name}) sums to {worst:.6g}. "
+            f"If these are probabilities, pass jnp.log({name})."
+        )
+
+
+def known(name: str, value: str, choices: Iterable[str]) -> str:
+    """`value` if it is one of `choices`; else a `ValueError` that suggests the nearest."""
+    options = sorted(choices)
+    if value in options:
+        return value
+    near = difflib.get_close_matches(str(value), options, n=3, cutoff=0.4)
+    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    raise ValueError(f"`{name}` must be one of {', '.join(options)}; got {value!r}.{hint}")
