@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 import warnings
 from collections.abc import Sequence
@@ -18,6 +19,13 @@ from comalgames.games.base import PreferenceGame
 # A file larger than this is refused before it is read: a mistake, or an attack.
 MAX_BYTES = 1 << 28
 
+# How far P + P.T is from 1 by the rounding of decimals such as 0.9 and 0.1 alone: not worth a warning.
+ROUNDING = 4 * float(np.finfo(np.float64).eps)
+
+# A line of a PrefLib file, best first: "multiplicity: 3,{1,2},4", where braces mark ties.
+GROUP = r"[0-9]{1,9}|\{\s*[0-9]{1,9}(?:\s*,\s*[0-9]{1,9})*\s*\}"
+BALLOT = re.compile(rf"\s*([0-9]{{1,9}})\s*:\s*((?:{GROUP})(?:\s*,\s*(?:{GROUP}))*)\s*")
+
 
 def from_winrates(
     source: str | Path | Any,
@@ -25,17 +33,19 @@ def from_winrates(
     exclude: Sequence[str] = (),
     names: Sequence[str] | None = None,
 ) -> PreferenceGame:
-    """The game given by a table of win rates, an array or a CSV file.
+    """The game given by a table of win rates: an array, a data frame or a CSV file.
 
-    A CSV may have a header row and a first column with the actions' names; row i, column j holds how often i beats
-    j. The diagonal may be empty. Nothing else may.
+    Row i, column j holds how often i beats j. A CSV may have a header row, a first column, or both, with the actions'
+    names; names that look like numbers need both, and an empty top-left cell. The diagonal of a CSV may be empty,
+    which counts as 1/2. Nothing else may.
 
     Args:
-        source: path of a CSV file, or an array `[n, n]` of probabilities.
+        source: path of a CSV file, or win rates `[n, n]` in [0, 1]: an array, or a data frame with the actions' names as
+            its columns (and, in the same order, as its index, if that holds names).
         symmetrize: replace P by (P + 1 - P.T) / 2 however far P + P.T is from 1, and warn with what changed. Without it
             a P + P.T off by more than 1e-6 is an error.
-        exclude: names (or row numbers, where the file has no names) of actions to leave out.
-        names: what to call the actions of an array; a file names its own.
+        exclude: names (or row numbers, where there are no names) of actions to leave out.
+        names: what to call the actions of an array, all different; "0", "1", ... by default. A file names its own.
 
     Raises:
         ValueError: the file cannot be parsed (the message names the line), a pair is missing, or P is not a
@@ -47,10 +57,18 @@ def from_winrates(
             raise ValueError("`names` goes with an array; a CSV file names its actions in its header.")
         names, table = _read_csv(Path(source))
     else:
-        table = validation.real_array("source", source)
-        if table.ndim != 2 or table.shape[0] != table.shape[1] or table.shape[0] == 0:
-            raise ValueError(f"`source` must be square, [n, n] with n >= 1, got shape {table.shape}.")
-        names = [str(i) for i in range(len(table))] if names is None else list(names)
+        if hasattr(source, "to_numpy") and hasattr(source, "columns"):
+            names = list(source.columns) if names is None else names
+            rows = list(getattr(source, "index", ()))
+            if any(isinstance(row, str) for row in rows) and rows != list(source.columns):
+                raise ValueError(f"`source` must name rows and columns alike; {rows}, {list(source.columns)}.")
+            source = source.to_numpy()
+        table = validation.win_rates("source", source)
+        if table.ndim != 2:
+            raise ValueError(f"`source` must be one table of win rates, [n, n], got shape {table.shape}.")
+        names = [str(name) for name in (range(len(table)) if names is None else names)]
+        if len(names) != len(table) or len(set(names)) != len(table):
+            raise ValueError(f"`names` must name {len(table)} actions, all different, got {names}.")
     if symmetrize:
         table = _symmetrized(table, names)
     return _without(PreferenceGame(table, names), exclude)
@@ -74,34 +92,27 @@ def from_rankings(path: str | Path, exclude: Sequence[str] = ()) -> PreferenceGa
     Reference: Mattei and Walsh, "PrefLib: A Library for Preferences", 2013.
     """
     path = Path(path)
-    named: dict[int, str] = {}
-    ballots: list[tuple[int, int, list[list[int]]]] = []
-    for number, line in enumerate(_lines(path), start=1):
-        if line.startswith("#"):
-            if match := re.match(r"#\s*ALTERNATIVE NAME (\d+):\s*(.*\S)", line):
-                named[int(match[1])] = match[2]
-        elif line.strip():
-            ballots.append((number, *_parse_ballot(line, f"{path.name}, line {number}")))
-    if not ballots:
+    names: dict[int, str] = {}  # of alternatives, by their numbers
+    alternatives: list[int] = []
+    wins, voters = np.zeros((0, 0)), 0
+    for number, line in enumerate(_read(path).splitlines(), start=1):
+        where = f"{path.name}, line {number}"
+        if named := re.match(r"# *ALTERNATIVE NAME ([0-9]+): *(.*)", line):
+            name = named[2].strip()
+            if name in names.values() or int(named[1]) in names:
+                raise ValueError(f"{where}: alternative {named[1]}, {name!r}, was named before.")
+            names[int(named[1])] = name
+        elif line.strip() and not line.startswith("#"):
+            multiplicity, groups = _parse_ballot(line, where)
+            if voters == 0:
+                alternatives = sorted(names or {a for group in groups for a in group})
+                wins = np.zeros((len(alternatives), len(alternatives)))
+            rank = _ranks(groups, alternatives, where)
+            wins += multiplicity * ((rank[:, None] < rank) + 0.5 * (rank[:, None] == rank))
+            voters += multiplicity
+    if voters == 0:
         raise ValueError(f"{path.name} holds no rankings: no line of the form 'multiplicity: 1,2,{{3,4}}'.")
-    alternatives = sorted(named) or sorted(a for group in ballots[0][2] for a in group)
-
-    wins = np.zeros((len(alternatives), len(alternatives)))
-    for number, multiplicity, groups in ballots:
-        ranked = [a for group in groups for a in group]
-        if sorted(ranked) != alternatives:
-            odd = sorted(set(ranked) ^ set(alternatives)) or sorted(
-                {a for a in ranked if ranked.count(a) > 1}
-            )
-            raise ValueError(
-                f"{path.name}, line {number}: the ranking must hold each of the {len(alternatives)} alternatives "
-                f"exactly once; see {', '.join(map(str, odd))}."
-            )
-        place = {a: k for k, group in enumerate(groups) for a in group}
-        rank = np.array([place[a] for a in alternatives])
-        wins += multiplicity * ((rank[:, None] < rank[None, :]) + 0.5 * (rank[:, None] == rank[None, :]))
-    voters = sum(multiplicity for _, multiplicity, _ in ballots)
-    game = PreferenceGame(wins / voters, [named.get(a, str(a)) for a in alternatives])
+    game = PreferenceGame(wins / voters, [names.get(a, str(a)) for a in alternatives])
     return _without(game, exclude, labels=[str(a) for a in alternatives])
 
 
@@ -124,121 +135,129 @@ def mariner(exclude: Sequence[str] = ()) -> PreferenceGame:
         return from_rankings(path, exclude)
 
 
-def _lines(path: Path) -> list[str]:
+def _read(path: Path) -> str:
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}.")
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(f"{path.name} has {path.stat().st_size} bytes; files up to {MAX_BYTES} are read.")
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path.name} is not a text file: {error.reason} at byte {error.start}.") from error
 
 
-def _parse_ballot(line: str, where: str) -> tuple[int, list[list[int]]]:
-    head, colon, body = line.partition(":")
-    tokens = re.findall(r"\{([^{}]*)\}|([^,{}]+)", body)
-    try:
-        if not colon or "".join(re.sub(r"\{[^{}]*\}", "", body).split()).count("{") or int(head) < 1:
-            raise ValueError
-        groups = [
-            [int(a) for a in (tied or single).split(",")]
-            for tied, single in tokens
-            if (tied + single).strip()
-        ]
-    except ValueError as error:
-        raise ValueError(
-            f"{where}: expected 'multiplicity: 1,2,{{3,4}}', got {line.strip()[:60]!r}."
-        ) from error
-    return int(head), groups
-
-
 def _read_csv(path: Path) -> tuple[list[str], np.ndarray]:
-    rows = [
-        (number, [cell.strip() for cell in row])
-        for number, row in enumerate(csv.reader(_lines(path)), start=1)
-        if any(cell.strip() for cell in row)
-    ]
+    """The actions' names and the win rates of a CSV file, 1/2 where the diagonal is empty."""
+    rows = _csv_rows(path)
+    header_line, header = rows.pop(0) if _has_header(rows) else (0, [])
     if not rows:
-        raise ValueError(f"{path.name} is empty; expected a square table of win rates.")
-    names: list[str] | None = None
-    first = rows[0][1]
-    if any(cell and not _is_number(cell) for cell in first[1:]) or (
-        len(first) == 1 and not _is_number(first[0])
-    ) or (len(rows) == len(first) and not first[0]):
-        names, rows = first, rows[1:]
-    row_names = None
-    if rows and (
-        any(not _is_number(row[0]) and row[0] for _, row in rows) or len(rows[0][1]) == len(rows) + 1
-    ):
-        row_names, rows = [row[0] for _, row in rows], [(number, row[1:]) for number, row in rows]
-        if names is not None and len(names) == len(rows) + 1:
-            names = names[1:]
-    size = len(rows)
-    for number, row in rows:
-        if len(row) != size:
+        raise ValueError(f"{path.name} holds no win rates; expected a square table of them.")
+    first_column = [cells[0] for _, cells in rows]
+    names = header or [str(i) for i in range(len(rows))]
+    if (header and not header[0]) or all(map(_is_text, first_column)):
+        names, rows = first_column, [(line, cells[1:]) for line, cells in rows]
+        if header and names not in (header, header[1:]):  # without or with a cell in the corner
             raise ValueError(
-                f"{path.name}, line {number}: expected {size} win rates, one per row, got {len(row)}."
+                f"{path.name}, line {header_line}: the header {header} and the first column {names} must agree."
             )
-    if names is not None and row_names is not None and names != row_names:
+    if len(names) != len(rows) or len(set(names)) != len(names) or "" in names:
         raise ValueError(
-            f"{path.name}: the header names {names}, the first column {row_names}; they must agree."
+            f"{path.name}, line {header_line or rows[0][0]}: expected {len(rows)} different names, one for each row of "
+            f"win rates, got {names}."
         )
-    names = names or row_names or [str(i) for i in range(size)]
-    if len(names) != size or len(set(names)) != size:
-        raise ValueError(f"{path.name}, line 1: expected {size} different names, got {names}.")
 
-    table = np.full((size, size), 0.5)
-    for i, (number, row) in enumerate(rows):
-        for j, cell in enumerate(row):
-            if not cell and i == j:
-                continue
-            if not cell:
-                raise ValueError(
-                    f"{path.name}, line {number}: the win rate of {names[i]} against {names[j]} is missing."
-                )
-            if not _is_number(cell):
-                raise ValueError(
-                    f"{path.name}, line {number}: the win rate of {names[i]} against {names[j]} must be a number in "
-                    f"[0, 1], got {cell!r}."
-                )
-            table[i, j] = float(cell)
-            if not 0 <= table[i, j] <= 1:
-                raise ValueError(
-                    f"{path.name}, line {number}: the win rate of {names[i]} against {names[j]} must be in [0, 1], "
-                    f"got {cell}."
-                )
+    table = np.full((len(rows), len(rows)), 0.5)
+    for i, (line, cells) in enumerate(rows):
+        if len(cells) != len(rows):
+            raise ValueError(
+                f"{path.name}, line {line}: expected {len(rows)} win rates, as many as rows, got {len(cells)}."
+            )
+        for j, cell in enumerate(cells):
+            if cell or i != j:
+                what = f"{path.name}, line {line}: the win rate of {names[i]} against {names[j]}"
+                table[i, j] = _win_rate(cell, what)
     return names, table
 
 
-def _is_number(cell: str) -> bool:
+def _csv_rows(path: Path) -> list[tuple[int, list[str]]]:
+    """The line number and the cells of each row that is not blank."""
+    reader = csv.reader(io.StringIO(_read(path), newline=""), strict=True)
+    try:
+        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+    except csv.Error as error:
+        raise ValueError(f"{path.name}, line {reader.line_num}: not a CSV, {error}.") from error
+    return [(line, cells) for line, cells in rows if any(cells)]
+
+
+def _has_header(rows: list[tuple[int, list[str]]]) -> bool:
+    """Whether the first row holds names: all of it is text, or else its first cell, the table's corner, is empty.
+
+    An empty corner may also be the diagonal of a table without names. Then no cell beside it is text, and the first
+    column does not repeat the first row.
+    """
+    first = rows[0][1] if rows else []
+    if not first or first[0]:
+        return bool(first) and all(map(_is_text, first))
+    return any(map(_is_text, first)) or (len(first) > 2 and first == [cells[0] for _, cells in rows])
+
+
+def _is_text(cell: str) -> bool:
     try:
         float(cell)
     except ValueError:
-        return False
-    return True
+        return cell != ""
+    return False
+
+
+def _win_rate(cell: str, what: str) -> float:
+    if not cell:
+        raise ValueError(f"{what} is missing.")
+    if _is_text(cell) or not 0 <= float(cell) <= 1:
+        raise ValueError(f"{what} must be a number in [0, 1], got {cell!r}.")
+    return float(cell)
 
 
 def _symmetrized(table: np.ndarray, names: Sequence[str]) -> np.ndarray:
     change = (1 - table - table.T) / 2
-    if np.any(change):
-        i, j = np.unravel_index(np.abs(change).argmax(), change.shape)
+    size = np.abs(change)
+    if size.max() > ROUNDING:
+        i, j = np.unravel_index(size.argmax(), size.shape)
         warnings.warn(
-            f"symmetrize=True changed {np.count_nonzero(change)} of {change.size} win rates, by at most "
-            f"{np.abs(change).max():.3g} ({names[i]} against {names[j]}: {table[i, j]:.4g} became "
+            f"symmetrize=True changed {np.count_nonzero(size > ROUNDING)} of {size.size} win rates, by at most "
+            f"{size.max():.3g} ({names[i]} against {names[j]}: {table[i, j]:.4g} became "
             f"{table[i, j] + change[i, j]:.4g}).",
             stacklevel=3,
         )
     return table + change
 
 
-def _without(game: PreferenceGame, exclude: Sequence[str], labels: Sequence[str] = ()) -> PreferenceGame:
-    if isinstance(exclude, str):
+def _parse_ballot(line: str, where: str) -> tuple[int, list[list[int]]]:
+    """How many voters cast this ballot, and the groups of alternatives that they tie, best first."""
+    ballot = BALLOT.fullmatch(line)
+    if ballot is None or int(ballot[1]) == 0:
+        raise ValueError(f"{where}: expected 'multiplicity: 1,2,{{3,4}}', got {line.strip()[:60]!r}.")
+    groups = re.findall(GROUP, ballot[2])
+    return int(ballot[1]), [[int(a) for a in group.strip("{}").split(",")] for group in groups]
+
+
+def _ranks(groups: list[list[int]], alternatives: list[int], where: str) -> np.ndarray:
+    """The place of each alternative in a ballot, 0 the best."""
+    ranked = [a for group in groups for a in group]
+    if sorted(ranked) != alternatives:
+        odd = set(ranked) ^ set(alternatives) or {a for a in ranked if ranked.count(a) > 1}
         raise ValueError(
-            f"`exclude` must be a list of names, got the string {exclude!r}; pass [{exclude!r}]."
+            f"{where}: the ranking must hold each of the {len(alternatives)} alternatives exactly once; "
+            f"see {', '.join(map(str, sorted(odd)))}."
         )
-    index = dict(zip(game.names, range(game.num_actions), strict=True))
-    index |= dict(zip(labels, range(len(labels)), strict=True))
+    place = {a: k for k, group in enumerate(groups) for a in group}
+    return np.array([place[a] for a in alternatives])
+
+
+def _without(game: PreferenceGame, exclude: Sequence[str], labels: Sequence[str] = ()) -> PreferenceGame:
+    """The game among the actions that `exclude` does not mention, by label or else by name."""
+    if isinstance(exclude, (str, int)):
+        raise ValueError(f"`exclude` must be a list of names, got {exclude!r}; pass [{exclude!r}].")
+    index = {label: i for known in (game.names, labels) for i, label in enumerate(known)}
     dropped = {index[validation.known("exclude", str(label).strip(), index)] for label in exclude}
     kept = [i for i in range(game.num_actions) if i not in dropped]
     if not kept:

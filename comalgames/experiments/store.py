@@ -1,0 +1,183 @@
+"""Keep what was measured: one folder per run, complete or absent, that opens without this package.
+
+    <paper>/<date-time>-<spec hash>/   spec.json  environment.json  records.npz  metrics.csv  claims.json  figures/
+
+No pickle anywhere: arrays are stored as plain npz members named `<experiment>/<variable>`.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import json
+import math
+import os
+import platform
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from comalgames.experiments.run import Verdict
+from comalgames.experiments.spec import Data, Paper
+
+PACKAGES = ("comalgames", "jax", "jaxlib", "equinox", "numpy", "scipy", "xarray", "matplotlib")
+
+
+class DamagedRun(ValueError):  # noqa: N818 (the word users read, as in "damaged run")
+    """A run folder whose files are missing, cut short or changed."""
+
+
+def environment() -> dict[str, Any]:
+    """What the numbers were computed with."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "devices": [str(device) for device in jax.devices()],
+        "packages": versions,
+    }
+
+
+def save_run(
+    root: Path, paper: Paper, data: Data, verdicts: Sequence[Verdict], finish: Callable[[Path], None]
+) -> Path:
+    """Write a run folder below `root` and return its path.
+
+    Everything, with what `finish(folder)` adds (figures, the report), is written beside and then renamed: the folder is
+    complete or absent.
+    """
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    parent = root / paper.name
+    parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=parent))
+    try:
+        draft.chmod(0o755)
+        _write_json(draft / "spec.json", {"schema": 1, **paper.spec()})
+        _write_json(draft / "environment.json", environment())
+        _write_json(draft / "claims.json", claims_as_json(verdicts))
+        _write_arrays(draft / "records.npz", data)
+        _write_metrics(draft / "metrics.csv", data)
+        finish(draft)
+        for path in draft.rglob("*"):
+            if path.is_file():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+        final = parent / f"{stamp}-{paper.spec_hash()}"
+        for attempt in range(1, 1000):
+            try:
+                draft.rename(final)
+                return final
+            except OSError:
+                if not final.exists():
+                    raise
+                final = parent / f"{stamp}-{paper.spec_hash()}-{attempt}"
+        raise FileExistsError(f"{final} exists.")
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+
+
+def load_run(folder: Path) -> tuple[dict[str, Any], dict[str, Any], list[dict[str, Any]]]:
+    """The spec, the results by experiment (each an `xarray.Dataset`) and the claims of a saved run.
+
+    Raises:
+        FileNotFoundError: `folder` is not a run folder.
+        DamagedRun: a file is missing, cut short or changed.
+    """
+    if not (folder / "spec.json").is_file():
+        raise FileNotFoundError(f"{folder} is not a run folder: it has no spec.json. Run folders look like results/comal/<date>.")
+    try:
+        spec = json.loads((folder / "spec.json").read_text())
+        claims = json.loads((folder / "claims.json").read_text())
+        data = _read_arrays(folder / "records.npz")
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise DamagedRun(f"{folder} is damaged ({error}); reproduce it again.") from error
+    return spec, data, claims
+
+
+def claims_as_json(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
+    """Claims as JSON values; a number that was not measured is null."""
+    return [
+        {
+            "id": claim.id,
+            "sentence": claim.sentence,
+            "source": claim.source,
+            "quantity": claim.quantity,
+            "measured": measured if math.isfinite(measured) else None,
+            "bound": str(claim.bound),
+            "passed": None if status == "not run" else status == "passed",
+            "status": status,
+        }
+        for claim, measured, status in verdicts
+    ]
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def _write_arrays(path: Path, data: Data) -> None:
+    arrays: dict[str, np.ndarray] = {}
+    for name, dataset in data.items():
+        layout = {"dims": {}, "coords": [], "attrs": dict(dataset.attrs)}
+        for variable in (*dataset.data_vars, *dataset.coords):
+            array = dataset[variable]
+            values = np.asarray(array.values)
+            arrays[f"{name}/{variable}"] = values.astype(str) if values.dtype.kind == "O" else values
+            layout["dims"][str(variable)] = [str(dim) for dim in array.dims]
+        layout["coords"] = [str(coord) for coord in dataset.coords]
+        arrays[f"{name}/.layout"] = np.array(json.dumps(layout))
+    with path.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+
+
+def _read_arrays(path: Path) -> dict[str, Any]:
+    import xarray as xr
+
+    data = {}
+    with np.load(path, allow_pickle=False) as archive:
+        for name in sorted({member.partition("/")[0] for member in archive.files}):
+            layout = json.loads(str(archive[f"{name}/.layout"]))
+            variables = {v: (dims, archive[f"{name}/{v}"]) for v, dims in layout["dims"].items()}
+            coords = {v: variables.pop(v) for v in layout["coords"]}
+            data[name] = xr.Dataset(variables, coords, attrs=layout["attrs"])
+    return data
+
+
+def _write_metrics(path: Path, data: Data) -> None:
+    """The last record of every curve of every run: one row per (experiment, game, algorithm, seed)."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["experiment", "game", "algorithm", "seed", "steps", "queries", "metric", "last"])
+        for name, dataset in data.items():
+            curves = [v for v in dataset.data_vars if dataset[v].dims == ("game", "algorithm", "seed", "record")]
+            for game in dataset.get("game", np.array([])).values:
+                for algorithm in dataset["algorithm"].values:
+                    run = dataset.sel(game=game, algorithm=algorithm)
+                    last = int(np.isfinite(run["steps"].values).sum()) - 1
+                    for seed in dataset["seed"].values if curves else ():
+                        for curve in curves:
+                            value = float(run[curve].sel(seed=seed)[last])
+                            counts = (int(run["steps"][last]), int(run["queries"][last]))
+                            writer.writerow([name, game, algorithm, seed, *counts, curve, repr(value)])
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether `folder` holds every file of a run."""
+    expected: Mapping[str, bool] = {
+        name: (folder / name).is_file()
+        for name in ("spec.json", "environment.json", "records.npz", "metrics.csv", "claims.json", "report.html")
+    }
+    return all(expected.values())

@@ -1,0 +1,289 @@
+"""Many algorithms on many games with many seeds: one compilation for all that differ only in numbers."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
+
+from comalgames import validation
+from comalgames.algorithms.base import AbstractAlgorithm
+from comalgames.feedback import AbstractFeedback
+from comalgames.games.base import AbstractGame
+from comalgames.metrics import Metric
+from comalgames.solve import Compiled, as_leaves, check, host_loop, starting_policy, statuses
+from comalgames.trajectory import Progress, Records, Run, prepare, record_steps
+
+
+def grid(constructor: Callable[..., Any], **values: Any) -> dict[str, Any]:
+    """Every combination of the given values, named, for `sweep`.
+
+    Args:
+        constructor: makes an algorithm from keyword arguments, such as `cg.MWU`.
+        **values: keyword arguments of `constructor`; a list, tuple or array is a list of values to try, anything else
+            is one value.
+
+    Raises:
+        ValueError: `constructor` has no argument of that name.
+
+    Example:
+        >>> list(cg.grid(cg.MirrorDescent, step_size=[0.3, 1.0], temperature=0.1))
+        ['MirrorDescent(step_size=0.3, temperature=0.1)', 'MirrorDescent(step_size=1.0, temperature=0.1)']
+    """
+    try:
+        accepted = inspect.signature(constructor).parameters
+    except ValueError:
+        accepted = {}
+    if accepted and not any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
+        for name in values:
+            validation.known("values", name, accepted)
+    lists = [list(v) if isinstance(v, (list, tuple, np.ndarray, jax.Array)) else [v] for v in values.values()]
+    found = {}
+    for combination in itertools.product(*lists):
+        arguments = {
+            name: v.item() if isinstance(v, np.generic) else v for name, v in zip(values, combination, strict=True)
+        }
+        label = ", ".join(f"{name}={value}" for name, value in arguments.items())
+        found[f"{getattr(constructor, '__name__', 'rule')}({label})"] = constructor(**arguments)
+    return found
+
+
+def sweep(
+    games: Mapping[str, AbstractGame] | Sequence[AbstractGame] | AbstractGame,
+    algorithms: Mapping[str, AbstractAlgorithm[Any]] | Sequence[AbstractAlgorithm[Any]],
+    num_steps: int | None = None,
+    *,
+    num_queries: int | None = None,
+    num_seeds: int = 1,
+    key: PRNGKeyArray | None = None,
+    init: Any = None,
+    reference: Any = None,
+    feedback: Callable[[AbstractGame], AbstractFeedback] | None = None,
+    metrics: Mapping[str, Metric] | Sequence[str | Metric] | None = None,
+    game_metrics: Callable[[AbstractGame], Mapping[str, Metric]] | None = None,
+    record_every: int = 1,
+) -> Any:
+    """Run every algorithm on every game with every seed.
+
+    Algorithms of one structure (the same classes; other numbers) and games of one shape share one compilation and run
+    side by side. A run's key depends on the game's name and the seed alone, so algorithms meet the same noise, and
+    adding one changes nothing for the others.
+
+    Args:
+        games: by name; a list is named by position.
+        algorithms: by name (see `grid`); a list is named by `repr`.
+        num_steps: steps of every run; or
+        num_queries: queries of every run (a rule that spends two a step takes half as many steps). Give one of the two.
+        num_seeds: how many runs of each pair. They differ in the key of `feedback`, and in `init` if that is random.
+        key: root of all keys; `jax.random.key(0)` by default.
+        init: the first policy: probabilities `[n]`, a dict of them by game, a function `(key, game) -> probabilities`, or
+            None for uniform.
+        reference: the first reference: probabilities `[n]`, a dict of them by game, or None for `init`.
+        feedback: makes each game's feedback, such as `lambda game: Sampled(game, 8)`; exact by default.
+        metrics: what to record besides the curves of the gap, as in `solve`.
+        game_metrics: makes metrics with data of the game, such as
+            `lambda game: {"kl": cg.kl_to(cg.nash(game).logp)}`. Its functions must be of one structure for all games.
+        record_every: record every so many steps.
+
+    Returns:
+        An `xarray.Dataset` over (game, algorithm, seed, record): the three curves of the gap and the other metrics,
+        coordinates `steps` and `queries` (game, algorithm, record), and `final_policy` and `status` of each run. Runs
+        with fewer records, and games with fewer actions, are padded with nan.
+
+    Raises:
+        ValueError: as `solve`; or not exactly one of `num_steps` and `num_queries` is given.
+    """
+    if (num_steps is None) == (num_queries is None):
+        raise ValueError("give exactly one of `num_steps` and `num_queries`.")
+    name = "num_steps" if num_queries is None else "num_queries"
+    budget = validation.count(name, num_steps if num_queries is None else num_queries)
+    num_seeds = validation.count("num_seeds", num_seeds, minimum=1)
+    record_every = validation.count("record_every", record_every, minimum=1)
+    games = _named("games", games, lambda k, game: f"game {k}")
+    algorithms = _named("algorithms", algorithms, lambda k, rule: repr(rule))
+    for game, algorithm in itertools.product(games.values(), algorithms.values()):
+        check(game, algorithm)
+    root = jax.random.key(0) if key is None else key
+    keys = {
+        label: jax.vmap(lambda seed, label=label: jax.random.fold_in(_fold_name(root, label), seed))(
+            jnp.arange(num_seeds)
+        )
+        for label in games
+    }
+
+    groups = []
+    for game_names in _groups(games, lambda game: _structure(game)):
+        for rule_names in _groups(algorithms, lambda rule: (_structure(rule), rule.queries(_first(games, game_names).num_actions))):
+            groups.append((game_names, rule_names))
+
+    runs: dict[tuple[str, str], dict[str, np.ndarray]] = {}
+    notes = tuple(note for rule in algorithms.values() for note in rule.notes())
+    for game_names, rule_names in groups:
+        some_game = _first(games, game_names)
+        per_step = _first(algorithms, rule_names).queries(some_game.num_actions)
+        steps = budget if num_queries is None else budget // per_step
+        members = [games[label] for label in game_names]
+        starts = [_starts(init, label, games[label], keys[label]) for label in game_names]
+        anchors = [_reference(reference, label, games[label], start) for label, start in zip(game_names, starts, strict=True)]
+        prepared = [
+            prepare(
+                game, _first(algorithms, rule_names), None if feedback is None else feedback(game), root, metrics, record_every
+            )
+            for game in members
+        ]
+        extra = [dict(game_metrics(game)) if game_metrics is not None else {} for game in members]
+        history, progress = _run_group(
+            games=_stack(members),
+            rules=_stack([as_leaves(algorithms[label], some_game.dtype) for label in rule_names]),
+            feedbacks=_stack([run.feedback for run in prepared]),
+            extra=_stack(extra),
+            keys=jnp.stack([keys[label] for label in game_names]),
+            logp=jnp.stack(starts),
+            reference=jnp.stack(anchors),
+            template=prepared[0],
+            num_steps=steps,
+        )
+        status = statuses(None, np.asarray(progress.first_nonfinite), None, False)
+        for r, g in itertools.product(range(len(rule_names)), range(len(game_names))):
+            runs[game_names[g], rule_names[r]] = {
+                **{metric: rows[r, g] for metric, rows in history.items()},
+                "final_policy": np.exp(np.asarray(progress.state.logp[r, g])),
+                "status": status[r, g],
+                "steps": record_steps(steps, record_every),
+                "queries": record_steps(steps, record_every) * per_step,
+            }
+    return _dataset(runs, list(games), list(algorithms), num_seeds, notes)
+
+
+def _run_group(
+    *,
+    games: Any,
+    rules: Any,
+    feedbacks: Any,
+    extra: Any,
+    keys: Array,
+    logp: Array,
+    reference: Array,
+    template: Run,
+    num_steps: int,
+) -> tuple[dict[str, np.ndarray], Progress]:
+    """Run all of [rules, games, seeds] at once; axes of everything returned are in that order, then records."""
+
+    def over_members(function: Callable[..., Any], num_seeded: int, num_shared: int) -> Callable[..., Any]:
+        """`function(run, *seeded, *shared)` for every rule, game and seed; `seeded` have all three axes."""
+
+        def one(rule: Any, game: Any, feedback: Any, more: Any, key: Array, *arguments: Any) -> Any:
+            metrics = {**template.metrics, **more}
+            run = Run(game, rule, feedback, key, metrics, template.curves, template.record_every)
+            return function(run, *arguments)
+
+        shared = (None,) * num_shared
+        over_seeds = jax.vmap(one, (None, None, None, None, 0, *(0,) * num_seeded, *shared))
+        over_games = jax.vmap(over_seeds, (None, 0, 0, 0, 0, *(0,) * num_seeded, *shared))
+        over_rules = jax.vmap(over_games, (0, None, None, None, None, *(0,) * num_seeded, *shared))
+        return lambda *arguments: over_rules(rules, games, feedbacks, extra, keys, *arguments)
+
+    num_rules = jax.tree.leaves(rules)[0].shape[0] if jax.tree.leaves(rules) else 1
+    begin = over_members(lambda run, logp, reference: run.begin(logp, reference), 2, 0)
+    observe = jax.jit(over_members(lambda run, progress, step: run.observe(progress, step), 1, 1))
+
+    def advance(progress: Progress, start: Any, size: Any, capacity: int) -> tuple[Progress, Records]:
+        mapped = over_members(lambda run, p, first, num: run.advance(p, first, num, capacity), 1, 2)
+        return mapped(progress, start, size)
+
+    everywhere = [jnp.broadcast_to(x, (num_rules, *x.shape)) for x in (logp, reference)]
+    functions = Compiled(jax.jit(advance, static_argnums=3), observe, record_axis=3)
+    progress, history, _, interrupted = host_loop(functions, begin(*everywhere), num_steps, template.record_every)
+    if interrupted:
+        raise KeyboardInterrupt
+    return history, progress
+
+
+def _named(argument: str, things: Any, name: Callable[[int, Any], str]) -> dict[str, Any]:
+    if isinstance(things, (AbstractGame, AbstractAlgorithm)):
+        things = [things]
+    named = dict(things) if isinstance(things, Mapping) else {name(k, thing): thing for k, thing in enumerate(things)}
+    if not named:
+        raise ValueError(f"`{argument}` is empty.")
+    return named
+
+
+def _first(things: Mapping[str, Any], names: Sequence[str]) -> Any:
+    return things[names[0]]
+
+
+def _structure(tree: Any) -> Any:
+    """What decides a compilation: classes, static fields and shapes, but no numbers."""
+    shapes = tuple((np.shape(leaf), str(getattr(leaf, "dtype", "number"))) for leaf in jax.tree.leaves(tree))
+    if isinstance(tree, AbstractGame):
+        return type(tree), shapes
+    return jax.tree.structure(tree), shapes
+
+
+def _groups(things: Mapping[str, Any], structure: Callable[[Any], Any]) -> Iterable[list[str]]:
+    found: dict[Any, list[str]] = {}
+    for name, thing in things.items():
+        found.setdefault(structure(thing), []).append(name)
+    return found.values()
+
+
+def _stack(trees: Sequence[Any]) -> Any:
+    """One pytree with a new leading axis. Static fields (such as games' names) are those of the first."""
+    leaves = [jax.tree.leaves(tree) for tree in trees]
+    stacked = [jnp.stack([jnp.asarray(leaf) for leaf in same]) for same in zip(*leaves, strict=True)]
+    return jax.tree.unflatten(jax.tree.structure(trees[0]), stacked)
+
+
+def _fold_name(key: PRNGKeyArray, name: str) -> PRNGKeyArray:
+    return jax.random.fold_in(key, zlib.crc32(name.encode()))
+
+
+def _starts(init: Any, label: str, game: AbstractGame, keys: PRNGKeyArray) -> Array:
+    """First policies of every seed, log-probabilities `[seeds, ..., n]`."""
+    if callable(init):
+        drawn = [starting_policy("init", init(_fold_name(key, "init"), game), game) for key in keys]
+        return jnp.stack(drawn)
+    policy = init.get(label) if isinstance(init, Mapping) else init
+    logp = starting_policy("init", policy, game)
+    return jnp.broadcast_to(logp, (len(keys), *logp.shape))
+
+
+def _reference(reference: Any, label: str, game: AbstractGame, start: Array) -> Array:
+    policy = reference.get(label) if isinstance(reference, Mapping) else reference
+    return start if policy is None else jnp.broadcast_to(starting_policy("reference", policy, game), start.shape)
+
+
+def _dataset(
+    runs: Mapping[tuple[str, str], Mapping[str, np.ndarray]],
+    games: list[str],
+    algorithms: list[str],
+    num_seeds: int,
+    notes: tuple[str, ...],
+) -> Any:
+    import xarray as xr
+
+    base = {"steps": ("record",), "queries": ("record",), "status": ("seed",), "final_policy": ("seed", "action")}
+    named_axes = {"policy": ("action",), "logp": ("action",)}
+    some = next(iter(runs.values()))
+    variables = {}
+    for metric, example in some.items():
+        axes = base.get(metric, ("seed", "record", *named_axes.get(metric, ())))
+        axes += tuple(f"{metric}_axis_{k}" for k in range(example.ndim - len(axes)))
+        shape = tuple(max(run[metric].shape[k] for run in runs.values()) for k in range(example.ndim))
+        fill = "" if example.dtype.kind == "U" else np.nan
+        dtype = example.dtype if example.dtype.kind in "Uf" else np.float64
+        values = np.full((len(games), len(algorithms), *shape), fill, dtype)
+        for (game, algorithm), run in runs.items():
+            where = (games.index(game), algorithms.index(algorithm), *(slice(0, size) for size in run[metric].shape))
+            values[where] = run[metric]
+        variables[metric] = (("game", "algorithm", *axes), values)
+    coords = {"game": games, "algorithm": algorithms, "seed": np.arange(num_seeds)}
+    coords |= {name: variables.pop(name) for name in ("steps", "queries")}
+    return xr.Dataset(variables, coords, attrs={"notes": list(notes)})
