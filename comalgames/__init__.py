@@ -25,10 +25,12 @@ from comalgames.algorithms import (
     RegularizedMirrorDescent,
     State,
 )
+from comalgames.equilibria import NashSolution, nash, qre
 from comalgames.feedback import AbstractFeedback, Exact
 from comalgames.games import AbstractGame, PreferenceGame, ZeroSumGame
 from comalgames.metrics import duality_gap, entropy, kl_to, regularized_gap, win_rates, worst_win_rate
 from comalgames.solve import Result, solve
+from comalgames.sweep import grid, sweep
 from comalgames.trajectory import Trajectory, trajectory
 
 __version__ = "0.1.0"

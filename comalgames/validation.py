@@ -79,25 +79,33 @@ def count(name: str, value: Any, minimum: int = 0) -> int:
     return int(number)
 
 
-def preference_matrix(preference: Any, tolerance: float = SUM_TOLERANCE) -> np.ndarray:
-    """`preference` as a float array `[..., n, n]` with entries in [0, 1] and P + P.T = 1 within `tolerance`."""
-    array = real_array("preference", preference)
-    if array.ndim < 2 or array.shape[-1] != array.shape[-2] or array.shape[-1] == 0:
+def win_rates(name: str, value: Any) -> np.ndarray:
+    """`value` as a float array `[..., n, n]`, n >= 1, with entries in [0, 1]."""
+    array = real_array(name, value)
+    if array.ndim < 2 or array.shape[-1] != array.shape[-2] or array.size == 0:
         raise ValueError(
-            f"`preference` must be square, [..., n, n] with n >= 1 (row i, column j: how often i beats j), "
+            f"`{name}` must be square, [..., n, n] with n >= 1 (row i, column j: how often i beats j), "
             f"got shape {array.shape}."
         )
-    if array.min() < -tolerance or array.max() > 1 + tolerance:
+    if array.min() < -SUM_TOLERANCE or array.max() > 1 + SUM_TOLERANCE:
         raise ValueError(
-            f"`preference` must hold probabilities in [0, 1], got values from {array.min():g} to {array.max():g}. "
-            f"For payoffs in [-1/2, 1/2] use PreferenceGame.from_skew; for any other payoff use ZeroSumGame."
+            f"`{name}` must hold probabilities in [0, 1], got values from {array.min():g} to "
+            f"{array.max():g}. For payoffs in [-1/2, 1/2] use PreferenceGame.from_skew; for any other payoff "
+            f"use ZeroSumGame."
         )
+    return array
+
+
+def preference_matrix(preference: Any) -> np.ndarray:
+    """`preference` as a float array `[..., n, n]` with entries in [0, 1] and P + P.T = 1 within 1e-6."""
+    array = win_rates("preference", preference)
     error = np.abs(array + np.swapaxes(array, -1, -2) - 1)
-    if error.max() > tolerance:
+    if error.max() > SUM_TOLERANCE:
         *_, i, j = (int(k) for k in np.unravel_index(error.argmax(), error.shape))
         raise ValueError(
-            f"`preference` must satisfy P + P.T = 1 within {tolerance:g}; it is off by {error.max():.3g} at the "
-            f"pair ({i}, {j}). If these are measured win rates, use games.from_winrates(..., symmetrize=True)."
+            f"`preference` must satisfy P + P.T = 1 within {SUM_TOLERANCE:g}; it is off by {error.max():.3g} "
+            f"at the pair ({i}, {j}). If these are measured win rates, use "
+            f"games.from_winrates(..., symmetrize=True)."
         )
     return array
 
@@ -120,8 +128,8 @@ def policy(name: str, value: Any, num_actions: int) -> np.ndarray:
     if array.min() == 0:
         action = int(np.argwhere(array == 0)[0][-1])
         raise ValueError(
-            f"`{name}` excludes action {action} (probability 0). These rules only reweight: an action at 0 never "
-            f"returns and KL to it is infinite. Give it a small probability, or drop the action from the game."
+            f"`{name}` excludes action {action} (probability 0). These rules only reweight: an action at 0 "
+            f"never returns and KL to it is infinite. Give it a small probability, or drop it from the game."
         )
     return array / array.sum(-1, keepdims=True)
 

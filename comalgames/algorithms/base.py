@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeAlias, cast
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, Real
 from typing_extensions import TypeVar
 
 from comalgames import simplex
@@ -44,7 +44,7 @@ class AbstractSchedule(eqx.Module):
         """The value at the given step, counted from 0."""
 
 
-Number: TypeAlias = float | Float[Array, ""] | AbstractSchedule
+Number: TypeAlias = Real[ArrayLike, ""] | AbstractSchedule
 
 
 def at(value: Number, step: Any) -> Any:

@@ -35,34 +35,37 @@ def from_winrates(
 ) -> PreferenceGame:
     """The game given by a table of win rates: an array, a data frame or a CSV file.
 
-    Row i, column j holds how often i beats j. A CSV may have a header row, a first column, or both, with the actions'
-    names; names that look like numbers need both, and an empty top-left cell. The diagonal of a CSV may be empty,
-    which counts as 1/2. Nothing else may.
+    Row i, column j holds how often i beats j. A CSV may name the actions in a header row, in its first
+    column, or in both; names that look like numbers need both, and an empty top-left cell. The diagonal of
+    a CSV may be empty, which counts as 1/2. Nothing else may.
 
     Args:
-        source: path of a CSV file, or win rates `[n, n]` in [0, 1]: an array, or a data frame with the actions' names as
-            its columns (and, in the same order, as its index, if that holds names).
-        symmetrize: replace P by (P + 1 - P.T) / 2 however far P + P.T is from 1, and warn with what changed. Without it
-            a P + P.T off by more than 1e-6 is an error.
+        source: path of a CSV file, or win rates `[n, n]` in [0, 1]: an array, or a data frame whose columns
+            are named after the actions (and whose rows, if named, are in the same order).
+        symmetrize: replace P by (P + 1 - P.T) / 2 however far P + P.T is from 1, and warn with what changed.
+            Without it a P + P.T off by more than 1e-6 is an error.
         exclude: names (or row numbers, where there are no names) of actions to leave out.
-        names: what to call the actions of an array, all different; "0", "1", ... by default. A file names its own.
+        names: what to call the actions of an array, all different; "0", "1", ... by default.
 
     Raises:
         ValueError: the file cannot be parsed (the message names the line), a pair is missing, or P is not a
             preference matrix.
         FileNotFoundError: there is no such file.
+
+    Example:
+        >>> cg.games.from_winrates([[0.5, 0.7], [0.3, 0.5]], names=["old", "new"]).names
+        ('old', 'new')
     """
     if isinstance(source, (str, Path)):
         if names is not None:
-            raise ValueError("`names` goes with an array; a CSV file names its actions in its header.")
+            raise ValueError("`names` goes with an array; a CSV file names its actions itself.")
         names, table = _read_csv(Path(source))
     else:
-        if hasattr(source, "to_numpy") and hasattr(source, "columns"):
-            names = list(source.columns) if names is None else names
-            rows = list(getattr(source, "index", ()))
-            if any(isinstance(row, str) for row in rows) and rows != list(source.columns):
-                raise ValueError(f"`source` must name rows and columns alike; {rows}, {list(source.columns)}.")
-            source = source.to_numpy()
+        if hasattr(source, "columns") and hasattr(source, "to_numpy"):
+            rows, columns = list(getattr(source, "index", ())), list(source.columns)
+            if set(rows) == set(columns) and rows != columns:
+                raise ValueError(f"`source` must have its rows in the order of its columns, {columns}.")
+            names, source = columns if names is None else names, source.to_numpy()
         table = validation.win_rates("source", source)
         if table.ndim != 2:
             raise ValueError(f"`source` must be one table of win rates, [n, n], got shape {table.shape}.")
@@ -75,7 +78,7 @@ def from_winrates(
 
 
 def from_rankings(path: str | Path, exclude: Sequence[str] = ()) -> PreferenceGame:
-    """The game given by complete rankings: P[i, j] = share of voters who rank i above j, a tie counting one half.
+    """The game given by complete rankings: P[i, j] = share of voters who rank i above j, a tie counting 1/2.
 
     Reads PrefLib files of complete orders, with ties (`.toc`) or without (`.soc`): header lines
     `# ALTERNATIVE NAME 1: ...`, then lines `multiplicity: 3,{1,2},4`, best first.
@@ -128,8 +131,8 @@ def mariner(exclude: Sequence[str] = ()) -> PreferenceGame:
     Raises:
         ValueError: `exclude` names a trajectory that is not there.
 
-    Reference: Dyer and Miles, "An Actual Application of Collective Choice Theory to the Selection of Trajectories
-    for the Mariner Jupiter/Saturn 1977 Project", 1976; PrefLib data set 00003.
+    Reference: Dyer and Miles, "An Actual Application of Collective Choice Theory to the Selection of
+    Trajectories for the Mariner Jupiter/Saturn 1977 Project", 1976; PrefLib data set 00003.
     """
     with resources.as_file(resources.files("comalgames") / "data" / "mariner.toc") as path:
         return from_rankings(path, exclude)
@@ -158,19 +161,19 @@ def _read_csv(path: Path) -> tuple[list[str], np.ndarray]:
         names, rows = first_column, [(line, cells[1:]) for line, cells in rows]
         if header and names not in (header, header[1:]):  # without or with a cell in the corner
             raise ValueError(
-                f"{path.name}, line {header_line}: the header {header} and the first column {names} must agree."
+                f"{path.name}, line {header_line}: the header {header} and the first column {names} disagree."
             )
     if len(names) != len(rows) or len(set(names)) != len(names) or "" in names:
         raise ValueError(
-            f"{path.name}, line {header_line or rows[0][0]}: expected {len(rows)} different names, one for each row of "
-            f"win rates, got {names}."
+            f"{path.name}, line {header_line or rows[0][0]}: expected {len(rows)} different names, one for "
+            f"each row of win rates, got {names}."
         )
 
     table = np.full((len(rows), len(rows)), 0.5)
     for i, (line, cells) in enumerate(rows):
         if len(cells) != len(rows):
             raise ValueError(
-                f"{path.name}, line {line}: expected {len(rows)} win rates, as many as rows, got {len(cells)}."
+                f"{path.name}, line {line}: expected {len(rows)} win rates, one a row, got {len(cells)}."
             )
         for j, cell in enumerate(cells):
             if cell or i != j:
@@ -190,10 +193,10 @@ def _csv_rows(path: Path) -> list[tuple[int, list[str]]]:
 
 
 def _has_header(rows: list[tuple[int, list[str]]]) -> bool:
-    """Whether the first row holds names: all of it is text, or else its first cell, the table's corner, is empty.
+    """Whether the first row holds names: all of it is text, or its first cell, the table's corner, is empty.
 
-    An empty corner may also be the diagonal of a table without names. Then no cell beside it is text, and the first
-    column does not repeat the first row.
+    An empty first cell may also be the diagonal of a table without names. Then no cell beside it is text, and
+    the first column does not repeat the first row.
     """
     first = rows[0][1] if rows else []
     if not first or first[0]:
@@ -223,8 +226,8 @@ def _symmetrized(table: np.ndarray, names: Sequence[str]) -> np.ndarray:
     if size.max() > ROUNDING:
         i, j = np.unravel_index(size.argmax(), size.shape)
         warnings.warn(
-            f"symmetrize=True changed {np.count_nonzero(size > ROUNDING)} of {size.size} win rates, by at most "
-            f"{size.max():.3g} ({names[i]} against {names[j]}: {table[i, j]:.4g} became "
+            f"symmetrize=True changed {np.count_nonzero(size > ROUNDING)} of {size.size} win rates, by at "
+            f"most {size.max():.3g} ({names[i]} against {names[j]}: {table[i, j]:.4g} became "
             f"{table[i, j] + change[i, j]:.4g}).",
             stacklevel=3,
         )

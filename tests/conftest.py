@@ -1,0 +1,13 @@
+"""What holds for every test: float64, no silent dtype promotion, no window, and annotations that are checked."""
+
+import jax
+import jaxtyping
+import matplotlib as mpl
+
+# Before anything else imports comalgames: its functions then refuse arguments and results that do not fit their
+# annotations, shapes included. Users run without this; tests/test_bad_input.py switches it off to see what they see.
+jaxtyping.install_import_hook("comalgames", "beartype.beartype")
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+mpl.use("Agg")
