@@ -6,20 +6,22 @@ it raises; under `jit` it cannot look.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from comalgames import simplex, validation
 from comalgames.games.base import PRECISION, AbstractGame, PreferenceGame
+from comalgames.simplex import LogPolicy
 
 Metric: TypeAlias = Callable[[Any, Any], Any]
 
 
-def duality_gap(game: AbstractGame, logp: Float[Array, "*batch n"]) -> Float[Array, "*prompts"]:
+def duality_gap(game: AbstractGame, logp: LogPolicy) -> Float[Array, "*prompts"]:
     """What the two players together could gain by deviating from `logp`; 0 exactly at an equilibrium.
 
         preference game:   max_p P(p > policy) - min_p P(policy > p) = 2 max_i advantage_i,   in [0, 1]
@@ -40,7 +42,7 @@ def duality_gap(game: AbstractGame, logp: Float[Array, "*batch n"]) -> Float[Arr
     return game.gap(game.advantage(logp))
 
 
-def worst_win_rate(game: PreferenceGame, logp: Float[Array, "*batch n"]) -> Float[Array, "*prompts"]:
+def worst_win_rate(game: PreferenceGame, logp: LogPolicy) -> Float[Array, "*prompts"]:
     """The policy's win rate against the answer that beats it most: `1/2 - duality_gap / 2`, 1/2 at Nash.
 
     Args:
@@ -50,7 +52,7 @@ def worst_win_rate(game: PreferenceGame, logp: Float[Array, "*batch n"]) -> Floa
     return 0.5 - duality_gap(game, logp) / 2
 
 
-def entropy(game: AbstractGame, logp: Float[Array, "*batch n"]) -> Float[Array, "*batch"]:
+def entropy(game: AbstractGame, logp: LogPolicy) -> Float[Array, "*batch"]:
     """Shannon entropy of the policy in nats, between 0 and log n; `game` does not matter."""
     validation.log_policy("logp", logp)
     return -jnp.sum(jnp.where(logp > -jnp.inf, jnp.exp(logp) * logp, 0.0), axis=-1)
@@ -61,14 +63,14 @@ class KLTo(eqx.Module):
 
     target_logp: Float[Array, "*batch n"]
 
-    def __call__(self, game: AbstractGame, logp: Float[Array, "*batch n"]) -> Float[Array, "*prompts"]:
+    def __call__(self, game: AbstractGame, logp: LogPolicy) -> Float[Array, "*prompts"]:
         """KL(target || policy), per prompt."""
         validation.log_policy("logp", logp)
         divergence = simplex.kl_divergence(self.target_logp.astype(logp.dtype), logp)
         return divergence if isinstance(game, PreferenceGame) else game.over_players(divergence)
 
 
-def kl_to(logp: Float[Array, "*batch n"]) -> KLTo:
+def kl_to(logp: LogPolicy) -> KLTo:
     """The metric KL(target || policy) in nats from a fixed target, such as `nash(game).logp`.
 
     It is infinite where the policy gives 0 to an action of the target's support. Where a game has several Nash
@@ -93,7 +95,7 @@ class RegularizedGap(eqx.Module):
     temperature: float | Float[Array, ""]
     reference_logp: Float[Array, "*batch n"]
 
-    def __call__(self, game: AbstractGame, logp: Float[Array, "*batch n"]) -> Float[Array, "*prompts"]:
+    def __call__(self, game: AbstractGame, logp: LogPolicy) -> Float[Array, "*prompts"]:
         """The regularised gap, per prompt."""
         validation.log_policy("logp", logp)
         reference_logp = self.reference_logp.astype(logp.dtype)
@@ -101,7 +103,7 @@ class RegularizedGap(eqx.Module):
         return self.temperature * game.over_players(simplex.kl_divergence(logp, response))
 
 
-def regularized_gap(temperature: float, reference_logp: Float[Array, "*batch n"]) -> RegularizedGap:
+def regularized_gap(temperature: float | Float[Array, ""], reference_logp: LogPolicy) -> RegularizedGap:
     """The metric: duality gap of the game with payoff minus `temperature * KL(policy || reference)` for each player.
 
     Computed without cancellation as `2 temperature KL(policy || response)`, where
@@ -119,7 +121,9 @@ def regularized_gap(temperature: float, reference_logp: Float[Array, "*batch n"]
     return RegularizedGap(temperature, jnp.asarray(reference_logp))
 
 
-def win_rates(game: PreferenceGame, logps: Float[Array, "policies n"]) -> Float[Array, "policies policies"]:
+def win_rates(
+    game: PreferenceGame, logps: Float[Array | np.ndarray, "policies n"]
+) -> Float[Array, "policies policies"]:
     """How often each of several policies is preferred to each other one; the diagonal is 1/2.
 
     Args:
@@ -150,24 +154,29 @@ def named(metrics: Mapping[str, Metric] | Sequence[str | Metric] | None) -> dict
     """
     if metrics is None:
         return {}
-    if isinstance(metrics, str) or callable(metrics):
+    if isinstance(metrics, str) or not isinstance(metrics, Collection):
         raise ValueError(f"`metrics` must be a list or a dict, got {metrics!r}; pass [{metrics!r}].")
-    pairs = metrics.items() if isinstance(metrics, Mapping) else [(None, metric) for metric in metrics]
+    pairs = metrics.items() if isinstance(metrics, Mapping) else [(_name(metric), metric) for metric in metrics]
     found: dict[str, Metric] = {}
     for name, metric in pairs:
         if isinstance(metric, str):
             validation.known("metrics", metric, {*METRICS, *CURVES})
-            if metric not in CURVES:
-                found[name or metric] = METRICS[metric]
-        elif callable(metric):
-            found[name or getattr(metric, "__name__", type(metric).__name__)] = metric
-        else:
+            if metric == name and name in CURVES:
+                continue
+        elif not callable(metric):
             raise ValueError(
                 f"`metrics` must hold names or functions (game, logp) -> number, got {metric!r}."
             )
-    if clash := set(found) & set(CURVES):
-        raise ValueError(f"`metrics` must not reuse the name {sorted(clash)[0]!r}, which is recorded anyway.")
+        if name in CURVES:
+            raise ValueError(f"`metrics` must not reuse the name {name!r}, which is recorded anyway.")
+        if name in found:
+            raise ValueError(f"`metrics` has two metrics named {name!r}; pass a dict to name them yourself.")
+        found[name] = METRICS[metric] if isinstance(metric, str) else metric
     return found
+
+
+def _name(metric: Any) -> str:
+    return metric if isinstance(metric, str) else str(getattr(metric, "__name__", type(metric).__name__))
 
 
 def records_curves(metrics: Any) -> bool:

@@ -99,8 +99,9 @@ def _solve(skew: Array, reference: Array, strength: Array, start: Array) -> tupl
     # carry: the point being sought (its share t of the strength, its policy, Newton steps and residual so far), the
     # last point reached (share, policy), the stride, and the number of solves.
     def unfinished(carry: tuple[Array, ...]) -> Array:
-        t, logp, _, error, *_, solves = carry
-        return ~((t == 1.0) & (error <= tolerance(strength))) & (solves < MAX_SOLVES)
+        t, _, _, error, *_, solves = carry
+        done = (t == 1.0) & (error <= tolerance(strength)) & (solves > 0)  # one step at least: it polishes the guess
+        return ~done & (solves < MAX_SOLVES)
 
     def body(carry: tuple[Array, ...]) -> tuple[Array, ...]:
         t, logp, count, error, reached_t, reached, stride, solves = carry

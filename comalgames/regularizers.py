@@ -44,6 +44,26 @@ def chi_squared(p: Float[Array, " n"], reference: Float[Array, " n"]) -> Float[A
     return jnp.sum((p - reference) ** 2 / reference)
 
 
+def check(regularizer: Any) -> None:
+    """Refuse what is not a function of two policies, or does not return one real number."""
+    if not callable(regularizer):
+        raise ValueError(f"`regularizer` must be a function (p, reference) -> number, got {regularizer!r}.")
+    policy = jax.ShapeDtypeStruct((2,), jnp.result_type(float))
+    try:
+        out = jax.eval_shape(regularizer, policy, policy)
+    except (TypeError, ValueError):
+        return  # It may be made for another number of actions; the first step will show what it does.
+    if getattr(out, "shape", None) != () or not jnp.issubdtype(out.dtype, jnp.floating):
+        raise ValueError(
+            f"`regularizer` must return one real number, a scalar to differentiate; given two policies of shape "
+            f"(2,) {getattr(regularizer, '__name__', regularizer)!r} returned {_described(out)}."
+        )
+
+
+def _described(out: Any) -> str:
+    return f"{out.dtype} of shape {out.shape}" if isinstance(out, jax.ShapeDtypeStruct) else repr(out)
+
+
 def floored(logp: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
     """Probabilities no smaller than exp(LOG_FLOOR), or than the dtype's smallest normal number if that is larger."""
     floor = max(LOG_FLOOR, float(np.log(np.finfo(logp.dtype).tiny)))
@@ -54,13 +74,15 @@ def value(
     regularizer: Regularizer, logp: Float[Array, "*batch n"], reference_logp: Float[Array, "*batch n"]
 ) -> Float[Array, "*batch"]:
     """The regulariser at policies given as log-probabilities, one number per leading index."""
-    return jnp.vectorize(regularizer, signature="(n),(n)->()")(floored(logp), floored(reference_logp))
+    over_batch = jnp.vectorize(regularizer, signature="(n),(n)->()")
+    values: Array = over_batch(floored(logp), floored(reference_logp))
+    return values
 
 
 def gradient(
     regularizer: Regularizer, logp: Float[Array, "*batch n"], reference_logp: Float[Array, "*batch n"]
 ) -> Float[Array, "*batch n"]:
     """Gradient of the regulariser with respect to the probabilities p, `[..., n]`."""
-    return jnp.vectorize(jax.grad(regularizer), signature="(n),(n)->(n)")(
-        floored(logp), floored(reference_logp)
-    )
+    over_batch = jnp.vectorize(jax.grad(regularizer), signature="(n),(n)->(n)")
+    gradients: Array = over_batch(floored(logp), floored(reference_logp))
+    return gradients

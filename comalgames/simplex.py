@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
+# Log-probabilities as users hand them in: those of results and equilibria are NumPy's. Leading axes broadcast.
+LogPolicy: TypeAlias = Float[Array | np.ndarray, "... n"]
 
-def log_normalize(scores: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
+
+def log_normalize(scores: LogPolicy) -> Float[Array, "*batch n"]:
     """Log-probabilities proportional to `exp(scores)`, over the last axis.
 
     log_normalize(x) = x - logsumexp(x)
@@ -20,9 +26,7 @@ def uniform(num_actions: int, dtype: jnp.dtype | None = None) -> Float[Array, " 
     return jnp.full(num_actions, -jnp.log(num_actions), dtype=dtype)
 
 
-def kl_divergence(
-    logp: Float[Array, "*batch n"], other_logp: Float[Array, "*batch n"]
-) -> Float[Array, "*batch"]:
+def kl_divergence(logp: LogPolicy, other_logp: LogPolicy) -> Float[Array, "*batch"]:
     """KL(p || other) in nats over the last axis, accurate also where it is far below the dtype's resolution.
 
         sum_i p_i (log p_i - log other_i) = sum_i p_i (expm1(d_i) - d_i) + sum_{p_i = 0} other_i,   d = log other - log p

@@ -10,7 +10,9 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 # How far a policy's sum may be from 1, and P + P.T from 1, when the numbers were typed or printed by someone.
@@ -32,7 +34,7 @@ def real_array(name: str, value: Any) -> np.ndarray:
         ) from error
     if array.dtype.kind == "c":
         raise ValueError(f"`{name}` is complex ({array.dtype}); pass real numbers.")
-    if array.dtype.kind not in "fiub" and not jax.dtypes.issubdtype(array.dtype, np.floating):
+    if array.dtype.kind not in "fiub" and not jnp.issubdtype(array.dtype, jnp.floating):
         raise ValueError(f"`{name}` must hold real numbers, got an array of {array.dtype}.")
     if not np.all(np.isfinite(array)):
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
@@ -51,8 +53,11 @@ def non_negative(name: str, value: Any) -> None:
 
 
 def _number(name: str, value: Any, accepted: str, holds: Any) -> None:
-    if callable(value) or not is_concrete(value):  # a schedule, or a value under jit or vmap
+    is_schedule = isinstance(value, eqx.Module) and callable(value)
+    if is_schedule or not is_concrete(value):
         return
+    if callable(value):
+        raise ValueError(f"`{name}` must be {accepted} or an AbstractSchedule, got the function {value!r}.")
     if isinstance(value, (bool, str)) or value is None or np.asarray(value).dtype.kind not in "fiu":
         raise ValueError(f"`{name}` must be {accepted}, got {value!r}.")
     if np.ndim(value) != 0:
@@ -112,7 +117,7 @@ def preference_matrix(preference: Any) -> np.ndarray:
 
 def policy(name: str, value: Any, num_actions: int) -> np.ndarray:
     """`value` as strictly positive probabilities `[..., num_actions]` that sum to 1."""
-    array = real_array(name, value)
+    array = real_array(name, value).astype(np.float64)
     if array.ndim == 0 or array.shape[-1] != num_actions:
         raise ValueError(
             f"`{name}` must be a policy over {num_actions} actions (last axis), got shape {array.shape}."
@@ -131,7 +136,8 @@ def policy(name: str, value: Any, num_actions: int) -> np.ndarray:
             f"`{name}` excludes action {action} (probability 0). These rules only reweight: an action at 0 "
             f"never returns and KL to it is infinite. Give it a small probability, or drop it from the game."
         )
-    return array / array.sum(-1, keepdims=True)
+    normalised: np.ndarray = array / array.sum(-1, keepdims=True)
+    return normalised
 
 
 def log_policy(name: str, logp: Any) -> None:

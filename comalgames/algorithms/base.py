@@ -49,7 +49,7 @@ Number: TypeAlias = Real[ArrayLike, ""] | AbstractSchedule
 
 def at(value: Number, step: Any) -> Any:
     """`value` itself, or its value at `step` if it is a schedule."""
-    return value(step) if isinstance(value, AbstractSchedule) else value
+    return value(jnp.asarray(step, jnp.int32)) if isinstance(value, AbstractSchedule) else value
 
 
 class AbstractAlgorithm(eqx.Module, Generic[S]):
@@ -145,7 +145,8 @@ class AbstractMirrorRule(AbstractUpdateRule[State]):
     @property
     def pull(self) -> Any:
         """The weight of the reference in the first step."""
-        return self.weights(0)[0] or 0.0
+        pull, _ = self.weights(0)
+        return 0.0 if pull is None else pull
 
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback

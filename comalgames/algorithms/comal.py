@@ -73,7 +73,8 @@ class COMAL(AbstractUpdateRule[S]):
         state = self.inner.commit(state, logp)
         moved = self.inner.move_reference(state, logp)
         due = state.step % jnp.asarray(self.period, state.step.dtype) == 0
-        return jax.tree.map(lambda new, old: jnp.where(due, new, old), moved, state)
+        after: S = jax.tree.map(lambda new, old: jnp.where(due, new, old), moved, state)
+        return after
 
     def queries(self, num_actions: int) -> int:
         """The inner rule's."""

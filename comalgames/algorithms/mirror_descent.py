@@ -183,10 +183,9 @@ class INPO(AbstractMirrorRule):
     def __check_init__(self) -> None:
         validation.positive("eta", self.eta)
         validation.non_negative("tau", self.tau)
-        values = (self.eta, self.tau)
-        if all(validation.is_concrete(v) and not callable(v) for v in values) and float(self.tau) > float(
-            self.eta
-        ):
+        values: tuple[Any, Any] = (self.tau, self.eta)
+        known = all(validation.is_concrete(value) and not callable(value) for value in values)
+        if known and float(values[0]) > float(values[1]):
             raise ValueError(
                 f"`tau` must be at most `eta`, got tau={self.tau!r}, eta={self.eta!r} (eta is an inverse step "
                 f"size). For larger steps use MirrorDescent(1 / eta, tau)."

@@ -7,10 +7,10 @@ from typing import Any
 import equinox as eqx
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from comalgames import validation
+from comalgames import regularizers, validation
 from comalgames.algorithms.base import AbstractUpdateRule, Number, State, at
 from comalgames.feedback import AbstractFeedback
-from comalgames.regularizers import Regularizer, gradient
+from comalgames.regularizers import Regularizer
 from comalgames.updates import mirror_target
 
 
@@ -43,10 +43,7 @@ class RegularizedMirrorDescent(AbstractUpdateRule[State]):
     def __check_init__(self) -> None:
         validation.positive("step_size", self.step_size)
         validation.non_negative("temperature", self.temperature)
-        if not callable(self.regularizer):
-            raise ValueError(
-                f"`regularizer` must be a function (p, reference) -> number, got {self.regularizer!r}."
-            )
+        regularizers.check(self.regularizer)
 
     @property
     def pull(self) -> Any:
@@ -57,6 +54,6 @@ class RegularizedMirrorDescent(AbstractUpdateRule[State]):
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], State]:
         """Step along the regularised payoff's gradient at the current policy."""
-        penalty = gradient(self.regularizer, state.logp, state.reference)
+        penalty = regularizers.gradient(self.regularizer, state.logp, state.reference)
         utility = feedback.advantage(key, state.logp) - at(self.temperature, state.step) * penalty
         return mirror_target(state.logp, utility, at(self.step_size, state.step)), state

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import datetime
+import itertools
 import json
 import math
 import os
@@ -23,6 +24,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from matplotlib.figure import Figure
 
 from comalgames.experiments.run import Verdict
 from comalgames.experiments.spec import Data, Paper
@@ -163,21 +165,28 @@ def _write_metrics(path: Path, data: Data) -> None:
         writer.writerow(["experiment", "game", "algorithm", "seed", "steps", "queries", "metric", "last"])
         for name, dataset in data.items():
             curves = [v for v in dataset.data_vars if dataset[v].dims == ("game", "algorithm", "seed", "record")]
-            for game in dataset.get("game", np.array([])).values:
-                for algorithm in dataset["algorithm"].values:
-                    run = dataset.sel(game=game, algorithm=algorithm)
-                    last = int(np.isfinite(run["steps"].values).sum()) - 1
-                    for seed in dataset["seed"].values if curves else ():
-                        for curve in curves:
-                            value = float(run[curve].sel(seed=seed)[last])
-                            counts = (int(run["steps"][last]), int(run["queries"][last]))
-                            writer.writerow([name, game, algorithm, seed, *counts, curve, repr(value)])
+            if not curves:
+                continue
+            for game, algorithm in itertools.product(dataset["game"].values, dataset["algorithm"].values):
+                run = dataset.sel(game=game, algorithm=algorithm)
+                last = int(np.isfinite(run["steps"].values).sum()) - 1
+                counts = (int(run["steps"][last]), int(run["queries"][last]))
+                for seed, curve in itertools.product(dataset["seed"].values, curves):
+                    value = float(run[curve].sel(seed=seed)[last])
+                    writer.writerow([name, game, algorithm, seed, *counts, curve, repr(value)])
 
 
-def is_complete(folder: Path) -> bool:
-    """Whether `folder` holds every file of a run."""
-    expected: Mapping[str, bool] = {
-        name: (folder / name).is_file()
-        for name in ("spec.json", "environment.json", "records.npz", "metrics.csv", "claims.json", "report.html")
-    }
-    return all(expected.values())
+def save_figures(folder: Path, figures: Mapping[str, Figure]) -> list[Path]:
+    """Write every figure as PDF and PNG into `folder` and return the paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, figure in figures.items():
+        for suffix in ("pdf", "png"):
+            paths.append(folder / f"{name}.{suffix}")
+            figure.savefig(paths[-1])
+    return paths
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, such as a report."""
+    path.write_text(text, encoding="utf-8")

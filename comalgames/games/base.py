@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from comalgames import simplex, validation
+from comalgames.simplex import LogPolicy
 
 # The accelerators' default for products (TF32, bfloat16) would cap the duality gap near 1e-3.
 PRECISION = jax.lax.Precision.HIGHEST
@@ -41,7 +42,7 @@ class AbstractGame(eqx.Module):
         """Floating-point type of the payoffs, and of everything computed from them."""
 
     @abstractmethod
-    def advantage(self, opponent_logp: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
+    def advantage(self, opponent_logp: LogPolicy) -> Float[Array, "*batch n"]:
         """Each action's expected payoff against the opponent, `[..., n]`."""
 
     @abstractmethod
@@ -168,7 +169,7 @@ class PreferenceGame(AbstractGame):
         """P, the probability that the row's action is preferred to the column's, `[..., n, n]`."""
         return self.skew + 0.5
 
-    def advantage(self, opponent_logp: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
+    def advantage(self, opponent_logp: LogPolicy) -> Float[Array, "*batch n"]:
         """Each action's win rate against the opponent, minus 1/2: `skew @ softmax(opponent_logp)`."""
         opponent = jax.nn.softmax(opponent_logp, axis=-1)
         return jnp.einsum("...ij,...j->...i", self.skew, opponent, precision=PRECISION)
@@ -225,7 +226,7 @@ class ZeroSumGame(AbstractGame):
         """Floating-point type of the payoffs."""
         return np.dtype(self.payoff.dtype)
 
-    def advantage(self, opponent_logp: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
+    def advantage(self, opponent_logp: LogPolicy) -> Float[Array, "*batch n"]:
         """Each player's expected payoff of each action against the other player of the joint policy."""
         joint = jax.nn.softmax(opponent_logp, axis=-1)
         row = jnp.einsum("...ij,...j->...i", self.payoff, joint[..., 1, :], precision=PRECISION)

@@ -221,7 +221,7 @@ def _win_rate(cell: str, what: str) -> float:
 
 
 def _symmetrized(table: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    change = (1 - table - table.T) / 2
+    change: np.ndarray = (1 - table - table.T) / 2
     size = np.abs(change)
     if size.max() > ROUNDING:
         i, j = np.unravel_index(size.argmax(), size.shape)
@@ -231,7 +231,8 @@ def _symmetrized(table: np.ndarray, names: Sequence[str]) -> np.ndarray:
             f"{table[i, j] + change[i, j]:.4g}).",
             stacklevel=3,
         )
-    return table + change
+    changed: np.ndarray = table + change
+    return changed
 
 
 def _parse_ballot(line: str, where: str) -> tuple[int, list[list[int]]]:

@@ -1,0 +1,230 @@
+"""The command line: reproduce a paper, solve a game from a file, redraw figures, list what there is, check the set-up."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import inspect
+import json
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import comalgames as cg
+from comalgames import plots, report, validation
+from comalgames.experiments import DamagedRun, Paper, check_claims, environment, load_run, run_experiments, save_run
+from comalgames.experiments.store import claims_as_json, save_figures, write_text
+from comalgames.papers.reward_models import picks
+
+OK, FAILED, BAD_INPUT, DAMAGED, INTERRUPTED = 0, 1, 2, 3, 130
+
+# Importing a paper costs nothing but its module; none is imported before it is asked for.
+PAPERS = {"comal": "comalgames.papers.comal"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` and return its exit code.
+
+    0 fine, 1 a claim or run failed, 2 bad input, 3 damaged data, 130 interrupted.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except DamagedRun as error:
+        print(f"comalgames: {error}", file=sys.stderr)
+        return DAMAGED
+    except (ValueError, FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        print(f"comalgames: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except (ArithmeticError, OSError) as error:
+        print(f"comalgames: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("comalgames: interrupted; nothing was kept of this run.", file=sys.stderr)
+        return INTERRUPTED
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, with the nearest command in the message when a command is unknown."""
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            try:
+                validation.known(str(action.metavar or action.dest), value, action.choices)
+            except ValueError as error:
+                raise argparse.ArgumentError(None, str(error)) from error
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="comalgames", description=cg.__doc__.partition("\n")[0])
+    parser.add_argument("--version", action="version", version=f"comalgames {cg.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="command", required=True)
+
+    reproduce = commands.add_parser("reproduce", help="run a paper's experiments and check its claims")
+    reproduce.add_argument("papers", nargs="*", default=["comal"], metavar="paper", help="default: comal; or all")
+    reproduce.add_argument("--quick", action="store_true", help="only what takes seconds; lists the rest as not run")
+    reproduce.add_argument("--out", type=Path, default=Path("results"), metavar="DIR", help="default: results")
+    reproduce.add_argument("--json", action="store_true", help="print the claims as JSON")
+    reproduce.set_defaults(run=_reproduce)
+
+    solve = commands.add_parser("nash", help="the exact Nash policy of a game in a file")
+    solve.add_argument("file", type=Path, metavar="FILE", help="a CSV of win rates, or PrefLib complete orders")
+    solve.add_argument("--exclude", default="", metavar="A,B", help="names of options to leave out")
+    solve.add_argument("--symmetrize", action="store_true", help="average a CSV with P + P.T != 1, and say how much")
+    solve.add_argument("--json", action="store_true", help="print JSON")
+    solve.set_defaults(run=_nash)
+
+    plot = commands.add_parser("plot", help="draw a saved run's figures again")
+    plot.add_argument("folder", type=Path, metavar="DIR", help="a run folder, such as results/comal/<date>")
+    plot.set_defaults(run=_plot)
+
+    listing = commands.add_parser("list", help="papers, algorithms and games")
+    listing.set_defaults(run=_list)
+
+    doctor = commands.add_parser("doctor", help="versions, devices, precision, writable folders")
+    doctor.add_argument("--json", action="store_true", help="print JSON")
+    doctor.set_defaults(run=_doctor)
+    return parser
+
+
+def _paper(name: str) -> Paper:
+    module = importlib.import_module(PAPERS[validation.known("paper", name, [*PAPERS, "all"])])
+    paper: Paper = module.PAPER
+    return paper
+
+
+def _reproduce(arguments: argparse.Namespace) -> int:
+    for name in arguments.papers:
+        validation.known("paper", name, [*PAPERS, "all"])
+    names = list(PAPERS) if "all" in arguments.papers else list(dict.fromkeys(arguments.papers))
+    talk = sys.stderr if arguments.json else sys.stdout
+    everything = []
+    for name in names:
+        paper = _paper(name)
+        print(f"{paper.title} ({paper.source})", file=talk)
+        data = run_experiments(paper, arguments.quick, lambda line: print(f"  ran {line}", file=talk, flush=True))
+        claims = claims_as_json(verdicts := check_claims(paper, data))
+
+        def finish(folder: Path, paper: Paper = paper, data: Any = data, claims: Any = claims) -> None:
+            figures = {f.name: plots.draw(f, data) for f in paper.figures if all(n in data for n in f.needs)}
+            save_figures(folder / "figures", figures)
+            about = json.dumps(environment(), indent=2)
+            write_text(folder / "report.html", report.page(paper, paper.spec(), claims, figures, about))
+
+        folder = save_run(arguments.out, paper, data, verdicts, finish)
+        everything += [{"paper": name, **claim} for claim in claims]
+        print(f"\n{report.table(claims)}\n\n{report.summary(claims)} See {folder / 'report.html'}", file=talk)
+    if arguments.json:
+        print(json.dumps(everything, indent=2))
+    return FAILED if any(claim["status"] == "failed" for claim in everything) else OK
+
+
+def _plot(arguments: argparse.Namespace) -> int:
+    spec, data, _ = load_run(arguments.folder)
+    paper = _paper(spec["paper"])
+    figures = {f.name: plots.draw(f, data) for f in paper.figures if all(n in data for n in f.needs)}
+    for path in save_figures(arguments.folder / "figures", figures):
+        print(path)
+    return OK
+
+
+def _nash(arguments: argparse.Namespace) -> int:
+    exclude = [label for label in arguments.exclude.split(",") if label.strip()]
+    with jax.enable_x64(True), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        if arguments.file.suffix.lower() in (".toc", ".soc"):
+            game = cg.games.from_rankings(arguments.file, exclude)
+        else:
+            game = cg.games.from_winrates(arguments.file, arguments.symmetrize, exclude)
+        solution = cg.nash(game)
+        found = picks(game, solution.policy)
+    for warning in caught:
+        print(f"comalgames: {warning.message}", file=sys.stderr)
+    if solution.status != "certified":
+        print(f"comalgames: no certified Nash policy; the best found has gap {solution.gap:.3g}.", file=sys.stderr)
+        return FAILED
+    against = 0.5 + np.asarray(game.skew) @ solution.policy
+    support = [game.names[i] for i in np.flatnonzero(solution.support)]
+    answer = {
+        "policy": {game.names[i]: float(solution.policy[i]) for i in np.flatnonzero(solution.support)},
+        "duality_gap": float(solution.gap),
+        "support": support,
+        "unique": bool(solution.unique),
+        "win_rate_against_nash": dict(zip(game.names, map(float, against), strict=True)),
+        "reward_pick": game.names[found.reward_pick],
+        "nash_beats_reward_pick": found.nash_beats_reward,
+    }
+    print(json.dumps(answer, indent=2) if arguments.json else _describe(answer))
+    return OK
+
+
+def _describe(answer: dict[str, Any]) -> str:
+    policy, rates = answer["policy"], answer["win_rate_against_nash"]
+    width = max(len(name) for name in rates)
+    only = (
+        "It is the only Nash policy."
+        if answer["unique"]
+        else "It is NOT the only Nash policy; this one has the largest support of all."
+    )
+    pick, beats = answer["reward_pick"], answer["nash_beats_reward_pick"]
+    agree = "the Nash policy's own pick" if policy.get(pick, 0.0) == 1.0 else f"the Nash policy beats it {beats:.1%}"
+    lines = [
+        f"Nash policy over {len(rates)} options (duality gap {answer['duality_gap']:.1e}, certified):",
+        *(f"  {name:<{width}}  {p:.6f}" for name, p in sorted(policy.items(), key=lambda item: -item[1])),
+        only,
+        f"A Bradley-Terry reward fitted on uniform pairs (Borda) would pick {pick}: {agree}"
+        + (" of the time." if policy.get(pick, 0.0) != 1.0 else "."),
+        "Win rate of every option against the Nash policy (none is above 50%):",
+        *(f"  {name:<{width}}  {rate:7.2%}" for name, rate in sorted(rates.items(), key=lambda item: -item[1])),
+    ]
+    return "\n".join(lines)
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    print("papers (comalgames reproduce NAME)")
+    for name in PAPERS:
+        paper = _paper(name)
+        print(f"  {name:<26}{paper.title}. {len(paper.claims)} claims.")
+    print("\nalgorithms (comalgames.NAME)")
+    rules = [rule for _, rule in inspect.getmembers(cg, inspect.isclass) if issubclass(rule, cg.AbstractAlgorithm)]
+    for rule in rules:
+        if not inspect.isabstract(rule):
+            print(f"  {rule.__name__:<26}{(rule.__doc__ or '').strip().partition(chr(10))[0]}")
+    print("\ngames (comalgames.games.NAME)")
+    for name, function in inspect.getmembers(cg.games, inspect.isfunction):
+        print(f"  {name:<26}{(function.__doc__ or '').strip().partition(chr(10))[0]}")
+    return OK
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    def writable(folder: Path) -> bool:
+        try:
+            with tempfile.TemporaryFile(dir=folder):
+                return True
+        except OSError:
+            return False
+
+    checks = {
+        **environment(),
+        "comalgames": cg.__version__,
+        "x64": bool(jax.config.jax_enable_x64),
+        "compilation_cache": str(jax.config.jax_compilation_cache_dir),
+        "writable": {str(folder): writable(folder) for folder in (Path.cwd(), Path(tempfile.gettempdir()))},
+        "cores": os.cpu_count(),
+    }
+    if arguments.json:
+        print(json.dumps(checks, indent=2))
+    else:
+        for name, value in checks.items():
+            print(f"{name:<20}{value}")
+        if not checks["x64"]:
+            print("\nx64 is off (the default): gaps below 1e-6 are rounding. For smaller ones put")
+            print('jax.config.update("jax_enable_x64", True) first. reproduce, nash and qre use float64 anyway.')
+    return OK
