@@ -36,7 +36,7 @@ class BradleyTerryFit(NamedTuple):
     converged: Bool[Array, "*batch"]
 
 
-def fit(skew: Float[Array, "*batch n n"], logp: Float[Array, "*batch n"]) -> BradleyTerryFit:
+def fit(skew: Float[Array, "*prompts n n"], logp: Float[Array, "*batch n"]) -> BradleyTerryFit:
     """Maximise the likelihood `sum_ij p_i p_j P_ij log sigmoid(f_i - f_j)` over scores f, by Newton's method.
 
     What a reward model learns from pairs drawn from the policy. With the uniform policy it ranks like Borda count.

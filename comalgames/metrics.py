@@ -156,7 +156,9 @@ def named(metrics: Mapping[str, Metric] | Sequence[str | Metric] | None) -> dict
         return {}
     if isinstance(metrics, str) or not isinstance(metrics, Collection):
         raise ValueError(f"`metrics` must be a list or a dict, got {metrics!r}; pass [{metrics!r}].")
-    pairs = metrics.items() if isinstance(metrics, Mapping) else [(_name(metric), metric) for metric in metrics]
+    pairs = (
+        metrics.items() if isinstance(metrics, Mapping) else [(_name(metric), metric) for metric in metrics]
+    )
     found: dict[str, Metric] = {}
     for name, metric in pairs:
         if isinstance(metric, str):

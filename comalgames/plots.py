@@ -53,7 +53,7 @@ def plot_gap(
         results: runs by the name to show in the legend.
         x: "queries" (fair between methods) or "steps".
         curve: "duality_gap" (of the last policy), "average_duality_gap" or "best_duality_gap", or any scalar metric that
-            was recorded. Runs with several members (prompts) show their median and range.
+            was recorded. Runs with several members (prompts) show their median and quartiles.
         ax: axes to draw on; new ones by default.
 
     Raises:
@@ -134,13 +134,14 @@ def _title(curve: str) -> str:
 
 
 def _curves(ax: Axes, curves: Mapping[str, tuple[np.ndarray, np.ndarray]], x: str, y: str) -> Axes:
-    """Each curve: x `[records]` and y `[members, records]`, drawn as the median with the range shaded."""
+    """Each curve: x `[records]` and y `[members, records]`, drawn as the median with the quartiles shaded."""
     low = 1.0
     for (name, (horizontal, rows)), style in zip(curves.items(), _styles(), strict=False):
         known = np.isfinite(horizontal)
         horizontal, rows = horizontal[known], np.maximum(np.abs(rows[:, known]), FLOOR)
         if len(rows) > 1:
-            ax.fill_between(horizontal, rows.min(0), rows.max(0), color=style["color"], alpha=0.13, linewidth=0)
+            low_quartile, high_quartile = np.quantile(rows, [0.25, 0.75], axis=0)
+            ax.fill_between(horizontal, low_quartile, high_quartile, color=style["color"], alpha=0.15, linewidth=0)
         middle = np.median(rows, axis=0)
         low = min(low, middle.min())
         ax.plot(horizontal, middle, label=name, **style)
@@ -180,6 +181,7 @@ def _win_rates(ax: Axes, matrix: np.ndarray, names: list[str]) -> Axes:
     ax.imshow(matrix, cmap="PuOr", vmin=0.5 - spread, vmax=0.5 + spread)
     ax.set_xticks(range(len(names)), names, rotation=35, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(len(names)), names)
+    ax.set_aspect("auto")
     for i, j in itertools.product(range(len(names)), repeat=2):
         dark = abs(matrix[i, j] - 0.5) > 0.65 * spread
         ax.text(j, i, f"{100 * matrix[i, j]:.1f}", ha="center", va="center", fontsize=7, color="white" if dark else "black")
@@ -226,8 +228,9 @@ def _picks_panel(ax: Axes, dataset: Any, names: Mapping[str, str]) -> None:
     order = np.argsort(-dataset[first].values, kind="stable")
     labels = [str(name).removeprefix("Trajectory ") for name in dataset["option"].values[order]]
     place = np.arange(len(order))
-    for k, ((variable, label), marker) in enumerate(zip(names.items(), ("o", "D"), strict=True)):
-        ax.plot(place, 100 * dataset[variable].values[order], marker, color=COLORS[k], label=label, markersize=4.5, linestyle="none")
+    markers = ({"marker": "o", "markersize": 4}, {"marker": "s", "markersize": 7.5, "markerfacecolor": "none"})
+    for k, ((variable, label), marker) in enumerate(zip(names.items(), markers, strict=True)):
+        ax.plot(place, 100 * dataset[variable].values[order], color=COLORS[k], label=label, linestyle="none", **marker)
     ax.axhline(50, color="0.3", linewidth=0.9)
     ax.set_xticks(place, labels, fontsize=6.5)
     ax.set_xlabel("trajectory")
@@ -241,4 +244,4 @@ PANELS: Mapping[str, Callable[..., None]] = {
     "win_rates": _win_rates_panel,
     "picks": _picks_panel,
 }
-PANEL_WIDTHS = {"simplex": 4.2, "win_rates": 5.4, "picks": 7.5}
+PANEL_WIDTHS = {"simplex": 4.2, "win_rates": 6.8, "picks": 7.5}

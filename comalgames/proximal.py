@@ -37,7 +37,7 @@ class ProximalSolution(NamedTuple):
 
 
 def regularized_equilibrium(
-    skew: Float[Array, "*batch n n"],
+    skew: Float[Array, "*prompts n n"],
     reference_logp: Float[Array, "*batch n"],
     temperature: Any,
     start_logp: Float[Array, "*batch n"] | None = None,

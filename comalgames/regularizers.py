@@ -45,13 +45,13 @@ def chi_squared(p: Float[Array, " n"], reference: Float[Array, " n"]) -> Float[A
 
 
 def check(regularizer: Any) -> None:
-    """Refuse what is not a function of two policies, or does not return one real number."""
+    """Refuse what is not a function, or returns anything but one real number."""
     if not callable(regularizer):
         raise ValueError(f"`regularizer` must be a function (p, reference) -> number, got {regularizer!r}.")
     policy = jax.ShapeDtypeStruct((2,), jnp.result_type(float))
     try:
         out = jax.eval_shape(regularizer, policy, policy)
-    except (TypeError, ValueError):
+    except (IndexError, TypeError, ValueError):
         return  # It may be made for another number of actions; the first step will show what it does.
     if getattr(out, "shape", None) != () or not jnp.issubdtype(out.dtype, jnp.floating):
         raise ValueError(

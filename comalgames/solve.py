@@ -208,18 +208,19 @@ def check(game: AbstractGame, algorithm: AbstractAlgorithm[Any]) -> None:
         raise ValueError(f"`algorithm` must be a learning rule such as MWU(0.1), got {algorithm!r}.")
     if algorithm.reads_pairs and not isinstance(game, PreferenceGame):
         raise ValueError(
-            f"`algorithm` {type(algorithm).__name__} reads pairwise preferences, which a {type(game).__name__} does "
-            f"not have; use a PreferenceGame, or a rule such as MirrorDescent, Extragradient or OptimisticMWU."
+            f"`algorithm` {algorithm!r} reads pairwise preferences, which a {type(game).__name__} does not have; "
+            f"use a PreferenceGame, or a rule such as MirrorDescent, Extragradient or OptimisticMWU."
         )
 
 
 def as_leaves(algorithm: Any, dtype: Any) -> Any:
     """The algorithm with its numbers as arrays of the game's dtype, so that other numbers need no compilation."""
-    return jax.tree.map(
-        lambda leaf: jnp.asarray(leaf, dtype) if (isinstance(leaf, (int, float)) and not isinstance(leaf, bool))
-        or eqx.is_inexact_array(leaf) else leaf,
-        algorithm,
-    )  # fmt: skip
+
+    def convert(leaf: Any) -> Any:
+        is_number = isinstance(leaf, (int, float, np.number)) and not isinstance(leaf, bool)
+        return jnp.asarray(leaf, dtype) if is_number or eqx.is_inexact_array(leaf) else leaf
+
+    return jax.tree.map(convert, algorithm)
 
 
 def starting_policy(name: str, policy: Any, game: AbstractGame) -> Float[Array, "*batch n"]:

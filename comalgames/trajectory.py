@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from comalgames import validation
 from comalgames.algorithms.base import AbstractAlgorithm, State
 from comalgames.feedback import AbstractFeedback, Exact
 from comalgames.games.base import AbstractGame
@@ -94,9 +95,11 @@ class Run(eqx.Module):
         return replace(progress, state=state, advantage_sum=total, first_nonfinite=first)
 
     def advance(
-        self, progress: Progress, start: Int[Array, ""], num_steps: Int[Array, ""], capacity: int
+        self, progress: Progress, start: Int[Array, ""], num_steps: Int[Array, ""] | np.int32, capacity: int
     ) -> tuple[Progress, Records]:
         """Take `num_steps` steps from step `start`; both may be known only at run time.
+
+        JAX differentiates the loop backwards only where the number of steps is known when it is compiled.
 
         Returns the progress and a buffer of `capacity` records, filled from the front with those of the steps
         divisible by `record_every`.
@@ -148,6 +151,8 @@ def prepare(
     record_every: int,
 ) -> Run:
     """The `Run` of these arguments."""
+    if not (feedback is None or isinstance(feedback, AbstractFeedback)):
+        raise ValueError(f"`feedback` must be an AbstractFeedback such as Exact(game), got {feedback!r}.")
     if isinstance(feedback, Exact) and feedback.game is game:
         feedback = None
     if key is None:
@@ -192,12 +197,14 @@ def trajectory(
         record_every: record every so many steps, and always the first and last policy.
 
     Raises:
-        ValueError: random feedback without a key, or an unknown metric.
+        ValueError: random feedback without a key, an unknown metric, or a number of steps that is none.
     """
+    num_steps = validation.count("num_steps", num_steps)
+    record_every = validation.count("record_every", record_every, minimum=1)
     run = prepare(game, algorithm, feedback, key, metrics, record_every)
     logp = game.uniform() if logp is None else logp
     steps = record_steps(num_steps, record_every)
-    zero, last = jnp.zeros((), jnp.int32), jnp.asarray(num_steps, jnp.int32)
+    zero, last = jnp.zeros((), jnp.int32), np.int32(num_steps)  # NumPy's: under jit a JAX array has no known value
     progress = run.begin(logp, logp if reference is None else reference)
     progress, buffer = run.advance(progress, zero, last, len(steps))
     final, progress = run.observe(progress, last)

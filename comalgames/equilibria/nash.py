@@ -91,8 +91,9 @@ def _symmetric(skew: np.ndarray) -> NashSolution:
         if policy is None:
             continue
         support = policy > ZERO * policy.max()
-        polished, kernel = _on_kernel(skew / scale, policy, support)
-        for candidate in (polished, policy / policy.sum()):
+        plain = np.where(support, policy, 0.0) / policy[support].sum()
+        polished, kernel = _on_kernel(skew / scale, plain, support)
+        for candidate in (polished, plain):
             gap = 2 * (skew @ candidate).max()
             if best is None or gap < best.gap:
                 status = "certified" if gap <= CERTIFIED * scale else "failed"
@@ -134,12 +135,11 @@ def _on_kernel(skew: np.ndarray, policy: np.ndarray, support: np.ndarray) -> tup
     zero = values <= ZERO * max(values[0], ZERO) * len(values)
     basis = rows[zero]
     inside = basis.T @ (basis @ policy[support])
+    if not (len(basis) and np.all(inside > 0)):
+        return policy, len(basis)
     polished = np.zeros_like(policy)
-    if len(basis) and np.all(inside > 0):
-        polished[support] = inside / inside.sum()
-    else:
-        polished = policy / policy.sum()
-    return polished, int(zero.sum())
+    polished[support] = inside / inside.sum()
+    return polished, len(basis)
 
 
 def _two_players(payoff: np.ndarray) -> NashSolution:

@@ -22,8 +22,13 @@ def cycle(a: float, b: float, c: float) -> PreferenceGame:
     Raises:
         ValueError: an edge is not a number in [-1/2, 1/2].
     """
+    edges = validation.real_array("a, b, c", [a, b, c])
+    if edges.shape != (3,) or np.abs(edges).max() > 0.5:
+        raise ValueError(
+            f"`a`, `b` and `c` must be numbers in [-1/2, 1/2], win rates minus 1/2, got {a!r}, {b!r} and {c!r}."
+        )
     skew = np.zeros((3, 3))
-    skew[0, 1], skew[1, 2], skew[2, 0] = validation.real_array("edges", [a, b, c])
+    skew[0, 1], skew[1, 2], skew[2, 0] = edges
     return PreferenceGame.from_skew(skew - skew.T)
 
 

@@ -47,12 +47,12 @@ NASH = (4 / 11, 3 / 11, 4 / 11)
 TEMPERATURE = 0.1
 
 BASELINES: Mapping[str, AbstractAlgorithm[Any]] = {
+    "INPO": INPO(eta=1.0, tau=TEMPERATURE),
     "iterative DPO": IterativeDPO(beta=1.0),
     "iterative IPO": IterativeIPO(tau=1.0),
     "SPPO": SPPO(step_size=1.0),
-    "INPO": INPO(eta=1.0, tau=TEMPERATURE),
 }
-FIVE = {**BASELINES, "COMAL": COMAL(MirrorDescent(1.0, TEMPERATURE), period=20)}
+FIVE = {"COMAL": COMAL(MirrorDescent(1.0, TEMPERATURE), period=20), **BASELINES}
 OTHERS = {
     "COMAL, exact": COMAL(ExactProx(TEMPERATURE), period=1),
     "optimistic MWU": OptimisticMWU(step_size=2.0),
@@ -152,9 +152,9 @@ EXPERIMENTS = (
         "Are INPO, magnetic mirror descent and online mirror descent one algorithm?",
         cycle_and_random_games,
         {
-            "INPO": INPO(eta=1.0, tau=TEMPERATURE),
-            "MMD": MMD(step_size=1 / (1.0 - TEMPERATURE), temperature=TEMPERATURE),
-            "mirror descent": MirrorDescent(step_size=1.0, temperature=TEMPERATURE),
+            "INPO": INPO(eta=0.7, tau=TEMPERATURE),
+            "MMD": MMD(step_size=1 / (0.7 - TEMPERATURE), temperature=TEMPERATURE),
+            "mirror descent": MirrorDescent(step_size=1 / 0.7, temperature=TEMPERATURE),
         },
         {"num_steps": 500, "metrics": ["policy"], "record_every": 10},
     ),
@@ -258,10 +258,15 @@ CLAIMS = (
         at_most(1e-12), ("exact steps", "exact steps from the start"),
     ),
     Claim(
-        "A7", "Near Nash exact COMAL shrinks KL per step by the largest of tau^2/(tau^2 + w^2) over the rotation frequencies "
-        "w and exp(-slack/tau) over the answers off the support.",
-        NEW, "largest |measured / predicted - 1| of the rate log(factor), over 12 games",
-        comal_theory.outer_rate_error, at_most(0.02), ("outer rate",),
+        "A7.on", "Near Nash exact COMAL shrinks KL per step by the largest tau^2/(tau^2 + w^2) over the rotation frequencies w (or by "
+        "the square of the factor off the support, where that is larger),",
+        NEW, "largest |measured / predicted - 1| of log(factor), 12 games",
+        lambda data: comal_theory.outer_rate_error(data, "on"), at_most(0.02), ("outer rate",),
+    ),
+    Claim(
+        "A7.off", "and the mass off the support by exp(-slack/tau).",
+        NEW, "largest |measured / predicted - 1| of log(factor), 10 games",
+        lambda data: comal_theory.outer_rate_error(data, "off"), at_most(0.02), ("outer rate",),
     ),
     Claim(
         "A8.necessary", "COMAL diverges with fewer inner steps than sqrt(3/(eta tau)) - 0.3.",
@@ -388,7 +393,8 @@ FIGURES = (
     ),
     Figure(
         "random_games",
-        "The same five rules on ten random games of ten answers, from uniform: median and range over the games.",
+        "The same five rules on ten random games of ten answers, from uniform: median and quartiles over the games. COMAL goes on to Nash, on some games slowly; "
+        "INPO stops at the regularised equilibrium; the others keep cycling.",
         (Panel("gap", "random games", "ten random games of 10 answers"),),
     ),
     Figure(

@@ -1,0 +1,516 @@
+"""What every algorithm promises, whatever its mathematics, and what `solve` promises about any algorithm."""
+
+import importlib
+import inspect
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import COMAL_NASH, COMAL_START, CONTRACT, Entry, gap, random_game, random_policy
+from jaxtyping import Array, Bool, Float, Int
+
+import comalgames as cg
+from comalgames.trajectory import prepare
+
+# Without their names, which are static and would cost a compilation each.
+CYCLE = cg.PreferenceGame.from_skew(cg.games.comal_cycle().skew)
+BIASED = cg.PreferenceGame.from_skew(cg.games.rock_paper_scissors(3, 1, 1).skew)
+BOTH = cg.PreferenceGame.from_skew(jnp.stack([CYCLE.skew, BIASED.skew]))
+LARGER = random_game(10)
+STARTS = random_policy(2, 3)
+LARGER_START = random_policy(10, seed=1)
+
+# Two runs that differ in the order of floating-point sums only. Rounding (1e-16) may grow for 50 steps of a rule that
+# spirals out, by at most (1 + eta w)^50 < 1e5 for the steps in the table.
+SAME = {"rtol": 1e-10, "atol": 1e-11}
+
+each_entry = pytest.mark.parametrize(
+    "entry", [pytest.param(entry, id=name) for name, entry in CONTRACT.items()]
+)
+
+
+def run(game: Any, rule: Any, policy: Any = None, num_steps: int = 50) -> np.ndarray:
+    """Log-policy after some steps."""
+    return cg.solve(game, rule, num_steps, init=policy, metrics=()).logp
+
+
+def test_every_algorithm_is_in_the_table() -> None:
+    exported = {
+        value
+        for value in vars(cg.algorithms).values()
+        if inspect.isclass(value)
+        and issubclass(value, cg.AbstractAlgorithm)
+        and not inspect.isabstract(value)
+    }
+    assert exported == {type(entry.rule) for entry in CONTRACT.values()}
+
+
+# The contract of a rule ------------------------------------------------------------------------------------------
+
+
+@each_entry
+def test_a_batch_of_prompts_is_a_loop_over_prompts(entry: Entry) -> None:
+    together = run(BOTH, entry.rule, STARTS)
+    assert together.shape == (2, 3)
+    for prompt in range(2):
+        np.testing.assert_allclose(
+            together[prompt], run((CYCLE, BIASED)[prompt], entry.rule, STARTS[prompt]), **SAME
+        )
+
+
+@each_entry
+def test_a_batch_of_policies_on_one_game_is_a_loop_over_policies(entry: Entry) -> None:
+    together = run(CYCLE, entry.rule, STARTS)
+    for policy in range(2):
+        np.testing.assert_allclose(together[policy], run(CYCLE, entry.rule, STARTS[policy]), **SAME)
+
+
+@each_entry
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_policy_has_the_dtype_of_the_game_and_stays_a_policy(entry: Entry, dtype: Any) -> None:
+    runs = [(CYCLE, COMAL_START), (BIASED, COMAL_START), (LARGER, LARGER_START)]
+    for game, start in runs if dtype == np.float64 else runs[:2]:
+        game = cg.PreferenceGame.from_skew(game.skew.astype(dtype))
+        result = cg.solve(game, entry.rule, 50, init=start, metrics=())
+        for logp in (result.state.logp, result.state.reference):
+            assert logp.dtype == dtype
+            assert logp.shape == game.policy_shape
+            assert np.all(np.isfinite(logp))
+            # A sum of ten exponentials of numbers as large as 100 carries 100 roundings.
+            np.testing.assert_allclose(
+                np.exp(logp).sum(), 1, rtol=0, atol=1e-12 if dtype == np.float64 else 1e-5
+            )
+        assert result.state.step == 50
+        assert result.dtype == dtype
+        assert result.logp.dtype == result.policy.dtype == dtype
+
+
+@each_entry
+def test_vmap_over_the_numbers_of_a_rule_is_a_loop_over_rules(entry: Entry) -> None:
+    stacked = [jnp.asarray(pair) for pair in zip(entry.leaves, entry.other_leaves, strict=True)]
+    rules = jax.vmap(entry.make)(*stacked)
+
+    def final(rule: Any) -> Any:
+        return cg.trajectory(CYCLE, rule, 50, logp=jnp.log(jnp.array(COMAL_START)), metrics=()).state.logp
+
+    together = jax.jit(jax.vmap(final))(rules)
+    assert np.abs(together[0] - together[1]).max() > 1e-6
+    for k, rule in enumerate((entry.rule, entry.other_rule)):
+        np.testing.assert_allclose(together[k], run(CYCLE, rule, COMAL_START), **SAME)
+
+
+@each_entry
+def test_relabelling_the_actions_relabels_the_result(entry: Entry) -> None:
+    order = np.random.default_rng(5).permutation(10)
+    relabelled = cg.PreferenceGame.from_skew(LARGER.skew[np.ix_(order, order)])
+    np.testing.assert_allclose(
+        run(relabelled, entry.rule, LARGER_START[order]), run(LARGER, entry.rule, LARGER_START)[order], **SAME
+    )
+
+
+@each_entry
+def test_two_players(entry: Entry) -> None:
+    payoff = np.random.default_rng(6).normal(size=(3, 3))
+    if entry.rule.reads_pairs:
+        with pytest.raises(ValueError, match="reads pairwise preferences"):
+            cg.solve(cg.ZeroSumGame(payoff), entry.rule, 1)
+        return
+    starts = random_policy(2, 3, seed=2)
+    logp = run(cg.ZeroSumGame(payoff), entry.rule, starts)
+    assert logp.shape == (2, 3)
+    np.testing.assert_allclose(np.exp(logp).sum(-1), 1, rtol=0, atol=1e-12)
+    # Swapping the players turns M into -M.T.
+    swapped = run(cg.ZeroSumGame(-payoff.T), entry.rule, starts[::-1])
+    np.testing.assert_allclose(swapped[::-1], logp, **SAME)
+    # A symmetric game, both players starting alike, is self-play.
+    mirrored = run(cg.ZeroSumGame(CYCLE.skew), entry.rule, np.array([COMAL_START, COMAL_START]))
+    np.testing.assert_allclose(mirrored, [run(CYCLE, entry.rule, COMAL_START)] * 2, **SAME)
+
+
+@each_entry
+def test_queries_are_what_the_rule_asked(entry: Entry) -> None:
+    asked = []
+
+    class Asked(cg.AbstractFeedback):
+        game: cg.PreferenceGame
+
+        @property
+        def is_random(self) -> bool:
+            return False
+
+        def advantage(self, key: Any, opponent_logp: Any) -> Any:
+            asked.append(1)
+            return self.game.advantage(opponent_logp)
+
+        def pairwise(self, key: Any) -> Any:
+            # A fit on on-policy pairs counts as one query, an exact solve as one per action.
+            asked.extend([1] * entry.rule.queries(3))
+            return self.game.skew
+
+    state = entry.rule.init(CYCLE.uniform(), CYCLE.uniform())
+    entry.rule.step(jax.random.key(0), state, Asked(CYCLE))
+    assert len(asked) == entry.rule.queries(3)
+
+
+# Compilation -----------------------------------------------------------------------------------------------------
+
+TRACES: list[int] = []
+
+
+class Traced(cg.AbstractUpdateRule):
+    """MWU that counts how often JAX reads its code."""
+
+    step_size: float | Float[Array, ""]
+
+    def propose(self, key: Any, state: Any, feedback: Any) -> Any:
+        TRACES.append(1)
+        return state.logp + self.step_size * feedback.advantage(key, state.logp), state
+
+
+@pytest.mark.parametrize("settings", [{}, {"record_every": 3}, {"metrics": ()}], ids=str)
+def test_other_numbers_need_no_compilation(settings: dict[str, Any]) -> None:
+    TRACES.clear()
+    for step_size in (0.1, 1, np.float64(0.3), jnp.asarray(2.0)):
+        cg.solve(CYCLE, Traced(step_size), 10, **settings)
+    for num_steps in (0, 1, 63, 64, 65, 700, 5000):
+        cg.solve(CYCLE, Traced(0.1), num_steps, **settings)
+    for game in (BIASED, cg.games.cycle(0.1, 0.2, 0.3)):
+        cg.solve(game, Traced(0.1), 10, init=COMAL_START, reference=STARTS[0], **settings)
+    cg.solve(CYCLE, Traced(0.1), 10, chunk_steps=3, key=jax.random.key(5), **settings)
+    cg.solve(CYCLE, Traced(0.1), 2000, tolerance=1e-3, progress=False, **settings)
+    assert len(TRACES) == 1
+
+
+# Records ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("num_steps", "record_every", "steps"),
+    [
+        (10, 1, range(11)),
+        (10, 3, [0, 3, 6, 9, 10]),
+        (10, 5, [0, 5, 10]),
+        (10, 50, [0, 10]),
+        (0, 1, [0]),
+        (0, 3, [0]),
+        (1, 1, [0, 1]),
+    ],
+)
+def test_the_first_record_is_the_start_and_the_last_the_result(
+    num_steps: int, record_every: int, steps: Any
+) -> None:
+    result = cg.solve(
+        CYCLE, cg.MWU(1.0), num_steps, init=COMAL_START, record_every=record_every, metrics=["policy", "logp"]
+    )
+    np.testing.assert_array_equal(result.steps, list(steps))
+    for rows in result.history.values():
+        assert len(rows) == len(result.steps)
+    np.testing.assert_allclose(result.history["policy"][0], COMAL_START, rtol=1e-15)
+    np.testing.assert_array_equal(result.history["logp"][-1], result.logp)
+    for step, logp in zip(result.steps, result.history["logp"], strict=True):
+        np.testing.assert_array_equal(logp, run(CYCLE, cg.MWU(1.0), COMAL_START, int(step)))
+
+
+@pytest.mark.parametrize("record_every", [1, 7])
+@pytest.mark.parametrize("prompts", [(), (2,)], ids=["one prompt", "prompts"])
+def test_last_average_and_best_gap(record_every: int, prompts: tuple[int, ...]) -> None:
+    game, start = (BOTH, STARTS) if prompts else (CYCLE, STARTS[0])
+    everything = cg.solve(game, cg.MWU(1.0), 100, init=start, metrics=["policy"]).history["policy"]
+    result = cg.solve(game, cg.MWU(1.0), 100, init=start, record_every=record_every)
+    last, average, best = (result.history[name] for name in cg.metrics.CURVES)
+    assert last.shape == (len(result.steps), *prompts)
+    means = np.stack([everything[: step + 1].mean(0) for step in result.steps])
+    # Gaps of at most 1, each the difference of sums of at most 100 terms.
+    np.testing.assert_allclose(last, gap(game, everything[result.steps]), rtol=0, atol=1e-14)
+    np.testing.assert_allclose(average, gap(game, means), rtol=0, atol=1e-14)
+    np.testing.assert_array_equal(best, np.minimum.accumulate(last, axis=0))
+    assert np.any(best[-1] < last[-1])
+    np.testing.assert_allclose(cg.duality_gap(game, jnp.asarray(result.logp)), last[-1], rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("rule", "queries"),
+    [(cg.MWU(1.0), 1), (cg.Extragradient(1.0), 2), (cg.COMAL(cg.Extragradient(1.0, 0.1), 10), 2), (cg.ExactProx(0.1), 3)],
+    ids=repr,
+)  # fmt: skip
+def test_queries_along_the_records(rule: Any, queries: int) -> None:
+    result = cg.solve(CYCLE, rule, 10, record_every=4)
+    np.testing.assert_array_equal(result.queries, queries * np.array([0, 4, 8, 10]))
+
+
+def test_nothing_is_recorded_for_no_metrics() -> None:
+    for nothing in ((), [], {}):
+        result = cg.solve(CYCLE, cg.MWU(1.0), 20, init=COMAL_START, metrics=nothing)
+        assert result.history == {}
+        assert result.status == "completed"
+    np.testing.assert_array_equal(result.logp, cg.solve(CYCLE, cg.MWU(1.0), 20, init=COMAL_START).logp)
+
+
+def test_metrics_by_name_by_function_and_by_dict() -> None:
+    target = cg.kl_to(jnp.log(jnp.asarray(COMAL_NASH)))
+
+    def first(game: Any, logp: Any) -> Any:
+        return jnp.exp(logp[..., 0])
+
+    named = cg.solve(CYCLE, cg.MWU(1.0), 20, init=COMAL_START, metrics=["entropy", "policy", first])
+    assert set(named.history) == {*cg.metrics.CURVES, "entropy", "policy", "first"}
+    np.testing.assert_array_equal(named.history["first"], named.history["policy"][:, 0])
+    p = named.history["policy"]
+    np.testing.assert_allclose(named.history["entropy"], -np.sum(p * np.log(p), -1), rtol=1e-14)
+    result = cg.solve(CYCLE, cg.MWU(1.0), 20, init=COMAL_START, metrics={"to Nash": target})
+    np.testing.assert_allclose(
+        result.history["to Nash"], np.sum(COMAL_NASH * np.log(COMAL_NASH / p), -1), rtol=1e-13
+    )
+
+
+def test_exact_feedback_is_the_default() -> None:
+    feedback = cg.Exact(CYCLE)
+    assert prepare(CYCLE, cg.MWU(1.0), feedback, None, None, 1).feedback is None
+    copied = cg.PreferenceGame(CYCLE.preference)
+    assert prepare(CYCLE, cg.MWU(1.0), cg.Exact(copied), None, None, 1).feedback is not None
+    rule = cg.Extragradient(1.0)
+    plain, given = (cg.solve(CYCLE, rule, 50, init=COMAL_START, feedback=f) for f in (None, feedback))
+    assert_same_bits(plain, given)
+
+
+# Chunks, early stop, interruption --------------------------------------------------------------------------------
+
+
+def assert_same_bits(one: cg.Result, other: cg.Result) -> None:
+    assert set(one.history) == set(other.history)
+    for name, rows in one.history.items():
+        assert rows.shape == other.history[name].shape
+        assert rows.tobytes() == other.history[name].tobytes(), name
+    for leaf, other_leaf in zip(jax.tree.leaves(one.state), jax.tree.leaves(other.state), strict=True):
+        assert np.asarray(leaf).tobytes() == np.asarray(other_leaf).tobytes()
+    np.testing.assert_array_equal(one.steps, other.steps)
+    assert one.status == other.status
+
+
+@pytest.mark.parametrize("record_every", [1, 3])
+@pytest.mark.parametrize(
+    "name", ["MWU, step size falling", "OptimisticMWU", "COMAL of Extragradient", "COMAL of ExactProx"]
+)
+def test_the_length_of_chunks_changes_no_bit(name: str, record_every: int) -> None:
+    settings: dict[str, Any] = {
+        "init": COMAL_START,
+        "record_every": record_every,
+        "metrics": ["logp", cg.kl_to(jnp.log(jnp.asarray(COMAL_NASH)))],
+    }
+    whole = cg.solve(CYCLE, CONTRACT[name].rule, 200, **settings)
+    assert len(np.unique(whole.history["duality_gap"])) > 10
+    for chunk_steps in (1, 7, 64, 199, 10_000):
+        assert_same_bits(
+            whole, cg.solve(CYCLE, CONTRACT[name].rule, 200, chunk_steps=chunk_steps, **settings)
+        )
+
+
+@pytest.mark.parametrize("record_every", [1, 3])
+def test_early_stop_happens_where_the_clock_has_no_say(record_every: int) -> None:
+    rule = cg.COMAL(cg.MirrorDescent(1.0, 0.1), 20)
+    settings: dict[str, Any] = {"init": COMAL_START, "tolerance": 1e-9, "record_every": record_every}
+    whole = cg.solve(CYCLE, rule, 5000, **settings)
+    assert whole.status == "converged"
+    assert whole.steps[-1] == 1024
+    assert np.all(whole.history["duality_gap"][-len(whole.steps) // 10 :] < 1e-9)
+    for chunk_steps in (100, 1000, 3000):
+        assert_same_bits(whole, cg.solve(CYCLE, rule, 5000, chunk_steps=chunk_steps, **settings))
+
+
+def test_the_gap_must_stay_below_the_tolerance() -> None:
+    # MWU starts within the tolerance, and spirals out of it.
+    near_nash = COMAL_NASH + 1e-5 * np.array([1, -1, 0])
+    leaving = cg.solve(CYCLE, cg.MWU(1.0), 3000, init=near_nash, tolerance=1e-3)
+    assert leaving.history["duality_gap"][0] < 1e-3 < leaving.history["duality_gap"][-1]
+    assert leaving.status == "completed"
+    assert leaving.steps[-1] == 3000
+    # The same run ends "converged" while it still is within the tolerance, also when it is too short to stop early.
+    assert cg.solve(CYCLE, cg.MWU(1.0), 100, init=near_nash, tolerance=1e-3).status == "converged"
+    assert cg.solve(CYCLE, cg.MWU(1.0), 100, init=near_nash).status == "completed"
+
+
+def test_early_stop_waits_for_every_member() -> None:
+    rule = cg.MirrorDescent(1.0, 0.1)
+    init = np.stack(
+        [COMAL_NASH, COMAL_START]
+    )  # the reference too: the first stays at Nash, the other stops at a gap
+    result = cg.solve(CYCLE, rule, 2000, init=init, tolerance=1e-6)
+    assert result.steps[-1] == 2000
+    assert list(result.status) == ["converged", "completed"]
+    assert cg.solve(CYCLE, rule, 2000, init=init[0], tolerance=1e-6).steps[-1] == 1024
+
+
+def test_an_interrupted_run_returns_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Bar:
+        chunks = 0
+
+        def __init__(self, **settings: Any) -> None: ...
+
+        def __enter__(self) -> "Bar":
+            return self
+
+        def __exit__(self, *error: object) -> None: ...
+
+        def update(self, steps: int) -> None:
+            self.chunks += 1
+            if self.chunks == 3:
+                raise KeyboardInterrupt
+
+    whole = cg.solve(CYCLE, cg.OptimisticMWU(1.0), 30, init=COMAL_START)
+    monkeypatch.setattr(importlib.import_module("comalgames.solve"), "tqdm", Bar)
+    cut = cg.solve(CYCLE, cg.OptimisticMWU(1.0), 1000, init=COMAL_START, chunk_steps=10)
+    assert cut.status == "interrupted"
+    assert_same_bits(whole, cut._replace(status=whole.status))
+
+
+# What is not finite ----------------------------------------------------------------------------------------------
+
+
+class Breaking(cg.AbstractUpdateRule):
+    """MWU that proposes nan for some members from some step on."""
+
+    step_size: float | Float[Array, ""]
+    members: Bool[Array, "*batch"]
+    from_step: Int[Array, ""]
+
+    def propose(self, key: Any, state: Any, feedback: Any) -> Any:
+        target = state.logp + self.step_size * feedback.advantage(key, state.logp)
+        broken = self.members & (state.step >= self.from_step)
+        return jnp.where(broken[..., None], jnp.nan, target), state
+
+
+def breaking(*members: bool) -> Breaking:
+    return Breaking(1.0, jnp.array(members), jnp.asarray(7))
+
+
+def test_a_member_that_breaks_is_named_and_the_others_are_unharmed() -> None:
+    init = random_policy(3, 3)
+    settings: dict[str, Any] = {"init": init, "metrics": ["logp"], "throw": False}
+    result = cg.solve(CYCLE, breaking(False, True, False), 20, **settings)
+    sound = cg.solve(CYCLE, breaking(False, False, False), 20, **settings)
+    # Step 7 (counted from 0) breaks, so policy 8 is the first that is not finite.
+    np.testing.assert_array_equal(result.first_nonfinite, [-1, 8, -1])
+    assert list(result.status) == ["completed", "nonfinite", "completed"]
+    assert np.all(np.isfinite(result.history["logp"][:8, 1]))
+    assert np.all(np.isnan(result.history["logp"][8:, 1]))
+    for name, rows in sound.history.items():
+        np.testing.assert_array_equal(result.history[name][:, [0, 2]], rows[:, [0, 2]])
+    # The best gap of the member that broke is that of the time before.
+    assert result.history["best_duality_gap"][-1, 1] == np.min(result.history["duality_gap"][:8, 1])
+
+
+def test_a_policy_that_stops_being_finite_raises() -> None:
+    with pytest.raises(FloatingPointError, match=r"Breaking.* at step 8 \(member \(1,\)\).*throw=False"):
+        cg.solve(CYCLE, breaking(False, True, True), 20, init=random_policy(3, 3))
+    with pytest.raises(FloatingPointError, match="MirrorDescent.*Lower the step size"):
+        # (1 - eta tau)^k overflows.
+        cg.solve(CYCLE, cg.MirrorDescent(100.0, 1.0), 1000, init=COMAL_START, reference=STARTS[0])
+    assert cg.solve(CYCLE, breaking(False), 7, init=[COMAL_START]).first_nonfinite == -1
+
+
+# Notes -----------------------------------------------------------------------------------------------------------
+
+
+def test_gaps_below_what_float32_resolves_are_noted() -> None:
+    single = cg.PreferenceGame.from_skew(CYCLE.skew.astype(np.float32))
+    rule = cg.COMAL(cg.MirrorDescent(1.0, 0.1), 20)
+    with pytest.warns(UserWarning, match="float32.*jax_enable_x64"):
+        result = cg.solve(single, rule, 1000, init=COMAL_START)
+    assert len(result.notes) == 1
+    assert "float32" in result.notes[0]
+    assert cg.solve(single, cg.MWU(1.0), 1000, init=COMAL_START).notes == ()
+    assert cg.solve(CYCLE, rule, 1000, init=COMAL_START).notes == ()
+
+
+def test_a_short_period_is_noted_with_one_that_would_do() -> None:
+    short = cg.COMAL(cg.MirrorDescent(0.3, 0.1), 5)
+    with pytest.warns(UserWarning, match="period of 5 is short for MirrorDescent.*period=20 would do"):
+        result = cg.solve(CYCLE, short, 10)
+    assert len(result.notes) == 1
+    assert "period=20 would do" in result.notes[0]
+    assert cg.solve(CYCLE, cg.COMAL(cg.MirrorDescent(0.3, 0.1), 20), 10).notes == ()
+    assert cg.COMAL(cg.MirrorDescent(3.0, 0.1), 4).notes() == ()
+    assert cg.COMAL(cg.ExactProx(0.1), 1).notes() == ()
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        *(
+            e.rule
+            for e in CONTRACT.values()
+            if isinstance(e.rule, cg.AbstractUpdateRule) and e.rule.pull == 0
+        ),
+        cg.MirrorDescent(1.0, 0.0),
+    ],
+    ids=repr,
+)
+def test_comal_refuses_a_rule_without_a_reference_by_name(rule: Any) -> None:
+    with pytest.raises(
+        ValueError, match=f"(?s)`inner` must have a reference.*{type(rule).__name__}.*pull is 0"
+    ):
+        cg.COMAL(rule, 10)
+
+
+@pytest.mark.parametrize("name", [name for name in CONTRACT if name.startswith("COMAL")])
+def test_a_round_of_comal_is_the_inner_rule_started_again(name: str) -> None:
+    inner = CONTRACT[name].rule.inner
+    # A nested COMAL starts its own count again only where its period divides the outer one.
+    inner = cg.COMAL(inner.inner, 10) if isinstance(inner, cg.COMAL) else inner
+    rounds = cg.COMAL(inner, 30)
+    first = run(CYCLE, inner, COMAL_START, 30)
+    np.testing.assert_allclose(run(CYCLE, rounds, COMAL_START, 30), first, **SAME)
+    np.testing.assert_allclose(run(CYCLE, rounds, COMAL_START, 50), run(CYCLE, inner, np.exp(first), 20), **SAME)
+    assert np.abs(run(CYCLE, rounds, COMAL_START, 50) - run(CYCLE, inner, COMAL_START, 50)).max() > 1e-3
+
+
+# Under transformations -------------------------------------------------------------------------------------------
+
+
+def test_trajectory_is_solve_without_a_host() -> None:
+    rule = cg.COMAL(cg.MirrorDescent(1.0, 0.1), 20)
+    result = cg.solve(CYCLE, rule, 50, init=COMAL_START, record_every=4, metrics=["entropy"])
+    logp = jnp.log(jnp.array(COMAL_START))
+    found = jax.jit(lambda logp: cg.trajectory(CYCLE, rule, 50, logp=logp, record_every=4, metrics=["entropy"])._replace(
+        steps=None))(logp)  # fmt: skip
+    assert set(found.records) == set(result.history)
+    for name, rows in result.history.items():
+        np.testing.assert_allclose(found.records[name], rows, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(found.state.logp, result.logp, rtol=1e-12)
+    assert found.first_nonfinite == -1
+
+
+def test_trajectory_under_vmap_over_games_starts_and_rules() -> None:
+    def final_gap(skew: Any, policy: Any, step_size: Any) -> Any:
+        game = cg.PreferenceGame.from_skew(skew)
+        rule = cg.COMAL(cg.MirrorDescent(step_size, 0.1), 20)
+        return cg.trajectory(game, rule, 50, logp=jnp.log(policy)).records["duality_gap"]
+
+    step_sizes = np.array([1.0, 2.0])
+    found = jax.jit(jax.vmap(final_gap))(BOTH.skew, jnp.asarray(STARTS), jnp.asarray(step_sizes))
+    for k in range(2):
+        rule = cg.COMAL(cg.MirrorDescent(step_sizes[k], 0.1), 20)
+        gaps = cg.solve((CYCLE, BIASED)[k], rule, 50, init=STARTS[k]).history["duality_gap"]
+        np.testing.assert_allclose(found[k], gaps, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("transform", [lambda f: f, jax.jit], ids=["plain", "jit"])
+def test_trajectory_can_be_differentiated(transform: Any) -> None:
+    def final_gap(step_size: Any) -> Any:
+        logp = jnp.log(jnp.array(COMAL_START))
+        return cg.trajectory(CYCLE, cg.Extragradient(step_size), 30, logp=logp).records["duality_gap"][-1]
+
+    h = 1e-6
+    slope = (final_gap(1 + h) - final_gap(1 - h)) / (2 * h)
+    # A central difference with h = 1e-6: rounding 1e-16 / 1e-6, truncation 1e-12.
+    np.testing.assert_allclose(transform(jax.grad(final_gap))(1.0), slope, rtol=1e-7)
+
+
+def test_a_rule_is_an_ordinary_pytree() -> None:
+    for entry in CONTRACT.values():
+        leaves = jax.tree.leaves(entry.rule)
+        assert sorted(leaves) == sorted(entry.leaves) or len(leaves) == len(entry.leaves) + 1
+        assert eqx.tree_equal(jax.tree.map(lambda leaf: leaf, entry.rule), entry.rule)
