@@ -29,8 +29,54 @@ from comalgames.equilibria import NashSolution, nash, qre
 from comalgames.feedback import AbstractFeedback, Exact
 from comalgames.games import AbstractGame, PreferenceGame, ZeroSumGame
 from comalgames.metrics import duality_gap, entropy, kl_to, regularized_gap, win_rates, worst_win_rate
+from comalgames.plots import plot_gap, plot_simplex, plot_win_rates
 from comalgames.solve import Result, solve
 from comalgames.sweep import grid, sweep
 from comalgames.trajectory import Trajectory, trajectory
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "COMAL",
+    "INPO",
+    "MMD",
+    "MWU",
+    "SPPO",
+    "AbstractAlgorithm",
+    "AbstractFeedback",
+    "AbstractGame",
+    "AbstractSchedule",
+    "AbstractUpdateRule",
+    "Exact",
+    "ExactProx",
+    "Extragradient",
+    "IterativeDPO",
+    "IterativeIPO",
+    "MirrorDescent",
+    "NashSolution",
+    "OptimisticMWU",
+    "PreferenceGame",
+    "RegularizedMirrorDescent",
+    "Result",
+    "State",
+    "Trajectory",
+    "ZeroSumGame",
+    "duality_gap",
+    "entropy",
+    "games",
+    "grid",
+    "kl_to",
+    "metrics",
+    "nash",
+    "plot_gap",
+    "plot_simplex",
+    "plot_win_rates",
+    "qre",
+    "regularized_gap",
+    "regularizers",
+    "solve",
+    "sweep",
+    "trajectory",
+    "win_rates",
+    "worst_win_rate",
+]

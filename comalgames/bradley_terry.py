@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-# Preferences are clipped to [CLIP, 1 - CLIP]: a pair that is always decided one way would ask for infinite scores.
+# Preferences are clipped to [CLIP, 1 - CLIP]: a pair that is always decided one way would ask for infinite
+# scores.
 CLIP = 1e-6
 
 # Newton's steps are scaled down to this length, in nats: far out the curvature of the likelihood vanishes.
@@ -39,7 +40,8 @@ class BradleyTerryFit(NamedTuple):
 def fit(skew: Float[Array, "*prompts n n"], logp: Float[Array, "*batch n"]) -> BradleyTerryFit:
     """Maximise the likelihood `sum_ij p_i p_j P_ij log sigmoid(f_i - f_j)` over scores f, by Newton's method.
 
-    What a reward model learns from pairs drawn from the policy. With the uniform policy it ranks like Borda count.
+    What a reward model learns from pairs drawn from the policy. With the uniform policy it ranks like Borda
+    count.
 
     Args:
         skew: P - 1/2, `[..., n, n]`.
@@ -54,10 +56,10 @@ def fit(skew: Float[Array, "*prompts n n"], logp: Float[Array, "*batch n"]) -> B
     return BradleyTerryFit(*solution)
 
 
-# The likelihood's gradient in f_i is p_i r_i with r_i = sum_j p_j [P_ij - sigmoid(f_i - f_j)]: action i's win rate
-# against the policy, minus what the scores say it is. So solve r = 0, each row already divided by p_i; otherwise an
-# action of probability 1e-200 would get no score. Only differences of scores matter: the likeliest action is
-# pinned at 0 and its row, which follows from the others (sum_i p_i r_i = 0), is dropped.
+# The likelihood's gradient in f_i is p_i r_i with r_i = sum_j p_j [P_ij - sigmoid(f_i - f_j)]: action i's win
+# rate against the policy, minus what the scores say it is. So solve r = 0, each row already divided by p_i;
+# otherwise an action of probability 1e-200 would get no score. Only differences of scores matter: the
+# likeliest action is pinned at 0 and its row, which follows from the others (sum_i p_i r_i = 0), is dropped.
 def _fit(skew: Array, logp: Array) -> tuple[Array, Array, Array]:
     p = jnp.exp(logp)
     target = jnp.clip(skew, CLIP - 0.5, 0.5 - CLIP)
@@ -74,7 +76,11 @@ def _fit(skew: Array, logp: Array) -> tuple[Array, Array, Array]:
 
     def newton(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         scores, r, count = carry
-        slope = p * jax.nn.sigmoid(scores[:, None] - scores[None, :]) * jax.nn.sigmoid(scores[None, :] - scores[:, None])
+        slope = (
+            p
+            * jax.nn.sigmoid(scores[:, None] - scores[None, :])
+            * jax.nn.sigmoid(scores[None, :] - scores[:, None])
+        )
         jacobian = jnp.diag(jnp.sum(slope, axis=1)) - slope
         jacobian = jnp.where(pinned[:, None], jnp.eye(len(p), dtype=p.dtype), jacobian)
         step = jnp.linalg.solve(jacobian, r)

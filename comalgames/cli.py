@@ -1,4 +1,5 @@
-"""The command line: reproduce a paper, solve a game from a file, redraw figures, list what there is, check the set-up."""
+"""The command line: reproduce a paper, solve a game from a file, redraw figures, list what there is, check
+the set-up."""
 
 from __future__ import annotations
 
@@ -15,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import comalgames as cg
-from comalgames import plots, report, validation
-from comalgames.experiments import DamagedRun, Paper, check_claims, environment, load_run, run_experiments, save_run
-from comalgames.experiments.store import claims_as_json, save_figures, write_text
+from comalgames import report, validation
+from comalgames.experiments import DamagedRun, Paper, environment, load_run
+from comalgames.experiments.store import save_figures
 from comalgames.papers.reward_models import picks
 
 OK, FAILED, BAD_INPUT, DAMAGED, INTERRUPTED = 0, 1, 2, 3, 130
@@ -68,16 +70,26 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
 
     reproduce = commands.add_parser("reproduce", help="run a paper's experiments and check its claims")
-    reproduce.add_argument("papers", nargs="*", default=["comal"], metavar="paper", help="default: comal; or all")
-    reproduce.add_argument("--quick", action="store_true", help="only what takes seconds; lists the rest as not run")
-    reproduce.add_argument("--out", type=Path, default=Path("results"), metavar="DIR", help="default: results")
+    reproduce.add_argument(
+        "papers", nargs="*", default=["comal"], metavar="paper", help="default: comal; or all"
+    )
+    reproduce.add_argument(
+        "--quick", action="store_true", help="only what takes seconds; lists the rest as not run"
+    )
+    reproduce.add_argument(
+        "--out", type=Path, default=Path("results"), metavar="DIR", help="default: results"
+    )
     reproduce.add_argument("--json", action="store_true", help="print the claims as JSON")
     reproduce.set_defaults(run=_reproduce)
 
     solve = commands.add_parser("nash", help="the exact Nash policy of a game in a file")
-    solve.add_argument("file", type=Path, metavar="FILE", help="a CSV of win rates, or PrefLib complete orders")
+    solve.add_argument(
+        "file", type=Path, metavar="FILE", help="a CSV of win rates, or PrefLib complete orders"
+    )
     solve.add_argument("--exclude", default="", metavar="A,B", help="names of options to leave out")
-    solve.add_argument("--symmetrize", action="store_true", help="average a CSV with P + P.T != 1, and say how much")
+    solve.add_argument(
+        "--symmetrize", action="store_true", help="average a CSV with P + P.T != 1, and say how much"
+    )
     solve.add_argument("--json", action="store_true", help="print JSON")
     solve.set_defaults(run=_nash)
 
@@ -107,20 +119,10 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     talk = sys.stderr if arguments.json else sys.stdout
     everything = []
     for name in names:
-        paper = _paper(name)
-        print(f"{paper.title} ({paper.source})", file=talk)
-        data = run_experiments(paper, arguments.quick, lambda line: print(f"  ran {line}", file=talk, flush=True))
-        claims = claims_as_json(verdicts := check_claims(paper, data))
-
-        def finish(folder: Path, paper: Paper = paper, data: Any = data, claims: Any = claims) -> None:
-            figures = {f.name: plots.draw(f, data) for f in paper.figures if all(n in data for n in f.needs)}
-            save_figures(folder / "figures", figures)
-            about = json.dumps(environment(), indent=2)
-            write_text(folder / "report.html", report.page(paper, paper.spec(), claims, figures, about))
-
-        folder = save_run(arguments.out, paper, data, verdicts, finish)
+        claims, _ = report.publish(
+            _paper(name), arguments.out, arguments.quick, lambda line: print(line, file=talk, flush=True)
+        )
         everything += [{"paper": name, **claim} for claim in claims]
-        print(f"\n{report.table(claims)}\n\n{report.summary(claims)} See {folder / 'report.html'}", file=talk)
     if arguments.json:
         print(json.dumps(everything, indent=2))
     return FAILED if any(claim["status"] == "failed" for claim in everything) else OK
@@ -128,8 +130,7 @@ def _reproduce(arguments: argparse.Namespace) -> int:
 
 def _plot(arguments: argparse.Namespace) -> int:
     spec, data, _ = load_run(arguments.folder)
-    paper = _paper(spec["paper"])
-    figures = {f.name: plots.draw(f, data) for f in paper.figures if all(n in data for n in f.needs)}
+    figures = report.drawn_figures(_paper(spec["paper"]), data)
     for path in save_figures(arguments.folder / "figures", figures):
         print(path)
     return OK
@@ -148,7 +149,10 @@ def _nash(arguments: argparse.Namespace) -> int:
     for warning in caught:
         print(f"comalgames: {warning.message}", file=sys.stderr)
     if solution.status != "certified":
-        print(f"comalgames: no certified Nash policy; the best found has gap {solution.gap:.3g}.", file=sys.stderr)
+        print(
+            f"comalgames: no certified Nash policy; the best found has gap {solution.gap:.3g}.",
+            file=sys.stderr,
+        )
         return FAILED
     against = 0.5 + np.asarray(game.skew) @ solution.policy
     support = [game.names[i] for i in np.flatnonzero(solution.support)]
@@ -174,7 +178,11 @@ def _describe(answer: dict[str, Any]) -> str:
         else "It is NOT the only Nash policy; this one has the largest support of all."
     )
     pick, beats = answer["reward_pick"], answer["nash_beats_reward_pick"]
-    agree = "the Nash policy's own pick" if policy.get(pick, 0.0) == 1.0 else f"the Nash policy beats it {beats:.1%}"
+    agree = (
+        "the Nash policy's own pick"
+        if policy.get(pick, 0.0) == 1.0
+        else f"the Nash policy beats it {beats:.1%}"
+    )
     lines = [
         f"Nash policy over {len(rates)} options (duality gap {answer['duality_gap']:.1e}, certified):",
         *(f"  {name:<{width}}  {p:.6f}" for name, p in sorted(policy.items(), key=lambda item: -item[1])),
@@ -182,7 +190,10 @@ def _describe(answer: dict[str, Any]) -> str:
         f"A Bradley-Terry reward fitted on uniform pairs (Borda) would pick {pick}: {agree}"
         + (" of the time." if policy.get(pick, 0.0) != 1.0 else "."),
         "Win rate of every option against the Nash policy (none is above 50%):",
-        *(f"  {name:<{width}}  {rate:7.2%}" for name, rate in sorted(rates.items(), key=lambda item: -item[1])),
+        *(
+            f"  {name:<{width}}  {rate:7.2%}"
+            for name, rate in sorted(rates.items(), key=lambda item: -item[1])
+        ),
     ]
     return "\n".join(lines)
 
@@ -193,7 +204,9 @@ def _list(arguments: argparse.Namespace) -> int:
         paper = _paper(name)
         print(f"  {name:<26}{paper.title}. {len(paper.claims)} claims.")
     print("\nalgorithms (comalgames.NAME)")
-    rules = [rule for _, rule in inspect.getmembers(cg, inspect.isclass) if issubclass(rule, cg.AbstractAlgorithm)]
+    rules = [
+        rule for _, rule in inspect.getmembers(cg, inspect.isclass) if issubclass(rule, cg.AbstractAlgorithm)
+    ]
     for rule in rules:
         if not inspect.isabstract(rule):
             print(f"  {rule.__name__:<26}{(rule.__doc__ or '').strip().partition(chr(10))[0]}")
@@ -214,8 +227,8 @@ def _doctor(arguments: argparse.Namespace) -> int:
     checks = {
         **environment(),
         "comalgames": cg.__version__,
-        "x64": bool(jax.config.jax_enable_x64),
-        "compilation_cache": str(jax.config.jax_compilation_cache_dir),
+        "x64": jnp.result_type(float) == jnp.float64,
+        "compilation_cache": os.environ.get("JAX_COMPILATION_CACHE_DIR", "none"),
         "writable": {str(folder): writable(folder) for folder in (Path.cwd(), Path(tempfile.gettempdir()))},
         "cores": os.cpu_count(),
     }
@@ -226,5 +239,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
             print(f"{name:<20}{value}")
         if not checks["x64"]:
             print("\nx64 is off (the default): gaps below 1e-6 are rounding. For smaller ones put")
-            print('jax.config.update("jax_enable_x64", True) first. reproduce, nash and qre use float64 anyway.')
+            print(
+                'jax.config.update("jax_enable_x64", True) first. reproduce, nash and qre use float64 anyway.'
+            )
     return OK

@@ -1,4 +1,5 @@
-"""What a learning rule may ask: each action's advantage against an opponent, and how often each beats each."""
+"""What a learning rule may ask: each action's advantage against an opponent, and how often each beats
+each."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from comalgames.games.base import AbstractGame, PreferenceGame
 
 
 class AbstractFeedback(eqx.Module):
-    """The source of a rule's information: the rule asks, and need not know whether answers are exact or sampled."""
+    """The source of a rule's information: the rule asks, and need not know whether answers are exact or
+    sampled."""
 
     @property
     @abstractmethod

@@ -1,7 +1,7 @@
 """How far a policy is from what one wants of it.
 
-A metric is a function `(game, logp) -> one number per prompt`. Given concrete numbers that are not log-probabilities
-it raises; under `jit` it cannot look.
+A metric is a function `(game, logp) -> one number per prompt`. Given concrete numbers that are not
+log-probabilities it raises; under `jit` it cannot look.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ def duality_gap(game: AbstractGame, logp: LogPolicy) -> Float[Array, "*prompts"]
     """What the two players together could gain by deviating from `logp`; 0 exactly at an equilibrium.
 
         preference game:   max_p P(p > policy) - min_p P(policy > p) = 2 max_i advantage_i,   in [0, 1]
-        zero-sum game:     max_i (payoff q)_i - min_j (p payoff)_j,                           in units of payoff
+        zero-sum game:     max_i (payoff q)_i - min_j (p payoff)_j,                           in units of
+        payoff
 
     Exploitability is half of it; in a preference game the policy is guaranteed a win rate of 1/2 - gap/2.
 
@@ -73,8 +74,8 @@ class KLTo(eqx.Module):
 def kl_to(logp: LogPolicy) -> KLTo:
     """The metric KL(target || policy) in nats from a fixed target, such as `nash(game).logp`.
 
-    It is infinite where the policy gives 0 to an action of the target's support. Where a game has several Nash
-    policies, the distance to one of them overstates the distance to the set.
+    It is infinite where the policy gives 0 to an action of the target's support. Where a game has several
+    Nash policies, the distance to one of them overstates the distance to the set.
 
     Args:
         logp: the target's normalised log-probabilities `[..., n]`; -inf marks actions off its support.
@@ -104,7 +105,8 @@ class RegularizedGap(eqx.Module):
 
 
 def regularized_gap(temperature: float | Float[Array, ""], reference_logp: LogPolicy) -> RegularizedGap:
-    """The metric: duality gap of the game with payoff minus `temperature * KL(policy || reference)` for each player.
+    """The metric: duality gap of the game with payoff minus `temperature * KL(policy || reference)` for each
+    player.
 
     Computed without cancellation as `2 temperature KL(policy || response)`, where
     `response ~ reference * exp(advantage / temperature)` is the best response in that game.

@@ -1,7 +1,8 @@
-"""Pictures of runs: curves of the gap, trajectories on the simplex, who beats whom. Drawn from data, never writing.
+"""Pictures of runs: curves of the gap, trajectories on the simplex, who beats whom. Drawn from data, never
+writing.
 
-`plot_*` take results of `solve`; a paper's figures are drawn by `draw` from saved results. Colours are distinguishable
-without colour vision (Okabe and Ito), and each line has its own dash pattern as well.
+`plot_*` take results of `solve`; a paper's figures are drawn by `draw` from saved results. Colours are
+distinguishable without colour vision (Okabe and Ito), and each line has its own dash pattern as well.
 """
 
 from __future__ import annotations
@@ -20,8 +21,15 @@ from comalgames.experiments.spec import Data, Figure
 from comalgames.solve import Result
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C564B")
-DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)), (0, (3, 1.5)), (0, (8, 2, 2, 2, 2, 2)))
-STYLE = {
+DASHES: tuple[Any, ...] = (
+    "-",
+    (0, (5, 1.5)),
+    (0, (1.5, 1.2)),
+    (0, (6, 1.5, 1.5, 1.5)),
+    (0, (3, 1.5)),
+    (0, (8, 2, 2, 2, 2, 2)),
+)
+STYLE: Any = {
     "font.size": 9,
     "axes.titlesize": 9.5,
     "axes.spines.top": False,
@@ -52,8 +60,8 @@ def plot_gap(
     Args:
         results: runs by the name to show in the legend.
         x: "queries" (fair between methods) or "steps".
-        curve: "duality_gap" (of the last policy), "average_duality_gap" or "best_duality_gap", or any scalar metric that
-            was recorded. Runs with several members (prompts) show their median and quartiles.
+        curve: "duality_gap" (of the last policy), "average_duality_gap" or "best_duality_gap", or any scalar
+            metric that was recorded. Runs with several members (prompts) show their median and quartiles.
         ax: axes to draw on; new ones by default.
 
     Raises:
@@ -69,7 +77,10 @@ def plot_gap(
 
 
 def plot_simplex(
-    results: Mapping[str, Result], nash: Any = None, names: Sequence[str] = ("0", "1", "2"), ax: Axes | None = None
+    results: Mapping[str, Result],
+    nash: Any = None,
+    names: Sequence[str] = ("0", "1", "2"),
+    ax: Axes | None = None,
 ) -> Axes:
     """Trajectories of three-action policies on the simplex.
 
@@ -86,7 +97,8 @@ def plot_simplex(
     for name, result in results.items():
         if "policy" not in result.history or result.history["policy"].shape[1:] != (3,):
             raise ValueError(
-                f'`results` {name!r} must have recorded three-action policies: solve(..., metrics=["policy"]).'
+                f"`results` {name!r} must have recorded three-action policies: solve(..., "
+                f'metrics=["policy"]).'
             )
         paths[name] = result.history["policy"]
     return _simplex(_axes(ax), paths, nash, names)
@@ -116,7 +128,7 @@ def _axes(ax: Axes | None) -> Axes:
     from matplotlib import pyplot as plt
 
     with mpl.rc_context(STYLE):
-        return plt.subplots(figsize=(5.2, 3.7), layout="constrained")[1]  # type: ignore[no-any-return]
+        return plt.subplots(figsize=(5.2, 3.7), layout="constrained")[1]
 
 
 def _styles() -> Iterator[dict[str, Any]]:
@@ -141,7 +153,9 @@ def _curves(ax: Axes, curves: Mapping[str, tuple[np.ndarray, np.ndarray]], x: st
         horizontal, rows = horizontal[known], np.maximum(np.abs(rows[:, known]), FLOOR)
         if len(rows) > 1:
             low_quartile, high_quartile = np.quantile(rows, [0.25, 0.75], axis=0)
-            ax.fill_between(horizontal, low_quartile, high_quartile, color=style["color"], alpha=0.15, linewidth=0)
+            ax.fill_between(
+                horizontal, low_quartile, high_quartile, color=style["color"], alpha=0.15, linewidth=0
+            )
         middle = np.median(rows, axis=0)
         low = min(low, middle.min())
         ax.plot(horizontal, middle, label=name, **style)
@@ -171,7 +185,16 @@ def _simplex(ax: Axes, paths: Mapping[str, np.ndarray], nash: Any, names: Sequen
     first = next(iter(paths.values()))[0] @ CORNERS
     ax.plot(*first, "o", color="black", markersize=6, zorder=5, label="start", linestyle="none")
     if nash is not None:
-        ax.plot(*(np.asarray(nash) @ CORNERS), "*", color="#E8000B", markersize=14, markeredgecolor="white", zorder=6, label="Nash", linestyle="none")
+        ax.plot(
+            *(np.asarray(nash) @ CORNERS),
+            "*",
+            color="#E8000B",
+            markersize=14,
+            markeredgecolor="white",
+            zorder=6,
+            label="Nash",
+            linestyle="none",
+        )
     ax.legend(loc="upper left", bbox_to_anchor=(-0.12, 1.04), handlelength=2.4)
     return ax
 
@@ -184,7 +207,15 @@ def _win_rates(ax: Axes, matrix: np.ndarray, names: list[str]) -> Axes:
     ax.set_aspect("auto")
     for i, j in itertools.product(range(len(names)), repeat=2):
         dark = abs(matrix[i, j] - 0.5) > 0.65 * spread
-        ax.text(j, i, f"{100 * matrix[i, j]:.1f}", ha="center", va="center", fontsize=7, color="white" if dark else "black")
+        ax.text(
+            j,
+            i,
+            f"{100 * matrix[i, j]:.1f}",
+            ha="center",
+            va="center",
+            fontsize=7,
+            color="white" if dark else "black",
+        )
     ax.grid(False)
     ax.set_xlabel("against")
     return ax
@@ -194,14 +225,15 @@ def _gap_panel(
     ax: Axes,
     dataset: Any,
     algorithms: Sequence[str] | None = None,
-    games: Sequence[str] | None = None,
+    prefix: str = "",
     curve: str = "duality_gap",
     until: float | None = None,
 ) -> None:
+    """Curves of the given algorithms over the games whose names begin with `prefix`."""
+    chosen = [name for name in dataset["game"].values if str(name).startswith(prefix)]
     curves = {}
     for name in dataset["algorithm"].values if algorithms is None else algorithms:
-        runs = dataset.sel(algorithm=name)
-        runs = runs if games is None else runs.sel(game=list(games))
+        runs = dataset.sel(algorithm=name, game=chosen)
         rows = runs[curve].transpose("game", "seed", "record").values
         horizontal = runs["queries"].values[0]
         shown = horizontal <= (np.inf if until is None else until)
@@ -210,7 +242,13 @@ def _gap_panel(
 
 
 def _simplex_panel(
-    ax: Axes, dataset: Any, algorithms: Sequence[str], game: str, nash: Sequence[float], names: Sequence[str], until: int
+    ax: Axes,
+    dataset: Any,
+    algorithms: Sequence[str],
+    game: str,
+    nash: Sequence[float],
+    names: Sequence[str],
+    until: int,
 ) -> None:
     runs = dataset.sel(game=game, seed=0)["policy"]
     paths = {name: runs.sel(algorithm=name).values[: until + 1] for name in algorithms}
@@ -224,13 +262,23 @@ def _win_rates_panel(ax: Axes, dataset: Any) -> None:
 
 def _picks_panel(ax: Axes, dataset: Any, names: Mapping[str, str]) -> None:
     """Win rate of every option against each of two picks, sorted."""
-    first, second = names
+    first, _ = names
     order = np.argsort(-dataset[first].values, kind="stable")
     labels = [str(name).removeprefix("Trajectory ") for name in dataset["option"].values[order]]
     place = np.arange(len(order))
-    markers = ({"marker": "o", "markersize": 4}, {"marker": "s", "markersize": 7.5, "markerfacecolor": "none"})
+    markers: Any = (
+        {"marker": "o", "markersize": 4},
+        {"marker": "s", "markersize": 7.5, "markerfacecolor": "none"},
+    )
     for k, ((variable, label), marker) in enumerate(zip(names.items(), markers, strict=True)):
-        ax.plot(place, 100 * dataset[variable].values[order], color=COLORS[k], label=label, linestyle="none", **marker)
+        ax.plot(
+            place,
+            100 * dataset[variable].values[order],
+            color=COLORS[k],
+            label=label,
+            linestyle="none",
+            **marker,
+        )
     ax.axhline(50, color="0.3", linewidth=0.9)
     ax.set_xticks(place, labels, fontsize=6.5)
     ax.set_xlabel("trajectory")

@@ -1,4 +1,5 @@
-"""The equilibrium of the game regularised around a reference, by Newton's method: COMAL's exact inner solve."""
+"""The equilibrium of the game regularised around a reference, by Newton's method: COMAL's exact inner
+solve."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from jaxtyping import Array, Bool, Float, Int
 # Newton steps allowed for one point of the path, and linear solves for all of it.
 STEPS_PER_POINT, MAX_SOLVES = 10, 1000
 
-# After a point of the path is reached the stride grows by this factor; after a failure it shrinks by this one.
+# After a point of the path is reached the stride grows by this factor; after a failure it shrinks by this
+# one.
 GROW, SHRINK = 2.0, 0.25
 
 # The residual is at rounding when below this many roundings of the largest term of the equation.
@@ -24,8 +26,8 @@ class ProximalSolution(NamedTuple):
 
     Attributes:
         logp: the equilibrium, normalised log-probabilities `[..., n]`.
-        residual: how far it is from its own best response: the largest difference of log-probability, weighted by the
-            larger of the two probabilities.
+        residual: how far it is from its own best response: the largest difference of log-probability,
+            weighted by the larger of the two probabilities.
         num_solves: how many linear systems were solved.
         converged: whether the residual is at rounding.
     """
@@ -46,14 +48,16 @@ def regularized_equilibrium(
 
     Args:
         skew: payoffs, antisymmetric `[..., n, n]`.
-        reference_logp: log-probabilities of the reference `[..., n]`, finite, however far from the equilibrium.
+        reference_logp: log-probabilities of the reference `[..., n]`, finite, however far from the
+            equilibrium.
         temperature: tau > 0, in units of payoff.
         start_logp: a guess; the reference by default.
 
     Returns:
         A `ProximalSolution`; look at `converged`.
 
-    Reference: the equilibrium: McKelvey and Palfrey, 1995; the path: Turocy, "A Dynamic Homotopy Interpretation of
+    Reference: the equilibrium: McKelvey and Palfrey, 1995; the path: Turocy, "A Dynamic Homotopy
+        Interpretation of
     the Logistic Quantal Response Equilibrium Correspondence", 2005.
     """
     start = reference_logp if start_logp is None else start_logp
@@ -67,11 +71,13 @@ def regularized_equilibrium(
 #
 #     F(logp, c) = logp + c - reference - s A p = 0,   p = exp(logp),   sum p = 1.
 #
-# Newton in (logp, c) keeps sum p = 1 to first order: (I - s A diag p) d + e 1 = -F with p . d = 0. It needs a good
-# start, but the solution is a smooth function of s that begins at the reference for s = 0, because the game is
-# monotone for every s. So try s at once from the guess, and where that fails walk from 0 in strides that adapt.
+# Newton in (logp, c) keeps sum p = 1 to first order: (I - s A diag p) d + e 1 = -F with p . d = 0. It needs a
+# good start, but the solution is a smooth function of s that begins at the reference for s = 0, because the
+# game is monotone for every s. So try s at once from the guess, and where that fails walk from 0 in strides
+# that adapt.
 #
-# The residual logp - response is weighted by max(p, response): weighted by p alone, every vertex would look solved.
+# The residual logp - response is weighted by max(p, response): weighted by p alone, every vertex would look
+# solved.
 def _solve(skew: Array, reference: Array, strength: Array, start: Array) -> tuple[Array, Array, Array, Array]:
     n = len(reference)
     dtype = skew.dtype
@@ -96,19 +102,22 @@ def _solve(skew: Array, reference: Array, strength: Array, start: Array) -> tupl
     def tolerance(s: Array) -> Array:
         return TOLERANCE * eps * (1.0 + s * largest)
 
-    # carry: the point being sought (its share t of the strength, its policy, Newton steps and residual so far), the
-    # last point reached (share, policy), the stride, and the number of solves.
-    def unfinished(carry: tuple[Array, ...]) -> Array:
+    # carry: the point being sought (its share t of the strength, its policy, Newton steps and residual so
+    # far), the last point reached (share, policy), the stride, and the number of solves.
+    def unfinished(carry: Any) -> Array:
         t, _, _, error, *_, solves = carry
-        done = (t == 1.0) & (error <= tolerance(strength)) & (solves > 0)  # one step at least: it polishes the guess
-        return ~done & (solves < MAX_SOLVES)
+        at_rounding = (t == 1.0) & (error <= tolerance(strength))
+        unpolished: Array = solves == 0  # a good guess still gets one step
+        return (~at_rounding | unpolished) & (solves < MAX_SOLVES)
 
-    def body(carry: tuple[Array, ...]) -> tuple[Array, ...]:
+    def body(carry: Any) -> Any:
         t, logp, count, error, reached_t, reached, stride, solves = carry
         there = error <= tolerance(t * strength)
         stuck = ~there & ((count >= STEPS_PER_POINT) | ~jnp.isfinite(error))
         reached_t, reached = jnp.where(there, t, reached_t), jnp.where(there, logp, reached)
-        stride = jnp.where(there, GROW * stride, jnp.where(stuck, SHRINK * jnp.minimum(stride, t - reached_t), stride))
+        stride = jnp.where(
+            there, GROW * stride, jnp.where(stuck, SHRINK * jnp.minimum(stride, t - reached_t), stride)
+        )
         t = jnp.where(there | stuck, jnp.minimum(1.0, reached_t + stride), t)
         logp = jnp.where(there | stuck, reached, logp)
         count = jnp.where(there | stuck, 0, count)

@@ -1,4 +1,4 @@
-"""What a regularised game penalises: divergences of the policy from the reference, written as papers write them.
+"""What a regularised game penalises: divergences of the policy from the reference, as papers write them.
 
 A regulariser is any differentiable function `(p, reference) -> number` of two probability vectors `[n]`.
 """
@@ -21,7 +21,7 @@ LOG_FLOOR = -300.0
 
 
 def kl(p: Float[Array, " n"], reference: Float[Array, " n"]) -> Float[Array, ""]:
-    """KL(p || reference) = sum_i p_i log(p_i / reference_i), in nats; the "reverse KL" of the RLHF literature.
+    """KL(p || reference) = sum_i p_i log(p_i / reference_i), in nats; RLHF's "reverse KL".
 
     Reference: Kullback and Leibler, "On Information and Sufficiency", 1951.
     """
@@ -48,15 +48,15 @@ def check(regularizer: Any) -> None:
     """Refuse what is not a function, or returns anything but one real number."""
     if not callable(regularizer):
         raise ValueError(f"`regularizer` must be a function (p, reference) -> number, got {regularizer!r}.")
-    policy = jax.ShapeDtypeStruct((2,), jnp.result_type(float))
+    policy = np.full(2, 0.5, jnp.result_type(float))
     try:
         out = jax.eval_shape(regularizer, policy, policy)
     except (IndexError, TypeError, ValueError):
         return  # It may be made for another number of actions; the first step will show what it does.
     if getattr(out, "shape", None) != () or not jnp.issubdtype(out.dtype, jnp.floating):
         raise ValueError(
-            f"`regularizer` must return one real number, a scalar to differentiate; given two policies of shape "
-            f"(2,) {getattr(regularizer, '__name__', regularizer)!r} returned {_described(out)}."
+            f"`regularizer` must return one real number, a scalar to differentiate; given two policies of "
+            f"shape (2,) {getattr(regularizer, '__name__', regularizer)!r} returned {_described(out)}."
         )
 
 
@@ -65,7 +65,7 @@ def _described(out: Any) -> str:
 
 
 def floored(logp: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
-    """Probabilities no smaller than exp(LOG_FLOOR), or than the dtype's smallest normal number if that is larger."""
+    """Probabilities no smaller than exp(LOG_FLOOR), or than the dtype's smallest normal number."""
     floor = max(LOG_FLOOR, float(np.log(np.finfo(logp.dtype).tiny)))
     return jnp.exp(jnp.maximum(logp, floor))
 

@@ -1,4 +1,4 @@
-"""Run one algorithm on one game and hand back what a person wants to look at: a thin host over `trajectory`."""
+"""Run one algorithm on one game and hand back what one wants to look at: a thin host over `trajectory`."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from comalgames.games.base import AbstractGame, PreferenceGame
 from comalgames.metrics import Metric
 from comalgames.trajectory import Progress, Records, Run, prepare, record_steps
 
-# A chunk is what runs between two looks at the clock and the keyboard. Its record buffer holds at most so many
-# records and so many numbers; a chunk is lengthened until it takes about so many seconds.
+# A chunk is what runs between two looks at the clock and the keyboard. Its record buffer holds at most so
+# many records and so many numbers; a chunk is lengthened until it takes about so many seconds.
 MAX_RECORDS, MAX_NUMBERS, CHUNK_SECONDS = 4096, 1 << 22, 0.25
 FIRST_CHUNK = 64
 
-# Early stopping looks at the gap when the number of steps is a power of two from here on, so that where a run stops
-# does not depend on how it was cut into chunks.
+# Early stopping looks at the gap when the number of steps is a power of two from here on, so that where a run
+# stops does not depend on how it was cut into chunks.
 FIRST_LOOK = 1024
 
 # Below float64 a gap this many times the dtype's epsilon is rounding (1e-6 in float32).
@@ -36,13 +36,14 @@ RESOLVED = 8.0
 
 
 class Result(NamedTuple):
-    """What `solve` returns. Arrays are NumPy's; members are the leading axes (prompts) of the game or the policy.
+    """What `solve` returns. Arrays are NumPy's; members are the leading axes of the game or the policy.
 
     Attributes:
         policy: the last policy as probabilities, `[..., n]`.
         logp: the last policy as log-probabilities, `[..., n]`.
         state: the algorithm's last state, to inspect.
-        steps: the step number of each record, `[num_records]`; the first is 0, the last the number of steps taken.
+        steps: the step number of each record, `[num_records]`; the first is 0, the last the number of steps
+            taken.
         queries: the number of queries spent before each record, `[num_records]`.
         history: recorded values by name, each `[num_records, ...]`: `duality_gap` (of the current policy),
             `average_duality_gap` (of the uniform average of all policies so far, the first included),
@@ -72,14 +73,15 @@ class Result(NamedTuple):
             f"{name}: {value:.6g}" if np.ndim(value) == 0 else f"{name}: {value}"
             for name, value in shown.items()
         ]
+        words, counts = np.unique(self.status, return_counts=True)
         status = ", ".join(
-            f"{word} ({count})" for word, count in zip(*np.unique(self.status, return_counts=True))
+            f"{n} {word}" if n > 1 else str(word) for n, word in zip(counts, words, strict=True)
         )
-        head = f"{self.status if np.ndim(self.status) == 0 else status} after {self.steps[-1]} steps"
-        return f"Result: {head}, {self.queries[-1]} queries, in {self.dtype}\n  " + "\n  ".join(lines)
+        head = f"Result: {status} after {self.steps[-1]} steps, {self.queries[-1]} queries, in {self.dtype}"
+        return "\n  ".join([head, *lines])
 
     def to_xarray(self) -> Any:
-        """The history as an `xarray.Dataset` over dimension `record`, with coordinates `steps` and `queries`."""
+        """The history as an `xarray.Dataset` over `record`, with coordinates `steps` and `queries`."""
         import xarray as xr
 
         data = {
@@ -108,27 +110,29 @@ def solve(
 ) -> Result:
     """Run `algorithm` on `game` and record the duality gap (and what else is asked) along the way.
 
-    Compiles once per structure of the arguments: other numbers of steps, step sizes, starts and payoffs of the same
-    shape run at once. Ctrl-C ends the run after the current chunk and returns what there is.
+    Compiles once per structure of the arguments: other numbers of steps, step sizes, starts and payoffs of
+    the same shape run at once. Ctrl-C ends the run after the current chunk and returns what there is.
 
     Args:
         game: a `PreferenceGame` or `ZeroSumGame`.
         algorithm: a learning rule, such as `MWU(0.1)` or `COMAL(MirrorDescent(1.0, 0.1), period=20)`.
         num_steps: how many steps, >= 0.
-        init: the first policy, positive probabilities `[..., n]` (`[..., 2, n]` for two players); uniform by default.
-            Leading axes beyond the game's prompts are a batch of policies on the shared game.
+        init: the first policy, positive probabilities `[..., n]` (`[..., 2, n]` for two players); uniform by
+            default. Leading axes beyond the game's prompts are a batch of policies on the shared game.
         reference: the first reference, likewise; `init` by default. Rules without a reference ignore it.
         feedback: where the rule's information comes from; `Exact(game)` by default.
         key: random key, needed when `feedback` is random.
         metrics: what to record besides the curves of the gap: names ("policy", "logp", "entropy",
-            "worst_win_rate"), functions `(game, logp) -> number per prompt`, or a dict of functions by name. An
-            empty list records nothing at all.
+            "worst_win_rate"), functions `(game, logp) -> number per prompt`, or a dict of functions by name.
+            An empty list records nothing at all.
         record_every: record every so many steps; the first and the last policy are always recorded.
-        tolerance: stop early once the gap of every member has stayed below this over the last tenth of the records (it
-            is looked at when the number of steps is a power of two >= 1024), and call such members "converged".
+        tolerance: stop early once the gap of every member has stayed below this over the last tenth of the
+            records (it is looked at when the number of steps is a power of two >= 1024), and call such
+            members "converged".
         throw: raise when a policy stops being finite; otherwise say so in `status`.
         progress: show a progress bar.
-        chunk_steps: length of the compiled chunks; chosen by the clock by default. It changes no bit of the result.
+        chunk_steps: length of the compiled chunks; chosen by the clock by default. It changes no bit of the
+            result.
 
     Returns:
         A `Result`.
@@ -171,7 +175,8 @@ def solve(
     coarse = game.dtype.itemsize < 8 and "duality_gap" in history
     if coarse and np.nanmin(history["duality_gap"]) < RESOLVED * np.finfo(game.dtype).eps:
         note = (
-            f"some recorded gaps are below {RESOLVED * np.finfo(game.dtype).eps:.0e}, what {game.dtype} resolves; for "
+            f"some recorded gaps are below {RESOLVED * np.finfo(game.dtype).eps:.0e}, what {game.dtype} "
+            f"resolves; for "
             f'smaller ones put jax.config.update("jax_enable_x64", True) first, and make the game after it.'
         )
         warnings.warn(note, stacklevel=2)
@@ -192,7 +197,8 @@ def solve(
         where = np.argwhere(first_nonfinite >= 0)[0]
         member = f" (member {tuple(int(k) for k in where)})" if where.size else ""
         raise FloatingPointError(
-            f"the policy of {algorithm!r} stopped being finite at step {first_nonfinite[tuple(where)]}{member}. "
+            f"the policy of {algorithm!r} stopped being finite at step "
+            f"{first_nonfinite[tuple(where)]}{member}. "
             f"Lower the step size, or pass throw=False to look at the run up to there."
         )
     return result
@@ -208,13 +214,14 @@ def check(game: AbstractGame, algorithm: AbstractAlgorithm[Any]) -> None:
         raise ValueError(f"`algorithm` must be a learning rule such as MWU(0.1), got {algorithm!r}.")
     if algorithm.reads_pairs and not isinstance(game, PreferenceGame):
         raise ValueError(
-            f"`algorithm` {algorithm!r} reads pairwise preferences, which a {type(game).__name__} does not have; "
+            f"`algorithm` {algorithm!r} reads pairwise preferences, which a {type(game).__name__} does not "
+            f"have; "
             f"use a PreferenceGame, or a rule such as MirrorDescent, Extragradient or OptimisticMWU."
         )
 
 
 def as_leaves(algorithm: Any, dtype: Any) -> Any:
-    """The algorithm with its numbers as arrays of the game's dtype, so that other numbers need no compilation."""
+    """The algorithm with its numbers as arrays of the game's dtype: other numbers need no compilation."""
 
     def convert(leaf: Any) -> Any:
         is_number = isinstance(leaf, (int, float, np.number)) and not isinstance(leaf, bool)
@@ -283,8 +290,8 @@ def host_loop(
 ) -> tuple[Progress, dict[str, np.ndarray], int, bool]:
     """Take `num_steps` steps in compiled chunks.
 
-    Returns the progress, the records by name (NumPy, all chunks joined), the number of steps taken, and whether
-    Ctrl-C ended them early.
+    Returns the progress, the records by name (NumPy, all chunks joined), the number of steps taken, and
+    whether Ctrl-C ended them early.
     """
     axis = functions.record_axis
     example = jax.eval_shape(functions.observe, progress, jnp.zeros((), jnp.int32))[0]

@@ -6,8 +6,11 @@ import inspect
 import itertools
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +22,7 @@ from comalgames.feedback import AbstractFeedback
 from comalgames.games.base import AbstractGame
 from comalgames.metrics import Metric
 from comalgames.solve import Compiled, as_leaves, check, host_loop, starting_policy, statuses
-from comalgames.trajectory import Progress, Records, Run, prepare, record_steps
+from comalgames.trajectory import Progress, Records, prepare, record_steps
 
 
 def grid(constructor: Callable[..., Any], **values: Any) -> dict[str, Any]:
@@ -27,8 +30,8 @@ def grid(constructor: Callable[..., Any], **values: Any) -> dict[str, Any]:
 
     Args:
         constructor: makes an algorithm from keyword arguments, such as `cg.MWU`.
-        **values: keyword arguments of `constructor`; a list, tuple or array is a list of values to try, anything else
-            is one value.
+        **values: keyword arguments of `constructor`; a list, tuple or array is a list of values to try,
+            anything else is one value.
 
     Raises:
         ValueError: `constructor` has no argument of that name.
@@ -37,18 +40,14 @@ def grid(constructor: Callable[..., Any], **values: Any) -> dict[str, Any]:
         >>> list(cg.grid(cg.MirrorDescent, step_size=[0.3, 1.0], temperature=0.1))
         ['MirrorDescent(step_size=0.3, temperature=0.1)', 'MirrorDescent(step_size=1.0, temperature=0.1)']
     """
-    try:
-        accepted = inspect.signature(constructor).parameters
-    except ValueError:
-        accepted = {}
-    if accepted and not any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
-        for name in values:
-            validation.known("values", name, accepted)
+    for name in values:
+        validation.known("values", name, inspect.signature(constructor).parameters)
     lists = [list(v) if isinstance(v, (list, tuple, np.ndarray, jax.Array)) else [v] for v in values.values()]
     found = {}
     for combination in itertools.product(*lists):
         arguments = {
-            name: v.item() if isinstance(v, np.generic) else v for name, v in zip(values, combination, strict=True)
+            name: v.item() if isinstance(v, np.generic) else v
+            for name, v in zip(values, combination, strict=True)
         }
         label = ", ".join(f"{name}={value}" for name, value in arguments.items())
         found[f"{getattr(constructor, '__name__', 'rule')}({label})"] = constructor(**arguments)
@@ -72,30 +71,33 @@ def sweep(
 ) -> Any:
     """Run every algorithm on every game with every seed.
 
-    Algorithms of one structure (the same classes; other numbers) and games of one shape share one compilation and run
-    side by side. A run's key depends on the game's name and the seed alone, so algorithms meet the same noise, and
-    adding one changes nothing for the others.
+    Algorithms of one structure (the same classes; other numbers) and games of one shape share one compilation
+    and run side by side. A run's key depends on the game's name and the seed alone, so algorithms meet the
+    same noise, and adding one changes nothing for the others.
 
     Args:
         games: by name; a list is named by position.
         algorithms: by name (see `grid`); a list is named by `repr`.
         num_steps: steps of every run; or
-        num_queries: queries of every run (a rule that spends two a step takes half as many steps). Give one of the two.
-        num_seeds: how many runs of each pair. They differ in the key of `feedback`, and in `init` if that is random.
+        num_queries: queries of every run (a rule that spends two a step takes half as many steps). Give one
+            of the two.
+        num_seeds: how many runs of each pair. They differ in the key of `feedback`, and in `init` if that is
+            random.
         key: root of all keys; `jax.random.key(0)` by default.
-        init: the first policy: probabilities `[n]`, a dict of them by game, a function `(key, game) -> probabilities`, or
-            None for uniform.
+        init: the first policy: probabilities `[n]`, a dict of them by game, a function `(key, game) ->
+            probabilities`, or None for uniform.
         reference: the first reference: probabilities `[n]`, a dict of them by game, or None for `init`.
         feedback: makes each game's feedback, such as `lambda game: Sampled(game, 8)`; exact by default.
         metrics: what to record besides the curves of the gap, as in `solve`.
         game_metrics: makes metrics with data of the game, such as
-            `lambda game: {"kl": cg.kl_to(cg.nash(game).logp)}`. Its functions must be of one structure for all games.
+            `lambda game: {"kl": cg.kl_to(cg.nash(game).logp)}`. Its functions must be of one structure for
+            all games.
         record_every: record every so many steps.
 
     Returns:
-        An `xarray.Dataset` over (game, algorithm, seed, record): the three curves of the gap and the other metrics,
-        coordinates `steps` and `queries` (game, algorithm, record), and `final_policy` and `status` of each run. Runs
-        with fewer records, and games with fewer actions, are padded with nan.
+        An `xarray.Dataset` over (game, algorithm, seed, record): the three curves of the gap and the other
+        metrics, coordinates `steps` and `queries` (game, algorithm, record), and `final_policy` and `status`
+        of each run. Runs with fewer records, and games with fewer actions, are padded with nan.
 
     Raises:
         ValueError: as `solve`; or not exactly one of `num_steps` and `num_queries` is given.
@@ -110,97 +112,101 @@ def sweep(
     algorithms = _named("algorithms", algorithms, lambda k, rule: repr(rule))
     for game, algorithm in itertools.product(games.values(), algorithms.values()):
         check(game, algorithm)
-    root = jax.random.key(0) if key is None else key
-    keys = {
-        label: jax.vmap(lambda seed, label=label: jax.random.fold_in(_fold_name(root, label), seed))(
-            jnp.arange(num_seeds)
-        )
-        for label in games
-    }
 
-    groups = []
-    for game_names in _groups(games, lambda game: _structure(game)):
-        for rule_names in _groups(algorithms, lambda rule: (_structure(rule), rule.queries(_first(games, game_names).num_actions))):
-            groups.append((game_names, rule_names))
+    root = jax.random.key(0) if key is None else key
+    setups = {}
+    for label, game in games.items():
+        keys = jax.vmap(partial(jax.random.fold_in, _fold_name(root, label)))(jnp.arange(num_seeds))
+        logp = _starts(init, label, game, keys)
+        source = None if feedback is None else feedback(game)
+        run = prepare(game, next(iter(algorithms.values())), source, root, metrics, record_every)
+        if game_metrics is not None:
+            run = replace(run, metrics={**run.metrics, **game_metrics(game)})
+        setups[label] = Setup(run, keys, logp, _references(reference, label, game, logp))
 
     runs: dict[tuple[str, str], dict[str, np.ndarray]] = {}
+    for game_names in _groups(games, lambda game: (type(game), _structure(game))):
+        some_game = games[game_names[0]]
+        setup = _stack([setups[label] for label in game_names])
+        kind = partial(_kind, num_actions=some_game.num_actions)
+        for rule_names in _groups(algorithms, kind):
+            queries = algorithms[rule_names[0]].queries(some_game.num_actions)
+            steps = budget if num_queries is None else budget // queries
+            rules = _stack([as_leaves(algorithms[label], some_game.dtype) for label in rule_names])
+            history, progress = _run_together(rules, len(rule_names), setup, steps)
+            status = statuses(None, np.asarray(progress.first_nonfinite), None, False)
+            for (r, rule_name), (g, game_name) in itertools.product(
+                enumerate(rule_names), enumerate(game_names)
+            ):
+                runs[game_name, rule_name] = {
+                    **{metric: rows[r, g] for metric, rows in history.items()},
+                    "final_policy": np.exp(np.asarray(progress.state.logp[r, g])),
+                    "status": status[r, g],
+                    "steps": record_steps(steps, record_every),
+                    "queries": record_steps(steps, record_every) * queries,
+                }
     notes = tuple(note for rule in algorithms.values() for note in rule.notes())
-    for game_names, rule_names in groups:
-        some_game = _first(games, game_names)
-        per_step = _first(algorithms, rule_names).queries(some_game.num_actions)
-        steps = budget if num_queries is None else budget // per_step
-        members = [games[label] for label in game_names]
-        starts = [_starts(init, label, games[label], keys[label]) for label in game_names]
-        anchors = [_reference(reference, label, games[label], start) for label, start in zip(game_names, starts, strict=True)]
-        prepared = [
-            prepare(
-                game, _first(algorithms, rule_names), None if feedback is None else feedback(game), root, metrics, record_every
-            )
-            for game in members
-        ]
-        extra = [dict(game_metrics(game)) if game_metrics is not None else {} for game in members]
-        history, progress = _run_group(
-            games=_stack(members),
-            rules=_stack([as_leaves(algorithms[label], some_game.dtype) for label in rule_names]),
-            feedbacks=_stack([run.feedback for run in prepared]),
-            extra=_stack(extra),
-            keys=jnp.stack([keys[label] for label in game_names]),
-            logp=jnp.stack(starts),
-            reference=jnp.stack(anchors),
-            template=prepared[0],
-            num_steps=steps,
-        )
-        status = statuses(None, np.asarray(progress.first_nonfinite), None, False)
-        for r, g in itertools.product(range(len(rule_names)), range(len(game_names))):
-            runs[game_names[g], rule_names[r]] = {
-                **{metric: rows[r, g] for metric, rows in history.items()},
-                "final_policy": np.exp(np.asarray(progress.state.logp[r, g])),
-                "status": status[r, g],
-                "steps": record_steps(steps, record_every),
-                "queries": record_steps(steps, record_every) * per_step,
-            }
     return _dataset(runs, list(games), list(algorithms), num_seeds, notes)
 
 
-def _run_group(
-    *,
-    games: Any,
-    rules: Any,
-    feedbacks: Any,
-    extra: Any,
-    keys: Array,
-    logp: Array,
-    reference: Array,
-    template: Run,
-    num_steps: int,
+class Setup(eqx.Module):
+    """All runs on one game.
+
+    Attributes:
+        run: what they share. Its algorithm and key are placeholders.
+        keys: one per seed, `[seeds]`.
+        logp: first policies, `[seeds, ..., n]`.
+        reference: first references, `[seeds, ..., n]`.
+    """
+
+    run: Any
+    keys: Any
+    logp: Any
+    reference: Any
+
+
+PER_SEED = Setup(run=None, keys=0, logp=0, reference=0)
+
+
+def _run_together(
+    rules: Any, num_rules: int, setup: Setup, num_steps: int
 ) -> tuple[dict[str, np.ndarray], Progress]:
-    """Run all of [rules, games, seeds] at once; axes of everything returned are in that order, then records."""
+    """Run `rules` on all games of `setup`; axes of what is returned are rule, game, seed, then the records."""
 
-    def over_members(function: Callable[..., Any], num_seeded: int, num_shared: int) -> Callable[..., Any]:
-        """`function(run, *seeded, *shared)` for every rule, game and seed; `seeded` have all three axes."""
+    arrays, functions = eqx.partition(setup, eqx.is_array)
 
-        def one(rule: Any, game: Any, feedback: Any, more: Any, key: Array, *arguments: Any) -> Any:
-            metrics = {**template.metrics, **more}
-            run = Run(game, rule, feedback, key, metrics, template.curves, template.record_every)
-            return function(run, *arguments)
+    def everywhere(function: Callable[..., Any], *shared: Any) -> Callable[..., Any]:
+        """`function(run, setup, *carried, *shared)` for every rule, game and seed at once."""
 
-        shared = (None,) * num_shared
-        over_seeds = jax.vmap(one, (None, None, None, None, 0, *(0,) * num_seeded, *shared))
-        over_games = jax.vmap(over_seeds, (None, 0, 0, 0, 0, *(0,) * num_seeded, *shared))
-        over_rules = jax.vmap(over_games, (0, None, None, None, None, *(0,) * num_seeded, *shared))
-        return lambda *arguments: over_rules(rules, games, feedbacks, extra, keys, *arguments)
+        def one(rule: Any, arrays: Setup, *arguments: Any) -> Any:
+            setup = eqx.combine(arrays, functions)
+            return function(replace(setup.run, algorithm=rule, key=setup.keys), setup, *arguments)
 
-    num_rules = jax.tree.leaves(rules)[0].shape[0] if jax.tree.leaves(rules) else 1
-    begin = over_members(lambda run, logp, reference: run.begin(logp, reference), 2, 0)
-    observe = jax.jit(over_members(lambda run, progress, step: run.observe(progress, step), 1, 1))
+        def mapped(*carried: Any) -> Any:
+            along, fixed = (0,) * len(carried), (None,) * len(shared)
+            seeds = jax.vmap(one, (None, PER_SEED, *along, *fixed))
+            games = jax.vmap(seeds, (None, 0, *along, *fixed))
+            over_rules = jax.vmap(games, (0, None, *along, *fixed), axis_size=num_rules)
+            return over_rules(rules, arrays, *carried, *shared)
 
+        return mapped
+
+    @partial(jax.jit, static_argnums=3)
     def advance(progress: Progress, start: Any, size: Any, capacity: int) -> tuple[Progress, Records]:
-        mapped = over_members(lambda run, p, first, num: run.advance(p, first, num, capacity), 1, 2)
-        return mapped(progress, start, size)
+        step = everywhere(lambda run, _, p, first, num: run.advance(p, first, num, capacity), start, size)
+        result: tuple[Progress, Records] = step(progress)
+        return result
 
-    everywhere = [jnp.broadcast_to(x, (num_rules, *x.shape)) for x in (logp, reference)]
-    functions = Compiled(jax.jit(advance, static_argnums=3), observe, record_axis=3)
-    progress, history, _, interrupted = host_loop(functions, begin(*everywhere), num_steps, template.record_every)
+    @jax.jit
+    def observe(progress: Progress, step: Any) -> tuple[Records, Progress]:
+        result: tuple[Records, Progress] = everywhere(lambda run, _, p, now: run.observe(p, now), step)(
+            progress
+        )
+        return result
+
+    progress = everywhere(lambda run, setup: run.begin(setup.logp, setup.reference))()
+    compiled = Compiled(advance, observe, record_axis=3)
+    progress, history, _, interrupted = host_loop(compiled, progress, num_steps, setup.run.record_every)
     if interrupted:
         raise KeyboardInterrupt
     return history, progress
@@ -209,22 +215,24 @@ def _run_group(
 def _named(argument: str, things: Any, name: Callable[[int, Any], str]) -> dict[str, Any]:
     if isinstance(things, (AbstractGame, AbstractAlgorithm)):
         things = [things]
-    named = dict(things) if isinstance(things, Mapping) else {name(k, thing): thing for k, thing in enumerate(things)}
+    named = (
+        dict(things)
+        if isinstance(things, Mapping)
+        else {name(k, thing): thing for k, thing in enumerate(things)}
+    )
     if not named:
         raise ValueError(f"`{argument}` is empty.")
     return named
 
 
-def _first(things: Mapping[str, Any], names: Sequence[str]) -> Any:
-    return things[names[0]]
+def _structure(tree: Any) -> tuple[Any, ...]:
+    """The shapes and types of all numbers in it, but not the numbers."""
+    return tuple((np.shape(leaf), str(getattr(leaf, "dtype", "number"))) for leaf in jax.tree.leaves(tree))
 
 
-def _structure(tree: Any) -> Any:
-    """What decides a compilation: classes, static fields and shapes, but no numbers."""
-    shapes = tuple((np.shape(leaf), str(getattr(leaf, "dtype", "number"))) for leaf in jax.tree.leaves(tree))
-    if isinstance(tree, AbstractGame):
-        return type(tree), shapes
-    return jax.tree.structure(tree), shapes
+def _kind(rule: AbstractAlgorithm[Any], num_actions: int) -> tuple[Any, ...]:
+    """What rules that run together have in common: classes, static fields, shapes, and queries per step."""
+    return jax.tree.structure(rule), _structure(rule), rule.queries(num_actions)
 
 
 def _groups(things: Mapping[str, Any], structure: Callable[[Any], Any]) -> Iterable[list[str]]:
@@ -235,9 +243,12 @@ def _groups(things: Mapping[str, Any], structure: Callable[[Any], Any]) -> Itera
 
 
 def _stack(trees: Sequence[Any]) -> Any:
-    """One pytree with a new leading axis. Static fields (such as games' names) are those of the first."""
+    """One pytree with a new leading axis. Functions and static fields are those of the first."""
     leaves = [jax.tree.leaves(tree) for tree in trees]
-    stacked = [jnp.stack([jnp.asarray(leaf) for leaf in same]) for same in zip(*leaves, strict=True)]
+    stacked = [
+        same[0] if callable(same[0]) else jnp.stack([jnp.asarray(leaf) for leaf in same])
+        for same in zip(*leaves, strict=True)
+    ]
     return jax.tree.unflatten(jax.tree.structure(trees[0]), stacked)
 
 
@@ -255,9 +266,11 @@ def _starts(init: Any, label: str, game: AbstractGame, keys: PRNGKeyArray) -> Ar
     return jnp.broadcast_to(logp, (len(keys), *logp.shape))
 
 
-def _reference(reference: Any, label: str, game: AbstractGame, start: Array) -> Array:
+def _references(reference: Any, label: str, game: AbstractGame, start: Array) -> Array:
     policy = reference.get(label) if isinstance(reference, Mapping) else reference
-    return start if policy is None else jnp.broadcast_to(starting_policy("reference", policy, game), start.shape)
+    return (
+        start if policy is None else jnp.broadcast_to(starting_policy("reference", policy, game), start.shape)
+    )
 
 
 def _dataset(
@@ -269,7 +282,12 @@ def _dataset(
 ) -> Any:
     import xarray as xr
 
-    base = {"steps": ("record",), "queries": ("record",), "status": ("seed",), "final_policy": ("seed", "action")}
+    base = {
+        "steps": ("record",),
+        "queries": ("record",),
+        "status": ("seed",),
+        "final_policy": ("seed", "action"),
+    }
     named_axes = {"policy": ("action",), "logp": ("action",)}
     some = next(iter(runs.values()))
     variables = {}
@@ -281,7 +299,11 @@ def _dataset(
         dtype = example.dtype if example.dtype.kind in "Uf" else np.float64
         values = np.full((len(games), len(algorithms), *shape), fill, dtype)
         for (game, algorithm), run in runs.items():
-            where = (games.index(game), algorithms.index(algorithm), *(slice(0, size) for size in run[metric].shape))
+            where: tuple[Any, ...] = (
+                games.index(game),
+                algorithms.index(algorithm),
+                *(slice(0, size) for size in run[metric].shape),
+            )
             values[where] = run[metric]
         variables[metric] = (("game", "algorithm", *axes), values)
     coords = {"game": games, "algorithm": algorithms, "seed": np.arange(num_seeds)}

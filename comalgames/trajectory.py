@@ -1,7 +1,7 @@
 """The only loop: run an algorithm on a game and record what was asked, as one pure function.
 
-A record is taken of the policy that ENTERS a step. Then the payoff product of the gap and the rule's own are the
-same expression, and the compiler computes it once.
+A record is taken of the policy that ENTERS a step. Then the payoff product of the gap and the rule's own are
+the same expression, and the compiler computes it once.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class Progress(eqx.Module):
 
     Attributes:
         state: the algorithm's.
-        advantage_sum: sum over the steps so far of the policy's advantage against itself, for the average's gap.
+        advantage_sum: sum over the steps so far of the policy's advantage against itself, for the average's
+            gap.
         best_gap: the smallest duality gap recorded so far.
         first_nonfinite: per member, the first step whose policy was not finite; -1 if there was none.
     """
@@ -44,8 +45,8 @@ class Progress(eqx.Module):
 class Run(eqx.Module):
     """What stays the same during a run. `feedback` None means exact feedback from `game` itself.
 
-    (Two arguments that hold one matrix are two matrices to the compiler: were `Exact(game)` passed in beside `game`,
-    every product would be computed twice.)
+    (Two arguments that hold one matrix are two matrices to the compiler: were `Exact(game)` passed in beside
+    `game`, every product would be computed twice.)
     """
 
     game: AbstractGame
@@ -73,7 +74,8 @@ class Run(eqx.Module):
         if self.curves:
             advantage = self.game.advantage(logp)
             gap = self.game.gap(advantage)
-            # The gap of the average policy: advantages are linear, so their mean is the mean policy's advantage.
+            # The gap of the average policy: advantages are linear, so their mean is the mean policy's
+            # advantage.
             mean = (progress.advantage_sum + advantage) / (step + 1).astype(advantage.dtype)
             progress = replace(progress, best_gap=jnp.fmin(progress.best_gap, gap))
             records["duality_gap"] = gap
@@ -181,7 +183,8 @@ def trajectory(
     metrics: Mapping[str, Metric] | Sequence[str | Metric] | None = None,
     record_every: int = 1,
 ) -> Trajectory:
-    """Run `algorithm` on `game` for `num_steps` steps: pure, for use under `jit`, `vmap`, `grad` or `shard_map`.
+    """Run `algorithm` on `game` for `num_steps` steps: pure, for use under `jit`, `vmap`, `grad` or
+    `shard_map`.
 
     `solve` is this with checks, progress, early stopping and one compilation for every number of steps.
 
@@ -193,7 +196,8 @@ def trajectory(
         reference: the first reference, log-probabilities; `logp` by default.
         feedback: where the rule's information comes from; exact by default.
         key: random key; needed when `feedback` is random.
-        metrics: what to record besides the curves of the gap: names, functions, or a dict of functions. Empty: nothing.
+        metrics: what to record besides the curves of the gap: names, functions, or a dict of functions.
+            Empty: nothing.
         record_every: record every so many steps, and always the first and last policy.
 
     Raises:
@@ -204,7 +208,10 @@ def trajectory(
     run = prepare(game, algorithm, feedback, key, metrics, record_every)
     logp = game.uniform() if logp is None else logp
     steps = record_steps(num_steps, record_every)
-    zero, last = jnp.zeros((), jnp.int32), np.int32(num_steps)  # NumPy's: under jit a JAX array has no known value
+    zero, last = (
+        jnp.zeros((), jnp.int32),
+        np.int32(num_steps),
+    )  # NumPy's: under jit a JAX array has no known value
     progress = run.begin(logp, logp if reference is None else reference)
     progress, buffer = run.advance(progress, zero, last, len(steps))
     final, progress = run.observe(progress, last)

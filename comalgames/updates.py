@@ -1,4 +1,5 @@
-"""The one formula that every mirror-type rule shares, as arithmetic that NumPy, JAX and torch arrays all accept."""
+"""The one formula that every mirror-type rule shares, as arithmetic that NumPy, JAX and torch arrays all
+accept."""
 
 from __future__ import annotations
 

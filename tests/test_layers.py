@@ -8,7 +8,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "comalgames"
 
-# Lowest first. A module imports from layers below its own; those that do not exist yet have their place already.
+# Lowest first. A module imports from layers below its own; those that do not exist yet have their place
+# already.
 LAYERS = (
     "updates losses simplex validation",
     "proximal bradley_terry",
@@ -26,7 +27,8 @@ LAYERS = (
 )
 LAYER = {module: depth for depth, names in enumerate(LAYERS) for module in names.split()}
 
-# Imports within a layer that the design implies: `solve` is a thin host over `trajectory`, `sweep` many `solve`s.
+# Imports within a layer that the design implies: `solve` is a thin host over `trajectory`, `sweep` many
+# `solve`s.
 WITHIN_LAYER = {("solve", "trajectory"), ("sweep", "trajectory"), ("sweep", "solve")}
 
 # Downward, and forbidden all the same: rules learn through feedback and never see a game.

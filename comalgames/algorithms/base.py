@@ -85,15 +85,16 @@ class AbstractAlgorithm(eqx.Module, Generic[S]):
 class AbstractUpdateRule(AbstractAlgorithm[S]):
     """A rule that says where the policy should go, and leaves it to others to bring it there.
 
-    A table goes there exactly; a softmax model takes gradient steps towards it; a language model trains. So one
-    rule object serves all of them.
+    A table goes there exactly; a softmax model takes gradient steps towards it; a language model trains. So
+    one rule object serves all of them.
     """
 
     @abstractmethod
     def propose(
         self, key: PRNGKeyArray, state: S, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], S]:
-        """The log-policy to go to, up to a constant per prompt, and the state with whatever was learnt on the way."""
+        """The log-policy to go to, up to a constant per prompt, and the state with whatever was learnt on the
+        way."""
 
     def init(self, logp: Float[Array, "*batch n"], reference: Float[Array, "*batch n"]) -> S:
         """The state before the first step. A rule that remembers more than `State` holds overrides this."""
@@ -125,8 +126,8 @@ class AbstractUpdateRule(AbstractAlgorithm[S]):
     def shortest_period(self) -> float:
         """How many steps COMAL should let this rule take before it moves the reference.
 
-        Linearised at an interior Nash policy with rotation frequency w -> 0, COMAL with N inner steps of pull m
-        contracts iff sinh(N log(1 + m)) > N m, that is N > sqrt(3 / m); larger frequencies ask for more.
+        Linearised at an interior Nash policy with rotation frequency w -> 0, COMAL with N inner steps of pull
+        m contracts iff sinh(N log(1 + m)) > N m, that is N > sqrt(3 / m); larger frequencies ask for more.
         max(4, 0.6 / m) did for every inner step below 0.7 of its own limit that was measured.
         """
         return float(max(4.0, 0.6 / self.pull)) if self.pull > 0 else 1.0

@@ -21,15 +21,16 @@ class COMAL(AbstractUpdateRule[S]):
         every `period` steps of `inner`:   reference <- policy
 
     Each round brings the policy near the equilibrium of the game regularised around the reference; moving the
-    reference there and going on converges, in the last iterate, to an exact Nash policy. With an exact inner solve,
-    `COMAL(ExactProx(t), period=1)`, KL(Nash, policy) never increases, for every temperature. With too few inner steps
-    it diverges; period 1 around `MirrorDescent` is `MWU`. A step of COMAL is one step of `inner`, and costs as much.
+    reference there and going on converges, in the last iterate, to an exact Nash policy. With an exact inner
+    solve, `COMAL(ExactProx(t), period=1)`, KL(Nash, policy) never increases, for every temperature. With too
+    few inner steps it diverges; period 1 around `MirrorDescent` is `MWU`. A step of COMAL is one step of
+    `inner`, and costs as much.
 
     Args:
         inner: any update rule with a reference (its `pull` is above 0), such as `MirrorDescent(1.0, 0.1)`,
             `Extragradient`, `RegularizedMirrorDescent` or `ExactProx`.
-        period: steps of `inner` between two moves of the reference, >= 1. `inner.shortest_period` is a value that
-            will do; below it `solve` warns.
+        period: steps of `inner` between two moves of the reference, >= 1. `inner.shortest_period` is a value
+            that will do; below it `solve` warns.
 
     Raises:
         ValueError: `inner` is not an update rule or has no reference, or `period` is not a whole number >= 1.
@@ -49,8 +50,10 @@ class COMAL(AbstractUpdateRule[S]):
         pull = self.inner.pull
         if validation.is_concrete(pull) and np.all(np.asarray(pull) == 0):
             raise ValueError(
-                f"`inner` must have a reference that COMAL can move, but {self.inner!r} has none (its pull is 0). "
-                f"Use a regularised rule: MirrorDescent, MMD, INPO, Extragradient or RegularizedMirrorDescent with "
+                f"`inner` must have a reference that COMAL can move, but {self.inner!r} has none (its pull "
+                f"is 0). "
+                f"Use a regularised rule: MirrorDescent, MMD, INPO, Extragradient or "
+                f"RegularizedMirrorDescent with "
                 f"a temperature above 0, or ExactProx."
             )
         if validation.is_concrete(self.period) and np.ndim(self.period) == 0:
@@ -69,7 +72,8 @@ class COMAL(AbstractUpdateRule[S]):
         return self.inner.propose(key, state, feedback)
 
     def commit(self, state: S, logp: Float[Array, "*batch n"]) -> S:
-        """After every `period`-th step, move the inner rule's reference to the policy reached, and nothing else."""
+        """After every `period`-th step, move the inner rule's reference to the policy reached, and nothing
+        else."""
         state = self.inner.commit(state, logp)
         moved = self.inner.move_reference(state, logp)
         due = state.step % jnp.asarray(self.period, state.step.dtype) == 0

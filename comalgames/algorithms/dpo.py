@@ -16,9 +16,9 @@ class IterativeDPO(AbstractUpdateRule[State]):
         policy' ~ policy * exp(scores / beta)
 
     where `scores` are the Bradley-Terry scores that best fit the preferences on pairs drawn from the current
-    policy. Near an interior Nash policy this is `MWU` with step 4 / beta: it spirals away, and its average does not
-    approach Nash either. Where preferences are deterministic on the pairs, the fit would be infinite; preferences
-    are clipped to [1e-6, 1 - 1e-6] for it.
+    policy. Near an interior Nash policy this is `MWU` with step 4 / beta: it spirals away, and its average
+    does not approach Nash either. Where preferences are deterministic on the pairs, the fit would be
+    infinite; preferences are clipped to [1e-6, 1 - 1e-6] for it.
 
     Args:
         beta: DPO's regularisation, > 0.

@@ -13,7 +13,8 @@ class MWU(AbstractMirrorRule):
 
         policy' ~ policy * exp(step_size * advantage)
 
-    The average policy approaches Nash at T^-1/2; the last one spirals away from an interior Nash policy for every
+    The average policy approaches Nash at T^-1/2; the last one spirals away from an interior Nash policy for
+    every
     step size: KL(Nash || policy) grows each step by log E_policy exp(step_size * advantage).
 
     Args:
@@ -22,7 +23,8 @@ class MWU(AbstractMirrorRule):
     Raises:
         ValueError: `step_size` is not a finite number above 0.
 
-    Reference: Freund and Schapire, "Adaptive Game Playing Using Multiplicative Weights", 1999; the divergence:
+    Reference: Freund and Schapire, "Adaptive Game Playing Using Multiplicative Weights", 1999; the
+        divergence:
     Bailey and Piliouras, "Multiplicative Weights Update in Zero-Sum Games", 2018.
     """
 
@@ -50,7 +52,8 @@ class SPPO(AbstractMirrorRule):
     Raises:
         ValueError: `step_size` is not a finite number above 0.
 
-    Reference: Wu et al., "Self-Play Preference Optimization for Language Model Alignment", 2024, equation 3.3.
+    Reference: Wu et al., "Self-Play Preference Optimization for Language Model Alignment", 2024, equation
+        3.3.
     """
 
     step_size: Number
@@ -78,7 +81,8 @@ class IterativeIPO(AbstractMirrorRule):
     Raises:
         ValueError: `tau` is not a finite number above 0.
 
-    Reference: Azar et al., "A General Theoretical Paradigm to Understand Learning from Human Preferences", 2023,
+    Reference: Azar et al., "A General Theoretical Paradigm to Understand Learning from Human Preferences",
+        2023,
     equation 17, iterated as in COMAL, arXiv 2410.23223, section 5.
     """
 
@@ -93,13 +97,14 @@ class IterativeIPO(AbstractMirrorRule):
 
 
 class MirrorDescent(AbstractMirrorRule):
-    """Mirror descent on the KL-regularised game, with the regulariser's gradient taken explicitly (online IPO).
+    """Mirror descent on the KL-regularised game, with the regulariser's gradient taken explicitly (online
+    IPO).
 
         policy' ~ policy^(1 - eta tau) * reference^(eta tau) * exp(eta * advantage)
 
-    Its only fixed point is the equilibrium of the game regularised by `temperature * KL(policy || reference)`.
-    It converges there locally iff eta < 2 tau / (tau^2 + w^2), w the largest rotation frequency there. That
-    equilibrium is in general not Nash; inside `COMAL` the same step reaches Nash.
+    Its only fixed point is the equilibrium of the game regularised by `temperature * KL(policy ||
+    reference)`. It converges there locally iff eta < 2 tau / (tau^2 + w^2), w the largest rotation frequency
+    there. That equilibrium is in general not Nash; inside `COMAL` the same step reaches Nash.
 
     Args:
         step_size: eta > 0, in units of 1 / payoff.
@@ -187,7 +192,8 @@ class INPO(AbstractMirrorRule):
         known = all(validation.is_concrete(value) and not callable(value) for value in values)
         if known and float(values[0]) > float(values[1]):
             raise ValueError(
-                f"`tau` must be at most `eta`, got tau={self.tau!r}, eta={self.eta!r} (eta is an inverse step "
+                f"`tau` must be at most `eta`, got tau={self.tau!r}, eta={self.eta!r} (eta is an inverse "
+                f"step "
                 f"size). For larger steps use MirrorDescent(1 / eta, tau)."
             )
 

@@ -1,4 +1,5 @@
-"""Optimistic multiplicative weights: one query a step, and a guess that the next advantage will be like the last."""
+"""Optimistic multiplicative weights: one query a step, and a guess that the next advantage will be like the
+last."""
 
 from __future__ import annotations
 
@@ -28,9 +29,9 @@ class OptimisticMWU(AbstractUpdateRule[OptimisticState]):
 
         policy' ~ policy * exp(step_size * (2 advantage - previous advantage))
 
-    Without regularisation and with one query a step its last policy reaches Nash, linearly where Nash is unique
-    (locally iff step_size * w < 1/sqrt(3), w the largest rotation frequency), but with no rate that holds for
-    every game. The advantage before the first step is 0, so it equals ONPO.
+    Without regularisation and with one query a step its last policy reaches Nash, linearly where Nash is
+    unique (locally iff step_size * w < 1/sqrt(3), w the largest rotation frequency), but with no rate that
+    holds for every game. The advantage before the first step is 0, so it equals ONPO.
 
     Args:
         step_size: eta > 0, in units of 1 / payoff; the theory asks for at most 1/4 on preferences.
@@ -39,7 +40,8 @@ class OptimisticMWU(AbstractUpdateRule[OptimisticState]):
         ValueError: `step_size` is not a finite number above 0.
 
     Reference: Daskalakis and Panageas, "Last-Iterate Convergence: Zero-Sum Games and Constrained Min-Max
-    Optimization", 2019; Wei et al., "Linear Last-Iterate Convergence in Constrained Saddle-Point Optimization", 2021.
+    Optimization", 2019; Wei et al., "Linear Last-Iterate Convergence in Constrained Saddle-Point
+    Optimization", 2021.
     """
 
     step_size: Number

@@ -13,12 +13,13 @@ from comalgames.feedback import AbstractFeedback
 
 
 class ExactProx(AbstractUpdateRule[State]):
-    """Solve the game regularised by `temperature * KL(policy || reference)` to machine precision, in one step.
+    """Solve the game regularised by `temperature * KL(policy || reference)` to machine precision, in one
+    step.
 
         policy' ~ reference * exp(advantage(policy') / temperature)
 
-    by Newton's method. On its own it stays at that equilibrium; `COMAL(ExactProx(t), period=1)` is COMAL as the
-    theorem states it. It reads the whole matrix, and so counts n queries a step.
+    by Newton's method. On its own it stays at that equilibrium; `COMAL(ExactProx(t), period=1)` is COMAL as
+    the theorem states it. It reads the whole matrix, and so counts n queries a step.
 
     Args:
         temperature: tau > 0, in units of payoff. Outside COMAL smaller is closer to Nash; inside it, faster.
@@ -26,7 +27,8 @@ class ExactProx(AbstractUpdateRule[State]):
     Raises:
         ValueError: `temperature` is not a finite number above 0.
 
-    Reference: COMAL, arXiv 2410.23223, algorithm 1; Martinet, "Régularisation d'inéquations variationnelles par
+    Reference: COMAL, arXiv 2410.23223, algorithm 1; Martinet, "Régularisation d'inéquations variationnelles
+        par
     approximations successives", 1970.
     """
 
@@ -57,7 +59,8 @@ class ExactProx(AbstractUpdateRule[State]):
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], State]:
-        """The equilibrium around the reference. Where Newton fails the target is nan, never a wrong policy."""
+        """The equilibrium around the reference. Where Newton fails the target is nan, never a wrong
+        policy."""
         solution = proximal.regularized_equilibrium(
             feedback.pairwise(key), state.reference, at(self.temperature, state.step), start_logp=state.logp
         )

@@ -25,14 +25,15 @@ class RegularizedMirrorDescent(AbstractUpdateRule[State]):
     Args:
         step_size: eta > 0, in units of 1 / payoff.
         temperature: tau >= 0, in units of payoff.
-        regularizer: a differentiable function `(p, reference) -> number` of two probability vectors (1-D), such as
-            `lambda p, r: jnp.sum((p - r) ** 2 / r)`. The gradient is taken by JAX, with both arguments floored at
-            `regularizers.LOG_FLOOR`.
+        regularizer: a differentiable function `(p, reference) -> number` of two probability vectors (1-D),
+            such as `lambda p, r: jnp.sum((p - r) ** 2 / r)`. The gradient is taken by JAX, with both
+            arguments floored at `regularizers.LOG_FLOOR`.
 
     Raises:
         ValueError: a number is not finite or out of range, or `regularizer` is not a function.
 
-    Reference: Tang et al., "RSPO: Regularized Self-Play Alignment of Large Language Models", 2025; Sokota et al.,
+    Reference: Tang et al., "RSPO: Regularized Self-Play Alignment of Large Language Models", 2025; Sokota et
+        al.,
     2023, section 3.
     """
 

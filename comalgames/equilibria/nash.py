@@ -12,8 +12,8 @@ from comalgames.games.base import AbstractGame, PreferenceGame, ZeroSumGame
 # A solution is certified when its gap is below this share of the largest payoff.
 CERTIFIED = 1e-12
 
-# Probabilities below this (of a solution with largest probability of order 1) are the linear program's rounding,
-# and singular values below it (relative to the largest) are zeros.
+# Probabilities below this (of a solution with largest probability of order 1) are the linear program's
+# rounding, and singular values below it (relative to the largest) are zeros.
 ZERO = 1e-9
 
 # Tried in turn until an answer is certified.
@@ -24,8 +24,8 @@ class NashSolution(NamedTuple):
     """What `nash` returns; float64 NumPy arrays with the game's leading axes.
 
     Attributes:
-        policy: a Nash policy as probabilities `[..., n]`, exactly 0 off its support. Where there are several, the
-            one returned has the largest support any of them has.
+        policy: a Nash policy as probabilities `[..., n]`, exactly 0 off its support. Where there are several,
+            the one returned has the largest support any of them has.
         gap: its duality gap, in units of payoff; the certificate.
         support: which actions it uses, bool `[..., n]`; no Nash policy uses any other.
         slack: how much each action loses against it, `[..., n]`, >= 0 up to rounding; 0 on the support.
@@ -44,19 +44,20 @@ class NashSolution(NamedTuple):
     def logp(self) -> np.ndarray:
         """The policy as log-probabilities, -inf off its support."""
         with np.errstate(divide="ignore"):
-            return np.log(self.policy)
+            return np.asarray(np.log(self.policy))
 
 
 def nash(game: AbstractGame) -> NashSolution:
     """An exact Nash policy of `game`, its certificate, and whether it is the only one.
 
-    Finds, by one linear program, the Nash policy of largest support, then solves for it exactly on that support. In a
-    skew game with this support S, Nash is unique iff the kernel of the payoffs restricted to S is a line. Payoffs are
-    scaled first, so any unit does. Takes milliseconds for tens of actions and seconds for a thousand.
+    Finds, by one linear program, the Nash policy of largest support, then solves for it exactly on that
+    support. In a skew game with this support S, Nash is unique iff the kernel of the payoffs restricted to S
+    is a line. Payoffs are scaled first, so any unit does. Takes milliseconds for tens of actions and seconds
+    for a thousand.
 
     Args:
-        game: a `PreferenceGame` (leading axes: one solution each) or a `ZeroSumGame`, whose solution has the players
-            on axis -2. Its payoffs are taken as stored: make the game with x64 enabled.
+        game: a `PreferenceGame` (leading axes: one solution each) or a `ZeroSumGame`, whose solution has the
+            players on axis -2. Its payoffs are taken as stored: make the game with x64 enabled.
 
     Returns:
         A `NashSolution`. Check `status`: it is "failed" where no method reached the certificate.
@@ -66,8 +67,8 @@ def nash(game: AbstractGame) -> NashSolution:
         array([4., 3., 4.])
 
     Reference: von Neumann's minimax theorem as a linear program, Dantzig, "A Proof of the Equivalence of the
-    Programming Problem and the Game Problem", 1951; uniqueness: Goldman and Tucker, "Theory of Linear Programming",
-    1956.
+    Programming Problem and the Game Problem", 1951; uniqueness: Goldman and Tucker, "Theory of Linear
+    Programming", 1956.
     """
     if isinstance(game, PreferenceGame):
         payoffs = np.asarray(game.skew, np.float64)
@@ -111,8 +112,8 @@ def _symmetric(skew: np.ndarray) -> NashSolution:
 def _largest_support(skew: np.ndarray, method: str) -> np.ndarray | None:
     """A point of the cone {q >= 0, skew q <= 0} that is positive wherever any of its points is.
 
-    Maximises sum t subject to t <= 1 and t <= q: every coordinate that can be positive can be made at least 1 by
-    scaling, so the maximum counts them.
+    Maximises sum t subject to t <= 1 and t <= q: every coordinate that can be positive can be made at least 1
+    by scaling, so the maximum counts them.
     """
     n = len(skew)
     constraints = np.block([[skew, np.zeros((n, n))], [-np.eye(n), np.eye(n)]])
@@ -125,10 +126,11 @@ def _largest_support(skew: np.ndarray, method: str) -> np.ndarray | None:
 
 
 def _on_kernel(skew: np.ndarray, policy: np.ndarray, support: np.ndarray) -> tuple[np.ndarray, int]:
-    """`policy` moved onto the kernel of the payoffs on its support, to the last bit; and the kernel's dimension.
+    """`policy` moved onto the kernel of the payoffs on its support, to the last bit; and the kernel's
+    dimension.
 
-    Every Nash policy p has skew_SS p_S = 0, S the largest support, for each action of S is used by some Nash policy
-    and so never loses against another.
+    Every Nash policy p has skew_SS p_S = 0, S the largest support, for each action of S is used by some Nash
+    policy and so never loses against another.
     """
     restricted = skew[np.ix_(support, support)]
     _, values, rows = np.linalg.svd(restricted)
@@ -145,8 +147,8 @@ def _on_kernel(skew: np.ndarray, policy: np.ndarray, support: np.ndarray) -> tup
 def _two_players(payoff: np.ndarray) -> NashSolution:
     """Any zero-sum game, as the skew game of Gale, Kuhn and Tucker: row player, column player and a scale.
 
-    With the payoff shifted to be positive, (p, q, t) solves [[0, M, -1], [-M', 0, 1], [1, -1, 0]] iff p / t and q / t are
-    optimal for the two players.
+    With the payoff shifted to be positive, (p, q, t) solves [[0, M, -1], [-M', 0, 1], [1, -1, 0]] iff p / t
+    and q / t are optimal for the two players.
     """
     scale = np.ptp(payoff) or 1.0
     positive = (payoff - payoff.min()) / scale + 1.0

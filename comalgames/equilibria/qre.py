@@ -14,7 +14,8 @@ from comalgames.proximal import regularized_equilibrium
 
 
 def qre(game: PreferenceGame, temperature: float, reference: Any = None) -> np.ndarray:
-    """The policy that is its own best response in the game with payoff minus temperature * KL(policy || reference).
+    """The policy that is its own best response in the game with payoff minus temperature * KL(policy ||
+    reference).
 
         policy ~ reference * exp(advantage(policy) / temperature)
 
@@ -29,8 +30,8 @@ def qre(game: PreferenceGame, temperature: float, reference: Any = None) -> np.n
         The equilibrium as probabilities `[..., n]`, float64 NumPy.
 
     Raises:
-        ValueError: `temperature` is not a finite number above 0, `reference` is not a policy without zeros, or the
-            game is not a `PreferenceGame`.
+        ValueError: `temperature` is not a finite number above 0, `reference` is not a policy without zeros,
+            or the game is not a `PreferenceGame`.
         ArithmeticError: Newton's method did not converge.
 
     Example:
@@ -51,6 +52,7 @@ def qre(game: PreferenceGame, temperature: float, reference: Any = None) -> np.n
         if not bool(jnp.all(solution.converged)):
             raise ArithmeticError(
                 f"the equilibrium at temperature {temperature:g} was not found: residual "
-                f"{float(jnp.max(solution.residual)):.2g}. Raise the temperature, or move the reference closer."
+                f"{float(jnp.max(solution.residual)):.2g}. Raise the temperature, or move the reference "
+                f"closer."
             )
-        return np.exp(np.asarray(solution.logp))
+        return np.asarray(np.exp(np.asarray(solution.logp)))

@@ -4,6 +4,7 @@ from comalgames.experiments.run import Verdict, check_claims, run_experiments
 from comalgames.experiments.spec import (
     Bound,
     Claim,
+    Data,
     Experiment,
     Figure,
     Measurement,
@@ -19,6 +20,7 @@ __all__ = [
     "Bound",
     "Claim",
     "DamagedRun",
+    "Data",
     "Experiment",
     "Figure",
     "Measurement",

@@ -26,7 +26,9 @@ class Verdict(NamedTuple):
     status: str
 
 
-def run_experiments(paper: Paper, quick: bool = False, tell: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
+def run_experiments(
+    paper: Paper, quick: bool = False, tell: Callable[[str], None] = lambda line: None
+) -> dict[str, Any]:
     """Results of every experiment by name, in float64 (`quick`: of those marked quick)."""
     data = {}
     with jax.enable_x64(True):

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from comalgames import validation
 from comalgames.sweep import sweep
@@ -15,6 +15,7 @@ from comalgames.sweep import sweep
 Data = Mapping[str, Any]
 
 
+@runtime_checkable
 class AbstractExperiment(Protocol):
     """Anything with a name, a question, and a way to get the numbers that answer it."""
 
@@ -206,9 +207,9 @@ class Paper:
 
     def __post_init__(self) -> None:
         names = {experiment.name for experiment in self.experiments}
-        for part in (*self.claims, *self.figures):
-            for need in part.needs:
-                validation.known("needs", need, names)
+        needs = [need for claim in self.claims for need in claim.needs]
+        for need in needs + [need for figure in self.figures for need in figure.needs]:
+            validation.known("needs", need, names)
 
     def spec(self) -> dict[str, Any]:
         """Every setting that decides a number, as JSON values."""
@@ -228,7 +229,9 @@ class Paper:
 
 def _plain(value: Any) -> Any:
     if callable(value):
-        return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__qualname__)}"
+        return (
+            f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__qualname__)}"
+        )
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

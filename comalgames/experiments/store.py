@@ -1,6 +1,7 @@
 """Keep what was measured: one folder per run, complete or absent, that opens without this package.
 
-    <paper>/<date-time>-<spec hash>/   spec.json  environment.json  records.npz  metrics.csv  claims.json  figures/
+    <paper>/<date-time>-<spec hash>/   spec.json  environment.json  records.npz  metrics.csv  claims.json
+    figures/
 
 No pickle anywhere: arrays are stored as plain npz members named `<experiment>/<variable>`.
 """
@@ -57,8 +58,8 @@ def save_run(
 ) -> Path:
     """Write a run folder below `root` and return its path.
 
-    Everything, with what `finish(folder)` adds (figures, the report), is written beside and then renamed: the folder is
-    complete or absent.
+    Everything, with what `finish(folder)` adds (figures, the report), is written beside and then renamed: the
+    folder is complete or absent.
     """
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     parent = root / paper.name
@@ -99,7 +100,9 @@ def load_run(folder: Path) -> tuple[dict[str, Any], dict[str, Any], list[dict[st
         DamagedRun: a file is missing, cut short or changed.
     """
     if not (folder / "spec.json").is_file():
-        raise FileNotFoundError(f"{folder} is not a run folder: it has no spec.json. Run folders look like results/comal/<date>.")
+        raise FileNotFoundError(
+            f"{folder} is not a run folder: it has no spec.json. Run folders look like results/comal/<date>."
+        )
     try:
         spec = json.loads((folder / "spec.json").read_text())
         claims = json.loads((folder / "claims.json").read_text())
@@ -133,16 +136,17 @@ def _write_json(path: Path, value: Any) -> None:
 def _write_arrays(path: Path, data: Data) -> None:
     arrays: dict[str, np.ndarray] = {}
     for name, dataset in data.items():
-        layout = {"dims": {}, "coords": [], "attrs": dict(dataset.attrs)}
+        dims = {}
         for variable in (*dataset.data_vars, *dataset.coords):
             array = dataset[variable]
             values = np.asarray(array.values)
             arrays[f"{name}/{variable}"] = values.astype(str) if values.dtype.kind == "O" else values
-            layout["dims"][str(variable)] = [str(dim) for dim in array.dims]
-        layout["coords"] = [str(coord) for coord in dataset.coords]
+            dims[str(variable)] = [str(dim) for dim in array.dims]
+        coords = [str(coord) for coord in dataset.coords]
+        layout = {"dims": dims, "coords": coords, "attrs": dict(dataset.attrs)}
         arrays[f"{name}/.layout"] = np.array(json.dumps(layout))
     with path.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+        np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def _read_arrays(path: Path) -> dict[str, Any]:
@@ -164,7 +168,9 @@ def _write_metrics(path: Path, data: Data) -> None:
         writer = csv.writer(file)
         writer.writerow(["experiment", "game", "algorithm", "seed", "steps", "queries", "metric", "last"])
         for name, dataset in data.items():
-            curves = [v for v in dataset.data_vars if dataset[v].dims == ("game", "algorithm", "seed", "record")]
+            curves = [
+                v for v in dataset.data_vars if dataset[v].dims == ("game", "algorithm", "seed", "record")
+            ]
             if not curves:
                 continue
             for game, algorithm in itertools.product(dataset["game"].values, dataset["algorithm"].values):

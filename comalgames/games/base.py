@@ -73,8 +73,8 @@ class PreferenceGame(AbstractGame):
         preference: P, `[..., n, n]`, `P[..., i, j]` = probability in [0, 1] that action i is preferred to
             action j, with P + P.T = 1 within 1e-6 (P - 1/2 is stored exactly skew). Leading axes are prompts.
         names: what to call the actions, n strings; "0", "1", ... by default.
-        prompt_weights: how often each prompt occurs, one weight >= 0 per prompt; equal by default. Used only by
-            `average`.
+        prompt_weights: how often each prompt occurs, one weight >= 0 per prompt; equal by default. Used only
+            by `average`.
 
     Raises:
         ValueError: `preference` is not square, not finite, not real, out of [0, 1], or P + P.T is not 1.
@@ -119,7 +119,8 @@ class PreferenceGame(AbstractGame):
                 )
             if np.abs(array).max() > 0.5:
                 raise ValueError(
-                    f"`skew` must lie in [-1/2, 1/2], got a payoff of {np.abs(array).max():g}; divide by twice "
+                    f"`skew` must lie in [-1/2, 1/2], got a payoff of {np.abs(array).max():g}; divide by "
+                    f"twice "
                     f"the largest, or use ZeroSumGame."
                 )
         game = object.__new__(cls)
@@ -188,9 +189,9 @@ class PreferenceGame(AbstractGame):
 class ZeroSumGame(AbstractGame):
     """A two-player zero-sum game: the row player receives `payoff[i, j]`, the column player its negative.
 
-    A joint policy has the player on axis -2: `logp[..., 0, :]` plays rows, `logp[..., 1, :]` columns. The same
-    learning rules run on it, both players at once. The duality gap is
-    `max_i (payoff q)_i - min_j (p payoff)_j`, in units of the payoff, 0 exactly at an equilibrium.
+    A joint policy has the player on axis -2: `logp[..., 0, :]` plays rows, `logp[..., 1, :]` columns. The
+    same learning rules run on it, both players at once. The duality gap is `max_i (payoff q)_i - min_j (p
+    payoff)_j`, in units of the payoff, 0 exactly at an equilibrium.
 
     Args:
         payoff: `[..., n, n]`, finite and real, any scale. Leading axes are prompts (or a batch of games).

@@ -11,8 +11,8 @@ from comalgames.games.base import PreferenceGame
 def cycle(a: float, b: float, c: float) -> PreferenceGame:
     """Three actions where 0 beats 1 by `a`, 1 beats 2 by `b` and 2 beats 0 by `c`.
 
-    With a, b, c of one sign the Nash policy is unique and interior, (|b|, |c|, |a|) / (|a| + |b| + |c|), and the
-    game rotates around it with frequency sqrt(|abc| / (|a| + |b| + |c|)) radians per unit of step size.
+    With a, b, c of one sign the Nash policy is unique and interior, (|b|, |c|, |a|) / (|a| + |b| + |c|), and
+    the game rotates around it with frequency sqrt(|abc| / (|a| + |b| + |c|)) radians per unit of step size.
 
     Args:
         a: win rate of action 0 against 1, minus 1/2; in [-1/2, 1/2].
@@ -25,7 +25,8 @@ def cycle(a: float, b: float, c: float) -> PreferenceGame:
     edges = validation.real_array("a, b, c", [a, b, c])
     if edges.shape != (3,) or np.abs(edges).max() > 0.5:
         raise ValueError(
-            f"`a`, `b` and `c` must be numbers in [-1/2, 1/2], win rates minus 1/2, got {a!r}, {b!r} and {c!r}."
+            f"`a`, `b` and `c` must be numbers in [-1/2, 1/2], win rates minus 1/2, got {a!r}, {b!r} and "
+            f"{c!r}."
         )
     skew = np.zeros((3, 3))
     skew[0, 1], skew[1, 2], skew[2, 0] = edges
@@ -35,8 +36,8 @@ def cycle(a: float, b: float, c: float) -> PreferenceGame:
 def comal_cycle() -> PreferenceGame:
     """The three-answer cycle of COMAL's synthetic experiment, with answers named a, b, c.
 
-    P[b beats a] = P[c beats b] = 0.9 and P[a beats c] = 0.8. The Nash policy is (4, 3, 4) / 11, unique and interior;
-    rotation frequency sqrt(5.28) / 11 = 0.2089. The experiment starts from (0.2, 0.5, 0.3).
+    P[b beats a] = P[c beats b] = 0.9 and P[a beats c] = 0.8. The Nash policy is (4, 3, 4) / 11, unique and
+    interior; rotation frequency sqrt(5.28) / 11 = 0.2089. The experiment starts from (0.2, 0.5, 0.3).
 
     Reference: COMAL, arXiv 2410.23223, section 5.1.
     """

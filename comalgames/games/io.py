@@ -30,7 +30,7 @@ BALLOT = re.compile(rf"\s*([0-9]{{1,9}})\s*:\s*((?:{GROUP})(?:\s*,\s*(?:{GROUP})
 def from_winrates(
     source: str | Path | Any,
     symmetrize: bool = False,
-    exclude: Sequence[str] = (),
+    exclude: Sequence[str | int] = (),
     names: Sequence[str] | None = None,
 ) -> PreferenceGame:
     """The game given by a table of win rates: an array, a data frame or a CSV file.
@@ -77,7 +77,7 @@ def from_winrates(
     return _without(PreferenceGame(table, names), exclude)
 
 
-def from_rankings(path: str | Path, exclude: Sequence[str] = ()) -> PreferenceGame:
+def from_rankings(path: str | Path, exclude: Sequence[str | int] = ()) -> PreferenceGame:
     """The game given by complete rankings: P[i, j] = share of voters who rank i above j, a tie counting 1/2.
 
     Reads PrefLib files of complete orders, with ties (`.toc`) or without (`.soc`): header lines
@@ -119,7 +119,7 @@ def from_rankings(path: str | Path, exclude: Sequence[str] = ()) -> PreferenceGa
     return _without(game, exclude, labels=[str(a) for a in alternatives])
 
 
-def mariner(exclude: Sequence[str] = ()) -> PreferenceGame:
+def mariner(exclude: Sequence[str | int] = ()) -> PreferenceGame:
     """Ten science teams' rankings of 32 trajectories for the Mariner Jupiter/Saturn 1977 (Voyager) mission.
 
     Trajectory 22 beats every other one in a majority of teams, and so is the Nash policy, although 35 triples
@@ -257,7 +257,9 @@ def _ranks(groups: list[list[int]], alternatives: list[int], where: str) -> np.n
     return np.array([place[a] for a in alternatives])
 
 
-def _without(game: PreferenceGame, exclude: Sequence[str], labels: Sequence[str] = ()) -> PreferenceGame:
+def _without(
+    game: PreferenceGame, exclude: Sequence[str | int], labels: Sequence[str] = ()
+) -> PreferenceGame:
     """The game among the actions that `exclude` does not mention, by label or else by name."""
     if isinstance(exclude, (str, int)):
         raise ValueError(f"`exclude` must be a list of names, got {exclude!r}; pass [{exclude!r}].")

@@ -16,8 +16,8 @@ from comalgames.games.base import PreferenceGame
 def random(key: PRNGKeyArray, num_actions: int, prompts: Sequence[int] = ()) -> PreferenceGame:
     """A game whose win rates below the diagonal are drawn uniformly from [0, 1], independently.
 
-    Its Nash policy is almost surely unique, and every subset of odd size is equally likely to be its support: with
-    an even number of actions it is never interior.
+    Its Nash policy is almost surely unique, and every subset of odd size is equally likely to be its support:
+    with an even number of actions it is never interior.
 
     Args:
         key: a JAX random key, `jax.random.key(seed)`.
@@ -27,7 +27,8 @@ def random(key: PRNGKeyArray, num_actions: int, prompts: Sequence[int] = ()) -> 
     Raises:
         ValueError: `num_actions` or a number of prompts is not a whole number >= 1.
 
-    Reference: Zhou et al., "Extragradient Preference Optimization", 2025 (the generator); Brandl, "The Distribution
+    Reference: Zhou et al., "Extragradient Preference Optimization", 2025 (the generator); Brandl, "The
+        Distribution
     of Optimal Strategies in Symmetric Zero-Sum Games", 2017 (the support).
     """
     num_actions = validation.count("num_actions", num_actions, minimum=1)
@@ -39,7 +40,8 @@ def random(key: PRNGKeyArray, num_actions: int, prompts: Sequence[int] = ()) -> 
 def bradley_terry(
     scores: Float[Array, "*prompts n"] | Any, names: Sequence[str] | None = None
 ) -> PreferenceGame:
-    """The transitive game P[i, j] = sigmoid(scores_i - scores_j), in which the highest score is the Nash policy.
+    """The transitive game P[i, j] = sigmoid(scores_i - scores_j), in which the highest score is the Nash
+    policy.
 
     Args:
         scores: rewards `[..., n]`, finite; unit: nats of log-odds. Leading axes are prompts.
@@ -58,7 +60,8 @@ def bradley_terry_mixture(
 ) -> PreferenceGame:
     """Several Bradley-Terry judges, one drawn for each comparison: P = sum_k weights_k sigmoid(s_ki - s_kj).
 
-    Each judge is transitive, the mixture need not be: three equal judges often make a cycle, two never do.
+    Each judge is transitive, the mixture need not be: three equal judges often make a cycle. Two equal ones
+    never do, for their majority goes by the sum of their scores.
 
     Args:
         scores: rewards `[..., judges, n]`, finite; unit: nats of log-odds.

@@ -6,6 +6,7 @@ Liu et al., "COMAL: A Convergent Meta-Algorithm for Aligning LLMs with General P
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -53,12 +54,12 @@ BASELINES: Mapping[str, AbstractAlgorithm[Any]] = {
     "SPPO": SPPO(step_size=1.0),
 }
 FIVE = {"COMAL": COMAL(MirrorDescent(1.0, TEMPERATURE), period=20), **BASELINES}
-OTHERS = {
+OTHERS: Mapping[str, AbstractAlgorithm[Any]] = {
     "COMAL, exact": COMAL(ExactProx(TEMPERATURE), period=1),
     "optimistic MWU": OptimisticMWU(step_size=2.0),
     "extragradient": Extragradient(step_size=2.0),
 }
-SLOW = {
+SLOW: Mapping[str, AbstractAlgorithm[Any]] = {
     "iterative DPO": IterativeDPO(beta=1 / 0.3),
     "iterative IPO": IterativeIPO(tau=1 / 0.3),
     "SPPO": SPPO(step_size=0.3),
@@ -79,7 +80,9 @@ def ten_random_games() -> dict[str, PreferenceGame]:
 
 def cycle_and_random_games() -> dict[str, PreferenceGame]:
     """The three-answer cycle and twenty random games of ten answers."""
-    return cycle_game() | {f"random {seed}": games.random(jax.random.key(100 + seed), 10) for seed in range(20)}
+    return cycle_game() | {
+        f"random {seed}": games.random(jax.random.key(100 + seed), 10) for seed in range(20)
+    }
 
 
 def kl_to_nash(game: PreferenceGame) -> dict[str, Any]:
@@ -161,23 +164,34 @@ EXPERIMENTS = (
     Measurement("final policies", "Which final policy beats which?", win_rates_of_final_policies),
     Measurement("published loss", "Does one step minimise the published loss?", comal_theory.published_loss),
     Measurement(
-        "step sizes", "Beyond which step size is a rule unstable?", comal_theory.step_size_thresholds, is_quick=False
+        "step sizes",
+        "Beyond which step size is a rule unstable?",
+        comal_theory.step_size_thresholds,
+        is_quick=False,
     ),
     Measurement(
-        "inner steps", "With how many inner steps does COMAL contract?", comal_theory.inner_steps, is_quick=False
+        "inner steps",
+        "With how many inner steps does COMAL contract?",
+        comal_theory.inner_steps,
+        is_quick=False,
     ),
     Measurement("outer rate", "How fast is exact COMAL near Nash?", comal_theory.outer_rate, is_quick=False),
-    Measurement("mariner", "What does a reward model pick from real votes, what does Nash?", reward_models.mariner),
     Measurement(
-        "five judges", "How often does a reward model miss a Condorcet winner?", reward_models.five_judges, is_quick=False
+        "mariner", "What does a reward model pick from real votes, what does Nash?", reward_models.mariner
+    ),
+    Measurement(
+        "five judges",
+        "How often does a reward model miss a Condorcet winner?",
+        reward_models.five_judges,
+        is_quick=False,
     ),
 )
 
 
-def last_gap(data: Data, experiment: str, algorithm: str, curve: str = "duality_gap") -> Any:
-    """The last recorded gap of a run, per game."""
-    rows = data[experiment][curve].sel(algorithm=algorithm, seed=0).values
-    return np.array([row[np.isfinite(row)][-1] for row in rows])
+def last_gap(data: Data, experiment: str, algorithm: str) -> float:
+    """The last recorded gap of a run on an experiment's first game."""
+    row = data[experiment]["duality_gap"].sel(algorithm=algorithm, seed=0).values[0]
+    return float(row[np.isfinite(row)][-1])
 
 
 def gap_of_later_half(data: Data, experiment: str, algorithm: str) -> float:
@@ -215,19 +229,22 @@ def nash_error(data: Data) -> float:
     return float(max(np.abs(solution.policy - NASH).max(), np.abs(rates - 0.5).max()))
 
 
+EXACT_STEPS = ("exact steps", "exact steps from the start")
 SECTION = "COMAL, synthetic experiment"
 NEW = "not in the paper"
 
 CLAIMS = (
     Claim(
-        "A1", "The unique Nash policy is (4, 3, 4)/11 and wins exactly half of the time against every answer.",
+        "A1",
+        "The unique Nash policy is (4, 3, 4)/11 and wins exactly half of the time against every answer.",
         SECTION, "largest error of a probability or win rate", nash_error, at_most(1e-14), (),
     ),
     *(
         Claim(
-            f"A2.{name.split()[-1]}.{label}", f"{name} does not converge: its gap stays large (step {label}).",
+            f"A2.{name.split()[-1]}.{label}",
+            f"{name} does not converge: its gap stays large (step {label}).",
             SECTION, "smallest duality gap in the second half of the run",
-            lambda data, where=where, name=name: gap_of_later_half(data, where, name), at_least(0.1), (where,),
+            partial(gap_of_later_half, experiment=where, algorithm=name), at_least(0.1), (where,),
         )
         for where, label in (("headline", "1"), ("small steps", "0.3"))
         for name in ("iterative DPO", "iterative IPO", "SPPO")
@@ -235,31 +252,34 @@ CLAIMS = (
     Claim(
         "A3.limit", "INPO converges to the equilibrium of the regularised game.",
         f"{SECTION}; INPO", "|duality gap - the equilibrium's|",
-        lambda data: abs(last_gap(data, "headline", "INPO")[0] - regularized_equilibrium_gap()),
+        lambda data: abs(last_gap(data, "headline", "INPO") - regularized_equilibrium_gap()),
         at_most(1e-12), ("headline",),
     ),
     Claim(
         "A3.gap", "and that equilibrium is not Nash: INPO's gap stops at a positive constant.",
-        f"{SECTION}; INPO", "last duality gap", lambda data: last_gap(data, "headline", "INPO")[0],
+        f"{SECTION}; INPO", "last duality gap", partial(last_gap, experiment="headline", algorithm="INPO"),
         between(0.05, 0.07), ("headline",),
     ),
     *(
         Claim(
             f"A4.{label}", f"COMAL reaches Nash in the last iterate, with {label} inner solves.",
             "COMAL, theorem 1 and synthetic experiment", "last duality gap",
-            lambda data, name=name: last_gap(data, "headline", name)[0], at_most(1e-11), ("headline",),
+            partial(last_gap, experiment="headline", algorithm=name), at_most(1e-11), ("headline",),
         )
         for label, name in (("finite", "COMAL"), ("exact", "COMAL, exact"))
     ),
     Claim(
-        "A5", "KL(Nash, COMAL's policy) never increases, for any of five temperatures, on the cycle and 20 random games.",
+        "A5",
+        "KL(Nash, COMAL's policy) never increases, for any of five temperatures, on the cycle and 20 "
+        "random games.",
         "COMAL, theorem 1", "largest increase of KL in one step, nats",
-        lambda data: max(largest_rise(data, name, "kl_to_nash", PROX_TEMPERATURES) for name in ("exact steps", "exact steps from the start")),
-        at_most(1e-12), ("exact steps", "exact steps from the start"),
+        lambda data: max(largest_rise(data, name, "kl_to_nash", PROX_TEMPERATURES) for name in EXACT_STEPS),
+        at_most(1e-12), EXACT_STEPS,
     ),
     Claim(
-        "A7.on", "Near Nash exact COMAL shrinks KL per step by the largest tau^2/(tau^2 + w^2) over the rotation frequencies w (or by "
-        "the square of the factor off the support, where that is larger),",
+        "A7.on",
+        "Near Nash exact COMAL shrinks KL per step by the largest tau^2/(tau^2 + w^2) over the rotation "
+        "frequencies w (or by the square of the factor off the support, where that is larger),",
         NEW, "largest |measured / predicted - 1| of log(factor), 12 games",
         lambda data: comal_theory.outer_rate_error(data, "on"), at_most(0.02), ("outer rate",),
     ),
@@ -275,7 +295,8 @@ CLAIMS = (
     ),
     Claim(
         "A8.sufficient", "2/sqrt(eta tau) inner steps suffice when the step is at most 0.7 of its own limit.",
-        NEW, "largest growth factor per round", comal_theory.growth_above_sufficient, at_most(1.0 - 1e-9), ("inner steps",),
+        NEW, "largest growth factor per round", comal_theory.growth_above_sufficient, at_most(1.0 - 1e-9),
+        ("inner steps",),
     ),
     Claim(
         "A8.exact", "The growth per round is |g(K, w)|, g = tau/(tau - iw) + lambda^K (1 - tau/(tau - iw)), "
@@ -283,8 +304,10 @@ CLAIMS = (
         NEW, "largest error of the growth factor", comal_theory.growth_error, at_most(1e-9), ("inner steps",),
     ),
     Claim(
-        "A8.counterexample", "The first bound does not suffice: step 1, temperature 0.05 and 8 > sqrt(60) inner steps diverge.",
-        NEW, "growth factor per round", comal_theory.growth_at_counterexample, at_least(1.0), ("inner steps",),
+        "A8.counterexample",
+        "The first bound does not suffice: step 1, temperature 0.05 and 8 > sqrt(60) inner steps diverge.",
+        NEW,
+        "growth factor per round", comal_theory.growth_at_counterexample, at_least(1.0), ("inner steps",),
     ),
     Claim(
         "A9", "COMAL's KL is monotone but its gap is not (temperatures from 0.3 on the cycle).",
@@ -295,20 +318,23 @@ CLAIMS = (
     *(
         Claim(
             f"A11.{name.split()[0]}", f"COMAL is not the only one: {name}, unregularised, reaches Nash too.",
-            NEW, "last duality gap", lambda data, name=name: last_gap(data, "headline", name)[0],
+            NEW, "last duality gap", partial(last_gap, experiment="headline", algorithm=name),
             at_most(1e-11), ("headline",),
         )
         for name in ("optimistic MWU", "extragradient")
     ),
     Claim(
-        "A13.comal", "COMAL's final policy wins at least half of the time against every other final policy and every answer.",
+        "A13.comal",
+        "COMAL's final policy wins at least half of the time against every other final policy and every "
+        "answer.",
         "COMAL, cross-policy comparison", "its lowest win rate", lambda data: share(data, "COMAL").min(),
         at_least(0.5 - 1e-6), ("final policies",),
     ),
     Claim(
         "A13.baselines", "Each of the four baselines has an opponent that beats it.",
         "COMAL, cross-policy comparison", "highest of the baselines' lowest win rates",
-        lambda data: max(share(data, name).min() for name in BASELINES), at_most(0.5 - 1e-3), ("final policies",),
+        lambda data: max(share(data, name).min() for name in BASELINES),
+        at_most(0.5 - 1e-3), ("final policies",),
     ),
     Claim(
         "A13.all", "No method's lowest win rate is above COMAL's.",
@@ -317,7 +343,8 @@ CLAIMS = (
         at_most(1e-6), ("final policies",),
     ),
     Claim(
-        "A15.one", "INPO(eta, tau), MMD(1/(eta - tau), tau) and mirror descent with step 1/eta are one algorithm.",
+        "A15.one",
+        "INPO(eta, tau), MMD(1/(eta - tau), tau) and mirror descent with step 1/eta are one algorithm.",
         NEW, "largest difference of a probability over 500 steps on 21 games",
         lambda data: float(np.ptp(np.nan_to_num(data["one algorithm"]["policy"].values), axis=1).max()),
         at_most(1e-12), ("one algorithm",),
@@ -328,7 +355,9 @@ CLAIMS = (
         lambda data: float(data["published loss"]["difference"].max()), at_most(1e-10), ("published loss",),
     ),
     Claim(
-        "A16.OMD", "INPO is locally stable exactly below the step 2 tau/(tau^2 + w^2), w the largest frequency at its limit.",
+        "A16.OMD",
+        "INPO is locally stable exactly below the step 2 tau/(tau^2 + w^2), w the largest frequency at its "
+        "limit.",
         NEW, "largest relative error of the threshold over 10 settings",
         lambda data: comal_theory.threshold_error(data, "mirror descent"), at_most(1e-6), ("step sizes",),
     ),
@@ -354,54 +383,67 @@ CLAIMS = (
     ),
     Claim(
         "A29.beats", "which beats it with 55%.",
-        NEW, "win rate of the Nash policy against the reward's pick", lambda data: float(data["mariner"].attrs["nash_beats_reward"]),
+        NEW, "win rate of the Nash policy against the reward's pick",
+        lambda data: float(data["mariner"].attrs["nash_beats_reward"]),
         between(0.55 - 1e-12, 0.55 + 1e-12), ("mariner",),
     ),
     Claim(
-        "A29.judges", "With five equal Bradley-Terry judges and ten answers the two disagree in at least a tenth of the random "
-        "games that have a Condorcet winner.",
-        NEW, "share of such games", lambda data: float(data["five judges"].attrs["share"]), at_least(0.1), ("five judges",),
+        "A29.judges",
+        "With five equal Bradley-Terry judges and ten answers the two disagree in at least a tenth of the "
+        "random games that have a Condorcet winner.",
+        NEW, "share of such games", lambda data: float(data["five judges"].attrs["share"]), at_least(0.1),
+        ("five judges",),
     ),
 )  # fmt: skip
 
 FIGURES = (
     Figure(
         "headline",
-        "Left: the first 200 steps of five rules on the simplex of the three-answer cycle; squares mark where each then is. "
-        "Right: the duality gap of the last policy against queries. The three rules without a reference spiral to "
-        "the boundary (SPPO as a table is iterative IPO, so its line lies on the other), INPO stops at the equilibrium of the "
+        "Left: the first 200 steps of five rules on the simplex of the three-answer cycle; squares mark "
+        "where each then is. "
+        "Right: the duality gap of the last policy against queries. The three rules without a reference "
+        "spiral to "
+        "the boundary (SPPO as a table is iterative IPO, so its line lies on the other), INPO stops at the "
+        "equilibrium of the "
         "regularised game, COMAL reaches Nash.",
         (
             Panel(
                 "simplex", "headline", "policies, first 200 steps",
-                {"algorithms": tuple(FIVE), "game": "cycle", "nash": NASH, "names": ("a", "b", "c"), "until": 200},
+                {"algorithms": tuple(FIVE), "game": "cycle", "nash": NASH, "names": ("a", "b", "c"), "until":
+                200},
             ),
-            Panel("gap", "headline", "three-answer cycle, step 1", {"algorithms": tuple(FIVE), "until": 1000}),
+            Panel("gap", "headline", "three-answer cycle, step 1", {"algorithms": tuple(FIVE), "until":
+            1000}),
         ),
     ),
     Figure(
         "periods",
-        "COMAL around mirror descent (step 1, temperature 0.1) that moves its reference every so many steps. Up to every fifth it "
+        "COMAL around mirror descent (step 1, temperature 0.1) that moves its reference every so many steps. "
+        "Up to every fifth it "
         "diverges, every step being multiplicative weights; from every sixth on it reaches Nash.",
         (Panel("gap", "periods", "how often the reference moves"),),
     ),
     Figure(
         "win_rates",
-        "How often the row's final policy is preferred to the column's, after 3,000 queries on the cycle. COMAL, optimistic and "
+        "How often the row's final policy is preferred to the column's, after 3,000 queries on the cycle. "
+        "COMAL, optimistic and "
         "extragradient policies lose to nobody; each baseline loses to somebody.",
         (Panel("win_rates", "final policies"),),
     ),
     Figure(
         "random_games",
-        "The same five rules on ten random games of ten answers, from uniform: median and quartiles over the games. COMAL goes on to Nash, on some games slowly; "
+        "The same five rules on ten random games of ten answers, from uniform: median and quartiles over the "
+        "games. COMAL goes on to Nash, on some games slowly; "
         "INPO stops at the regularised equilibrium; the others keep cycling.",
         (Panel("gap", "random games", "ten random games of 10 answers"),),
     ),
     Figure(
         "mariner",
-        "Ten science teams ranked 32 trajectories. Each trajectory's win rate against the Nash policy (trajectory 22: nobody is "
+        "Ten science teams ranked 32 trajectories. Each trajectory's win rate against the Nash policy "
+        "(trajectory 22: nobody is "
         "above 50%) and against trajectory 27, which a Bradley-Terry reward picks and 22 beats.",
-        (Panel("picks", "mariner", "", {"names": {"against_nash": "against the Nash policy (22)", "against_reward": "against the reward's pick (27)"}}),),
+        (Panel("picks", "mariner", "", {"names": {"against_nash": "against the Nash policy (22)",
+        "against_reward": "against the reward's pick (27)"}}),),
     ),
 )  # fmt: skip
 

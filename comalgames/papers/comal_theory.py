@@ -18,7 +18,7 @@ from comalgames.diagnostics import rotation_frequencies, spectrum
 from comalgames.equilibria import nash, qre
 from comalgames.experiments.spec import Data
 from comalgames.feedback import Exact
-from comalgames.games import PreferenceGame
+from comalgames.games import AbstractGame, PreferenceGame
 from comalgames.sweep import sweep
 
 START = (0.2, 0.5, 0.3)
@@ -27,13 +27,14 @@ TEMPERATURES = (0.01, 0.05, 0.1, 0.15, 0.25)
 # Inner step sizes and temperatures of claim A8, and the numbers of inner steps tried.
 INNER_STEP_SIZES, INNER_TEMPERATURES, MOST_INNER_STEPS = (0.2, 0.3, 1.0, 3.0), (0.05, 0.1, 0.3), 40
 
-# Exact COMAL's rate is read at this temperature, over the last quarter of the steps before KL falls to this level (below
-# it is rounding; before it faster modes still show).
+# Exact COMAL's rate is read at this temperature, over the last quarter of the steps before KL falls to this
+# level (below it is rounding; before it faster modes still show).
 RATE_TEMPERATURE, RATE_LEVEL = 0.03, 1e-24
 
 
 def step_size_thresholds() -> Any:
-    """The step at which mirror descent and MMD lose stability, by root finding on the spectral radius, and predicted.
+    """The step at which mirror descent and MMD lose stability, by root finding on the spectral radius, and
+    predicted.
 
     On the cycle (reference: COMAL's start) and one random game of ten answers (reference: uniform), at five
     temperatures each.
@@ -50,8 +51,12 @@ def step_size_thresholds() -> Any:
         def growth(rule: Any, game: PreferenceGame = game, limit: Any = limit, anchor: Any = anchor) -> float:
             return float(np.abs(spectrum(game, rule, limit, reference=anchor))[0])
 
-        def threshold(rule: Callable[[float, float], Any], predicted: float, tau: float = tau, growth: Any = growth) -> float:
-            return float(brentq(lambda step: growth(rule(step, tau)) - 1, 0.5 * predicted, 1.5 * predicted, rtol=1e-10))
+        def threshold(
+            rule: Callable[[float, float], Any], predicted: float, tau: float = tau, growth: Any = growth
+        ) -> float:
+            return float(
+                brentq(lambda step: growth(rule(step, tau)) - 1, 0.5 * predicted, 1.5 * predicted, rtol=1e-10)
+            )
 
         explicit = 2 * tau / (tau**2 + omega**2)
         implicit = 2 * tau / (omega**2 - tau**2) if tau < omega else np.inf
@@ -86,7 +91,8 @@ def growth_of_large_steps(data: Data) -> float:
 
 
 def inner_steps() -> Any:
-    """Growth per round of COMAL with K inner mirror-descent steps at the cycle's Nash policy, and |g(K, w)|."""
+    """Growth per round of COMAL with K inner mirror-descent steps at the cycle's Nash policy, and |g(K,
+    w)|."""
     import xarray as xr
 
     game = games.comal_cycle()
@@ -114,12 +120,14 @@ def inner_steps() -> Any:
 def _growths(data: Data, chosen: Callable[[Any, Any, Any, float], Any]) -> np.ndarray:
     found = data["inner steps"]
     step, tau, period = (found[name] for name in ("step_size", "temperature", "period"))
-    return found["measured"].where(chosen(step, tau, period, found.attrs["frequency"])).values
+    return np.asarray(found["measured"].where(chosen(step, tau, period, found.attrs["frequency"])).values)
 
 
 def growth_below_necessary(data: Data) -> float:
     """Smallest growth with fewer inner steps than sqrt(3 / (eta tau)) - 0.3."""
-    return float(np.nanmin(_growths(data, lambda step, tau, period, w: period < (3 / (step * tau)) ** 0.5 - 0.3)))
+    return float(
+        np.nanmin(_growths(data, lambda step, tau, period, w: period < (3 / (step * tau)) ** 0.5 - 0.3))
+    )
 
 
 def growth_above_sufficient(data: Data) -> float:
@@ -128,8 +136,9 @@ def growth_above_sufficient(data: Data) -> float:
         np.nanmax(
             _growths(
                 data,
-                lambda step, tau, period, w: (period >= 2 / (step * tau) ** 0.5)
-                & (step <= 0.7 * 2 * tau / (tau**2 + w**2)),
+                lambda step, tau, period, w: (
+                    (period >= 2 / (step * tau) ** 0.5) & (step <= 0.7 * 2 * tau / (tau**2 + w**2))
+                ),
             )
         )
     )
@@ -147,7 +156,8 @@ def growth_at_counterexample(data: Data) -> float:
 
 
 class DistanceOnAndOff(eqx.Module):
-    """KL(Nash || policy given that it plays on Nash's support), and the log of the policy's mass off the support."""
+    """KL(Nash || policy given that it plays on Nash's support), and the log of the policy's mass off the
+    support."""
 
     target_logp: Any
     on: Any
@@ -163,8 +173,8 @@ def outer_rate() -> Any:
     """Exact COMAL's factors per step near Nash, measured and predicted, on two cycles and ten random games.
 
     Off the support an answer's mass shrinks by exp(-slack / tau). On it, KL shrinks by the largest of
-    tau^2 / (tau^2 + w^2) over the frequencies w, or by the square of the former factor where that is larger, for the mass
-    off the support pushes the policy on it, and KL is quadratic in that push.
+    tau^2 / (tau^2 + w^2) over the frequencies w, or by the square of the former factor where that is larger,
+    for the mass off the support pushes the policy on it, and KL is quadratic in that push.
     """
     import xarray as xr
 
@@ -173,26 +183,39 @@ def outer_rate() -> Any:
     chosen |= {f"random {seed}": games.random(jax.random.key(seed), 10) for seed in range(10)}
     solutions = {name: nash(game) for name, game in chosen.items()}
 
-    def distance(game: PreferenceGame) -> dict[str, Any]:
+    def distance(game: AbstractGame) -> dict[str, Any]:
         solution = nash(game)
         return {"distance": DistanceOnAndOff(jnp.asarray(solution.logp), jnp.asarray(solution.support))}
 
     uneven = {name: START if game.num_actions == 3 else np.full(10, 0.1) for name, game in chosen.items()}
     rule = {"COMAL": COMAL(ExactProx(tau), period=1)}
     runs = sweep(chosen, rule, 4000, init=uneven, game_metrics=distance)
-    rows: dict[str, list[float]] = {"predicted on": [], "measured on": [], "predicted off": [], "measured off": []}
+    rows: dict[str, list[float]] = {
+        "predicted on": [],
+        "measured on": [],
+        "predicted off": [],
+        "measured off": [],
+    }
     for name, game in chosen.items():
         solution, path = solutions[name], runs["distance"].sel(game=name, algorithm="COMAL", seed=0).values
         off = float(np.exp(-solution.slack[~solution.support].min(initial=np.inf) / tau))
-        rotation = float((tau**2 / (tau**2 + rotation_frequencies(game, solution.logp) ** 2)).max(initial=0.0))
+        rotation = float(
+            (tau**2 / (tau**2 + rotation_frequencies(game, solution.logp) ** 2)).max(initial=0.0)
+        )
         last = int(np.argmax(path[:, 0] < RATE_LEVEL)) or len(path) - 1
         first = 3 * last // 4
         half = len(path) // 2
         rows["predicted on"].append(max(rotation, off**2))
         rows["measured on"].append((path[last, 0] / path[first, 0]) ** (1 / (last - first)))
         rows["predicted off"].append(off)
-        rows["measured off"].append(float(np.exp((path[-1, 1] - path[half, 1]) / (len(path) - 1 - half))) if off > 0 else 0.0)
-    return xr.Dataset({name: ("game", values) for name, values in rows.items()}, {"game": list(chosen)}, {"temperature": tau})
+        rows["measured off"].append(
+            float(np.exp((path[-1, 1] - path[half, 1]) / (len(path) - 1 - half))) if off > 0 else 0.0
+        )
+    return xr.Dataset(
+        {name: ("game", values) for name, values in rows.items()},
+        {"game": list(chosen)},
+        {"temperature": tau},
+    )
 
 
 def outer_rate_error(data: Data, part: str) -> float:
@@ -205,8 +228,9 @@ def outer_rate_error(data: Data, part: str) -> float:
 def published_loss() -> Any:
     """One INPO step against the least-squares minimiser of INPO's and COMAL's loss over all labelled pairs.
 
-    The loss, for pairs (y, y') drawn independently from the policy and labelled by the preference, is the mean of
-    `(h(winner) - h(loser) - 1/(2 eta))^2`, `h = log policy' - (tau/eta) log reference - (1 - tau/eta) log policy`.
+    The loss, for pairs (y, y') drawn independently from the policy and labelled by the preference, is the
+    mean of `(h(winner) - h(loser) - 1/(2 eta))^2`, `h = log policy' - (tau/eta) log reference - (1 - tau/eta)
+    log policy`.
     """
     import xarray as xr
 
