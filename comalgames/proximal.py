@@ -104,10 +104,10 @@ def _solve(skew: Array, reference: Array, strength: Array, start: Array) -> tupl
 
     # carry: the point being sought (its share t of the strength, its policy, Newton steps and residual so
     # far), the last point reached (share, policy), the stride, and the number of solves.
-    def unfinished(carry: Any) -> Array:
+    def unfinished(carry: Any) -> Any:
         t, _, _, error, *_, solves = carry
         at_rounding = (t == 1.0) & (error <= tolerance(strength))
-        unpolished: Array = solves == 0  # a good guess still gets one step
+        unpolished = solves == 0  # a good guess still gets one step
         return (~at_rounding | unpolished) & (solves < MAX_SOLVES)
 
     def body(carry: Any) -> Any:

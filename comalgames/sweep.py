@@ -171,7 +171,7 @@ PER_SEED = Setup(run=None, keys=0, logp=0, reference=0)
 def _run_together(
     rules: Any, num_rules: int, setup: Setup, num_steps: int
 ) -> tuple[dict[str, np.ndarray], Progress]:
-    """Run `rules` on all games of `setup`; axes of what is returned are rule, game, seed, then the records."""
+    """Run `rules` on all games of `setup`; axes of what is returned are rule, game, seed, then records."""
 
     arrays, functions = eqx.partition(setup, eqx.is_array)
 

@@ -68,7 +68,8 @@ NAMED_ROWS = "a,.5,.1,.8\nb,.9,.5,.1\nc,.2,.9,.5\n"
         (",a,b,c\na,,.1,.8\nb,.9,,.1\nc,.2,.9,\n", "abc"),
         (",1,2,3\n1,,.1,.8\n2,.9,,.1\n3,.2,.9,\n", "123"),
         # What spreadsheets and editors add.
-        ("\ufeff,a,b,c\r\n" + NAMED_ROWS.replace("\n", "\r\n"), "abc"),
+        ("\ufeff" + ROWS, "012"),
+        (",a,b,c\r\n" + NAMED_ROWS.replace("\n", "\r\n"), "abc"),
         ("\n a , b , c \n\n .5 , .1 , .8 \n.9,.5,.1\n,,\n.2,.9,.5\n\n", "abc"),
         ('"a","b","c"\n"0.5","0.1","0.8"\n.9,.5,.1\n.2,.9,.5', "abc"),
         ('"x, y","line\nbreak",c\n' + ROWS, ("x, y", "line\nbreak", "c")),

@@ -125,7 +125,10 @@ EXPERIMENTS = (
         "periods",
         "How often may COMAL move its reference?",
         cycle_game,
-        {f"every {K} steps": COMAL(MirrorDescent(1.0, TEMPERATURE), period=K) for K in PERIODS},
+        {
+            f"every {K} steps" if K > 1 else "every step": COMAL(MirrorDescent(1.0, TEMPERATURE), period=K)
+            for K in PERIODS
+        },
         {"num_queries": 600, "init": START},
     ),
     Experiment(
@@ -155,9 +158,9 @@ EXPERIMENTS = (
         "Are INPO, magnetic mirror descent and online mirror descent one algorithm?",
         cycle_and_random_games,
         {
-            "INPO": INPO(eta=0.7, tau=TEMPERATURE),
-            "MMD": MMD(step_size=1 / (0.7 - TEMPERATURE), temperature=TEMPERATURE),
-            "mirror descent": MirrorDescent(step_size=1 / 0.7, temperature=TEMPERATURE),
+            "INPO": INPO(eta=1.3, tau=TEMPERATURE),
+            "MMD": MMD(step_size=1 / (1.3 - TEMPERATURE), temperature=TEMPERATURE),
+            "mirror descent": MirrorDescent(step_size=1 / 1.3, temperature=TEMPERATURE),
         },
         {"num_steps": 500, "metrics": ["policy"], "record_every": 10},
     ),

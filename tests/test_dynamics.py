@@ -1,0 +1,551 @@
+"""Where rules go and how fast: fixed points, local multipliers, step-size thresholds, and the 3-cycle's table.
+
+Closed forms are of the linearisation at a fixed point where the game rotates with frequencies w. Equilibria are
+computed here by linear programming and root finding, not by the package.
+"""
+
+import itertools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.optimize
+from helpers import (
+    COMAL_FREQUENCY,
+    COMAL_NASH,
+    COMAL_START,
+    gap,
+    log_normalize,
+    one_step,
+    random_game,
+    random_policy,
+)
+
+import comalgames as cg
+from comalgames.diagnostics import rotation_frequencies, spectrum
+
+CYCLE = cg.PreferenceGame.from_skew(cg.games.comal_cycle().skew)
+START = np.array(COMAL_START)
+LOG_NASH = np.log(COMAL_NASH)
+
+
+def interior_game(nash: np.ndarray, seed: int = 0) -> cg.PreferenceGame:
+    """A random game whose Nash policy is the given interior one."""
+    draws = np.random.default_rng(seed).normal(size=(len(nash), len(nash)))
+    onto = np.eye(len(nash)) - np.outer(nash, nash) / (nash @ nash)
+    skew = onto @ (draws - draws.T) @ onto
+    skew = (skew - skew.T) / 2
+    return cg.PreferenceGame.from_skew(skew / (2 * np.abs(skew).max()))
+
+
+def nash_policy(skew: np.ndarray) -> np.ndarray:
+    """The Nash policy by linear programming, its support's indifference equations then solved exactly."""
+    n = len(skew)
+    found = scipy.optimize.linprog(
+        np.append(np.zeros(n), 1.0),
+        A_ub=np.hstack([skew, -np.ones((n, 1))]), b_ub=np.zeros(n),
+        A_eq=np.append(np.ones(n), 0.0)[None], b_eq=[1.0],
+        bounds=[(0, None)] * n + [(None, None)],
+    )  # fmt: skip
+    support = np.flatnonzero(found.x[:n] > 1e-7)
+    rows = np.vstack([skew[np.ix_(support, support)], np.ones(len(support))])
+    nash = np.zeros(n)
+    nash[support] = np.linalg.lstsq(rows, np.append(np.zeros(len(support)), 1.0), rcond=None)[0]
+    assert nash.min() >= 0
+    assert np.max(skew @ nash) < 1e-14
+    return nash
+
+
+def qre(skew: np.ndarray, temperature: float, reference: np.ndarray) -> np.ndarray:
+    """Log of the policy with log p = N[log reference + A p / temperature], followed down from a high temperature."""
+    logp = np.log(reference)
+    for tau in np.geomspace(max(1.0, temperature), temperature, 30):
+        logp = scipy.optimize.root(
+            lambda z, tau=tau: z - log_normalize(np.log(reference) + skew @ np.exp(z) / tau), logp, tol=1e-15
+        ).x
+    assert qre_residual(skew, temperature, reference, logp) < 1e-12
+    return logp
+
+
+def qre_residual(skew: np.ndarray, temperature: float, reference: np.ndarray, logp: np.ndarray) -> float:
+    response = np.log(reference) + np.einsum("...ij,...j->...i", skew, np.exp(logp)) / temperature
+    return float(np.abs(logp - log_normalize(response)).max())
+
+
+def assert_same_spectrum(found: np.ndarray, expected: Any, atol: float = 1e-10) -> None:
+    """Equal as multisets; whatever of `found` is left over (directions that a step forgets) must be 0."""
+    left = list(found)
+    for value in np.ravel(expected):
+        nearest = int(np.argmin(np.abs(np.array(left) - value)))
+        assert abs(left.pop(nearest) - value) < atol, (value, found)
+    # A zero of multiplicity k is found to the k-th root of rounding; k is at most 2 where that occurs.
+    assert np.all(np.abs(left) < 1e-7), (expected, found)
+
+
+def both_signs(frequencies: Any) -> np.ndarray:
+    return np.concatenate([np.ravel(frequencies), -np.ravel(frequencies)])
+
+
+# Rotation frequencies --------------------------------------------------------------------------------------------
+
+
+def test_frequencies_of_three_cycles_in_closed_form() -> None:
+    np.testing.assert_allclose(rotation_frequencies(CYCLE, LOG_NASH), [COMAL_FREQUENCY], rtol=1e-14)
+    for a, b, c in ((0.1, 0.2, 0.3), (0.5, 0.5, 0.5), (-0.4, -0.01, -0.3)):
+        nash = np.abs([b, c, a]) / np.abs(a + b + c)
+        expected = np.sqrt(abs(a * b * c) / abs(a + b + c))
+        np.testing.assert_allclose(
+            rotation_frequencies(cg.games.cycle(a, b, c), np.log(nash)), [expected], rtol=1e-13
+        )
+
+
+def test_frequencies_are_the_eigenvalues_of_the_rotation() -> None:
+    for n, seed in ((5, 1), (6, 2), (9, 3)):
+        p = random_policy(n, seed=seed)
+        skew = np.asarray(random_game(n, seed=seed).skew)
+        frequencies = rotation_frequencies(random_game(n, seed=seed), np.log(p))
+        assert frequencies.shape == ((n - 1) // 2,)
+        assert np.all(np.diff(frequencies) <= 0)
+        direct = np.linalg.eigvals(skew @ (np.diag(p) - np.outer(p, p)))
+        assert_same_spectrum(direct, 1j * both_signs(frequencies))
+
+
+def test_actions_of_probability_zero_have_no_frequency() -> None:
+    game = random_game(10)
+    nash = nash_policy(np.asarray(game.skew))
+    support = np.flatnonzero(nash)
+    assert 1 < len(support) < 10
+    with np.errstate(divide="ignore"):
+        found = rotation_frequencies(game, np.log(nash))
+    inside = cg.PreferenceGame.from_skew(game.skew[np.ix_(support, support)])
+    np.testing.assert_allclose(found, rotation_frequencies(inside, np.log(nash[support])), rtol=1e-12)
+    assert found.shape == ((len(support) - 1) // 2,)
+
+
+def test_no_preference_game_rotates_faster_than_its_bounds() -> None:
+    for seed in range(50):
+        n = 3 + seed % 6
+        game, p = random_game(n, seed=seed), random_policy(n, seed=seed)
+        fastest = rotation_frequencies(game, np.log(p))[0]
+        largest = np.abs(np.asarray(game.skew)).max()
+        assert fastest <= 2 * largest / np.pi
+        assert fastest <= largest * np.sqrt((1 - p @ p) / 2)
+    # Rock, paper, scissors attains the second.
+    uniform = np.full(3, 1 / 3)
+    np.testing.assert_allclose(
+        rotation_frequencies(cg.games.rock_paper_scissors(), np.log(uniform)), [0.5 * np.sqrt(1 / 3)], rtol=1e-14
+    )
+
+
+def test_frequencies_and_spectra_refuse_what_is_no_policy() -> None:
+    with pytest.raises(ValueError, match="pass jnp.log"):
+        rotation_frequencies(CYCLE, COMAL_NASH)
+    with pytest.raises(ValueError, match="no prompts"):
+        rotation_frequencies(random_game(3, prompts=(2,)), LOG_NASH)
+    with pytest.raises(ValueError, match="`reference` must be normalised"):
+        spectrum(CYCLE, cg.MMD(1.0, 0.1), LOG_NASH, reference=COMAL_NASH)
+    with pytest.raises(ValueError, match="`num_steps` must be"):
+        spectrum(CYCLE, cg.MWU(1.0), LOG_NASH, num_steps=0)
+
+
+# Local multipliers -----------------------------------------------------------------------------------------------
+
+# Games with one, two and three frequencies, their Nash policy interior.
+INTERIOR = [
+    pytest.param(CYCLE, COMAL_NASH, id="3-cycle"),
+    *(
+        pytest.param(interior_game(random_policy(n, seed=n), seed=n), random_policy(n, seed=n), id=f"interior {n}")
+        for n in (5, 7)
+    ),
+]
+each_interior = pytest.mark.parametrize(("game", "nash"), INTERIOR)
+
+
+def omwu(a: np.ndarray) -> list[complex]:
+    """Roots of x^2 - x (1 + 2 i a) + i a."""
+    return [root for each in a for root in np.roots([1, -(1 + 2j * each), 1j * each])]
+
+
+@each_interior
+@pytest.mark.parametrize("step_size", [0.3, 1.0, 3.0])
+def test_multipliers_of_rules_without_a_reference_at_nash(game: Any, nash: Any, step_size: float) -> None:
+    a = step_size * both_signs(rotation_frequencies(game, np.log(nash)))
+    assert_same_spectrum(spectrum(game, cg.MWU(step_size), np.log(nash)), 1 + 1j * a)
+    assert_same_spectrum(spectrum(game, cg.Extragradient(step_size), np.log(nash)), 1 + 1j * a - a**2)
+    # OMWU remembers an advantage too: twice the directions, and the constant that its memory may hold.
+    found = spectrum(game, cg.OptimisticMWU(step_size), np.log(nash))
+    assert len(found) == 2 * len(nash) - 1
+    assert_same_spectrum(found, omwu(a))
+    moduli = np.abs(found)
+    assert np.all(np.diff(moduli) <= 1e-12)
+    # Iterative DPO with beta is MWU with step 4 / beta.
+    assert_same_spectrum(spectrum(game, cg.IterativeDPO(4 / step_size), np.log(nash)), 1 + 1j * a)
+
+
+@each_interior
+@pytest.mark.parametrize(("step_size", "temperature"), [(0.3, 0.1), (2.0, 0.05), (1.0, 0.5)])
+def test_multipliers_of_regularised_rules_at_their_equilibrium(
+    game: Any, nash: Any, step_size: float, temperature: float
+) -> None:
+    reference = random_policy(len(nash), seed=11)
+    logp = qre(np.asarray(game.skew), temperature, reference)
+    w = both_signs(rotation_frequencies(game, logp))
+    eta, tau = step_size, temperature
+    explicit, implicit = 1 - eta * tau + 1j * eta * w, (1 + 1j * eta * w) / (1 + eta * tau)
+    for rule, multipliers in (
+        (cg.MirrorDescent(eta, tau), explicit),
+        (cg.RegularizedMirrorDescent(eta, tau, cg.regularizers.kl), explicit),
+        (cg.INPO(1 / eta, tau), explicit),
+        (cg.MMD(eta, tau), implicit),
+        (cg.Extragradient(eta, tau), (1 - eta * tau) * (1 + 1j * eta * w) - eta**2 * w**2),
+    ):
+        found = spectrum(game, rule, logp, reference=np.log(reference))
+        assert len(found) == len(nash) - 1  # the reference stays where it is and is left out
+        assert_same_spectrum(found, multipliers)
+    several = spectrum(game, cg.MMD(eta, tau), logp, reference=np.log(reference), num_steps=7)
+    assert_same_spectrum(several, implicit**7)
+
+
+@each_interior
+@pytest.mark.parametrize("temperature", [0.05, 0.1, 1.0])
+def test_multipliers_of_exact_comal_at_nash(game: Any, nash: Any, temperature: float) -> None:
+    w = both_signs(rotation_frequencies(game, np.log(nash)))
+    found = spectrum(game, cg.COMAL(cg.ExactProx(temperature), 1), np.log(nash))
+    assert_same_spectrum(found, 1 / (1 - 1j * w / temperature))
+    np.testing.assert_allclose(
+        abs(found[0]), temperature / np.sqrt(temperature**2 + np.min(np.abs(w)) ** 2), rtol=1e-9
+    )
+
+
+@each_interior
+@pytest.mark.parametrize(
+    ("step_size", "temperature", "period"), [(0.3, 0.1, 10), (0.3, 0.1, 50), (1.0, 0.1, 3), (3.0, 0.05, 7), (1.0, 0.3, 1)]
+)  # fmt: skip
+def test_multipliers_of_comal_with_finitely_many_inner_steps(
+    game: Any, nash: Any, step_size: float, temperature: float, period: int
+) -> None:
+    eta, tau = step_size, temperature
+    w = both_signs(rotation_frequencies(game, np.log(nash)))
+    exact = tau / (tau - 1j * w)
+    for inner, multiplier in (
+        (cg.MirrorDescent(eta, tau), 1 - eta * tau + 1j * eta * w),
+        (cg.MMD(eta, tau), (1 + 1j * eta * w) / (1 + eta * tau)),
+        (cg.Extragradient(eta, tau), (1 - eta * tau) * (1 + 1j * eta * w) - eta**2 * w**2),
+    ):
+        found = spectrum(game, cg.COMAL(inner, period), np.log(nash), num_steps=period)
+        # One round from (policy, reference) ends with the two equal: half of the directions are forgotten.
+        assert len(found) == 2 * (len(nash) - 1)
+        # Extragradient solves for its own fixed point, which is the same equilibrium, from its own anchor: the weight
+        # that `period` steps put on the reference is 1 - multiplier^period times that equilibrium's response.
+        assert_same_spectrum(found, exact + multiplier**period * (1 - exact))
+    assert_same_spectrum(
+        spectrum(game, cg.COMAL(cg.MirrorDescent(eta, tau), 1), np.log(nash)),
+        spectrum(game, cg.MWU(eta), np.log(nash)),
+    )
+
+
+def test_a_batch_has_the_multipliers_of_its_members() -> None:
+    policies = random_policy(2, 3, seed=3)
+    together = spectrum(CYCLE, cg.MMD(1.0, 0.1), np.log(policies))
+    apart = [spectrum(CYCLE, cg.MMD(1.0, 0.1), np.log(policy)) for policy in policies]
+    assert_same_spectrum(together, apart)
+    assert len(together) == 4
+
+
+def test_the_spectrum_is_that_of_finite_differences() -> None:
+    """Away from fixed points too, for a rule with its own regulariser: the divergence's curvature is in it."""
+    rule = cg.RegularizedMirrorDescent(0.5, 0.3, cg.regularizers.chi_squared)
+    reference = random_policy(3, seed=12)
+    found = spectrum(CYCLE, rule, np.log(START), reference=np.log(reference), num_steps=2)
+    basis = np.array([[1, -1, 0], [1, 1, -2]]).T / np.sqrt([2, 6])
+    h = 1e-5
+    columns = [
+        (
+            one_step(rule, CYCLE, np.exp(log_normalize(np.log(START) + h * v)), reference, num_steps=2)
+            - one_step(rule, CYCLE, np.exp(log_normalize(np.log(START) - h * v)), reference, num_steps=2)
+        )
+        / (2 * h)
+        for v in basis.T
+    ]
+    # Central differences: truncation h^2 = 1e-10, rounding 1e-16 / h = 1e-11.
+    assert_same_spectrum(found, np.linalg.eigvals(basis.T @ np.array(columns).T), atol=1e-8)
+
+
+# Step-size thresholds --------------------------------------------------------------------------------------------
+
+
+def threshold(make: Any, logp: np.ndarray, reference: np.ndarray, below: float, above: float) -> float:
+    """The step size at which the spectral radius crosses 1."""
+
+    def margin(step_size: float) -> float:
+        return abs(spectrum(CYCLE, make(step_size), logp, reference=np.log(reference))[0]) - 1
+
+    return float(scipy.optimize.brentq(margin, below, above, xtol=1e-10))
+
+
+@pytest.mark.parametrize(
+    ("temperature", "frequency", "explicit", "implicit", "extragradient"),
+    [
+        (0.01, "0.20851", "0.4590", "0.4611", "5.00"),
+        (0.05, "0.20651", "2.2150", "2.4909", "5.50"),
+        (0.10, "0.20357", "3.8880", "6.3612", "5.61"),
+        (0.15, "0.20064", "4.7803", "16.895", "5.39"),
+        (0.25, "0.19599", "4.9547", None, "4.64"),
+    ],
+)
+def test_thresholds_of_regularised_rules(
+    temperature: float, frequency: str, explicit: str, implicit: str | None, extragradient: str
+) -> None:
+    """The printed digits of algorithms.md, section 7.2; the closed forms to the bisection's precision."""
+    tau, logp = temperature, qre(np.asarray(CYCLE.skew), temperature, START)
+    (w,) = rotation_frequencies(CYCLE, logp)
+    assert f"{w:.5f}" == frequency
+    found = threshold(lambda s: cg.MirrorDescent(s, tau), logp, START, 0.2, 6.0)
+    np.testing.assert_allclose(found, 2 * tau / (tau**2 + w**2), rtol=1e-8)
+    assert f"{found:.4f}" == explicit
+    if implicit is None:
+        assert tau > w
+        assert abs(spectrum(CYCLE, cg.MMD(1e6, tau), logp, reference=np.log(START))[0]) < 1
+    else:
+        found = threshold(lambda s: cg.MMD(s, tau), logp, START, 0.2, 30.0)
+        np.testing.assert_allclose(found, 2 * tau / (w**2 - tau**2), rtol=1e-8)
+        assert f"{found:.4f}"[: len(implicit)] == implicit
+    found = threshold(lambda s: cg.Extragradient(s, tau), logp, START, 1.0, 7.0)
+    assert f"{found:.2f}" == extragradient
+
+
+def test_thresholds_of_rules_that_reach_nash() -> None:
+    found = threshold(cg.Extragradient, LOG_NASH, COMAL_NASH, 1.0, 7.0)
+    np.testing.assert_allclose(found, 1 / COMAL_FREQUENCY, rtol=1e-8)
+    assert f"{found:.4f}" == "4.7871"
+    found = threshold(cg.OptimisticMWU, LOG_NASH, COMAL_NASH, 1.0, 4.0)
+    np.testing.assert_allclose(found, 1 / (np.sqrt(3) * COMAL_FREQUENCY), rtol=1e-8)
+    assert f"{found:.4f}" == "2.7639"
+
+
+def test_spectral_radii_at_step_size_one() -> None:
+    logp = qre(np.asarray(CYCLE.skew), 0.1, START)
+    for rule, at, radius in (
+        (cg.MWU(1.0), LOG_NASH, "1.0216"),
+        (cg.IterativeDPO(10.0), LOG_NASH, "1.0035"),
+        (cg.Extragradient(1.0), LOG_NASH, "0.9789"),
+        (cg.OptimisticMWU(1.0), LOG_NASH, "0.9769"),
+        (cg.MirrorDescent(1.0, 0.1), logp, "0.9227"),
+        (cg.MMD(1.0, 0.1), logp, "0.9277"),
+        (cg.Extragradient(1.0, 0.1), logp, "0.8779"),
+        (cg.Extragradient(1.0 / 1.1, 0.1), logp, "0.8909"),  # Nash mirror-prox
+    ):
+        assert f"{abs(spectrum(CYCLE, rule, at, reference=np.log(START))[0]):.4f}" == radius
+
+
+# COMAL with K inner steps, algorithms.md, section 7.3: the periods that do not converge, and the best one with its
+# rate per step.
+PERIODS = [
+    (0.3, 0.1, [*range(1, 11)], 62, "0.9823"),
+    (0.3, 0.3, [*range(1, 6)], 29, "0.9947"),
+    (1.0, 0.05, [*range(1, 9)], 51, "0.9153"),
+    (1.0, 0.1, [*range(1, 6)], 19, "0.9309"),
+    (1.0, 0.3, [*range(1, 4)], 9, "0.9806"),
+    (3.0, 0.1, [*range(1, 4)], 6, "0.7960"),
+    (3.5, 0.1, [1, 2, 3, 8, 9, 10, 16, 17], 5, "0.8612"),
+]
+
+
+@pytest.mark.parametrize(("step_size", "temperature", "diverging", "best", "rate"), PERIODS)
+def test_periods_of_comal(step_size: float, temperature: float, diverging: Any, best: int, rate: str) -> None:
+    rule = cg.MirrorDescent(step_size, temperature)
+    radii = {
+        period: abs(spectrum(CYCLE, cg.COMAL(rule, period), LOG_NASH, num_steps=period)[0])
+        for period in range(1, 81)
+    }
+    assert [period for period, radius in radii.items() if radius >= 1] == diverging
+    per_step = {period: radius ** (1 / period) for period, radius in radii.items()}
+    assert min(per_step, key=per_step.__getitem__) == best
+    assert f"{per_step[best]:.4f}" == rate
+    # `shortest_period` does for explicit inner steps up to 0.7 of their own limit.
+    if step_size < 0.7 * 2 * temperature / (temperature**2 + COMAL_FREQUENCY**2):
+        assert radii[int(np.ceil(rule.shortest_period))] < 1
+
+
+def test_few_inner_steps_diverge_faster_than_none() -> None:
+    """Per round, K = 2 ... 5 grows at least as fast as K = 1 (which is MWU) until it turns, at K = 6."""
+    radii = [
+        abs(spectrum(CYCLE, cg.COMAL(cg.MirrorDescent(1.0, 0.1), k), LOG_NASH, num_steps=k)[0]) for k in range(1, 7)
+    ]
+    assert [f"{radius:.4f}" for radius in radii[:3]] == ["1.0216", "1.0355", "1.0396"]
+    assert f"{radii[4]:.4f}" == "1.0158"
+    assert radii[5] < 1
+
+
+# Fixed points ----------------------------------------------------------------------------------------------------
+
+RANDOM = random_game(10, seed=0, prompts=(10,))
+NASH_OF_RANDOM = np.stack([nash_policy(skew) for skew in np.asarray(RANDOM.skew)])
+TEMPERATURE = 0.2
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [cg.MirrorDescent(1.0, 0.2), cg.MMD(1.0, 0.2), cg.INPO(1.0, 0.2), cg.Extragradient(1.0, 0.2), cg.ExactProx(0.2),
+     cg.RegularizedMirrorDescent(1.0, 0.2, cg.regularizers.kl)],
+    ids=lambda rule: type(rule).__name__,
+)  # fmt: skip
+def test_regularised_rules_reach_the_equilibrium_of_the_regularised_game(rule: Any) -> None:
+    reference = random_policy(10, 10, seed=4)
+    metric = cg.regularized_gap(TEMPERATURE, jnp.log(jnp.asarray(reference)))
+    result = cg.solve(RANDOM, rule, 2000, reference=reference, metrics={"regularised gap": metric}, record_every=2000)
+    # Ten terms of a few units each, divided by the temperature.
+    assert qre_residual(np.asarray(RANDOM.skew), TEMPERATURE, reference, result.logp) < 1e-13
+    assert np.all(result.history["regularised gap"][-1] < 1e-25)  # quadratic in the residual
+    # That equilibrium is not Nash.
+    assert np.all(result.history["duality_gap"][-1] > 1e-3)
+
+
+def test_inpo_stops_where_algorithms_md_says() -> None:
+    for start, expected in ((START, "0.0588"), (np.full(3, 1 / 3), "0.0245")):
+        result = cg.solve(CYCLE, cg.MirrorDescent(0.3, 0.1), 2000, init=start, metrics=())
+        assert f"{gap(CYCLE, result.policy):.4f}" == expected
+
+
+@pytest.mark.parametrize(
+    ("inner", "period", "rounds"),
+    [
+        (cg.ExactProx(0.05), 1, 1000),
+        (cg.MirrorDescent(1.0, 0.1), 20, 2000),
+        (cg.MMD(1.0, 0.1), 20, 2000),
+        (cg.Extragradient(2.0, 0.1), 20, 1000),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_comal_reaches_nash(inner: Any, period: int, rounds: int) -> None:
+    result = cg.solve(CYCLE, cg.COMAL(inner, period), 100 * period, init=START, metrics=())
+    np.testing.assert_allclose(result.policy, COMAL_NASH, rtol=0, atol=1e-14)
+    # Random games may be nearly degenerate: they are slow, but none stalls.
+    result = cg.solve(RANDOM, cg.COMAL(inner, period), rounds * period, record_every=rounds * period // 2)
+    first, half, last = result.history["duality_gap"]
+    assert np.median(last) < 1e-14
+    assert np.all(last < np.maximum(1e-13, half / 2))
+    assert np.all(last < first)
+
+
+@pytest.mark.parametrize("temperature", [0.01, 0.1, 1.0, 10.0])
+def test_exact_comal_never_moves_away_from_nash(temperature: float) -> None:
+    for game, nash in ((CYCLE, COMAL_NASH), (RANDOM, NASH_OF_RANDOM)):
+        kl_to_nash = cg.kl_to(jnp.log(jnp.asarray(nash)))
+        start = START if nash.ndim == 1 else random_policy(10, 10, seed=6)
+        rule = cg.COMAL(cg.ExactProx(temperature), 1)
+        kl = cg.solve(game, rule, 100, init=start, metrics=[kl_to_nash]).history["KLTo"]
+        # Rounding of log-probabilities, some of which are far below 0, in a KL that ends below it.
+        assert np.all(np.diff(kl, axis=0) < 1e-13)
+        assert np.all(kl[-1] < kl[0] / (1.01 if temperature > 1 else 2))
+
+
+def test_weight_off_the_support_decays_at_the_rate_of_its_slack() -> None:
+    game = cg.PreferenceGame.from_skew(RANDOM.skew[0])
+    nash = NASH_OF_RANDOM[0]
+    slack = -(np.asarray(game.skew) @ nash)
+    off = nash == 0
+    assert np.any(off)
+    for rule, rate in (
+        (cg.COMAL(cg.ExactProx(0.05), 1), 1 / 0.05),
+        (cg.OptimisticMWU(1.0), 1.0),
+        (cg.Extragradient(1.0), 1.0),
+    ):
+        logp = cg.solve(game, rule, 20_000, metrics=["logp"], record_every=100).history["logp"]
+        # Differences of numbers as large as 20 000 slack rate ~ 1e5, over 100 steps: 1e-11 / 100.
+        np.testing.assert_allclose((logp[-2] - logp[-3])[off] / 100, -rate * slack[off], rtol=1e-6)
+
+
+def test_kl_to_the_equilibrium_contracts_as_the_theorems_say() -> None:
+    reference = random_policy(10, 10, seed=4)
+    logps = [qre(skew, 0.2, ref) for skew, ref in zip(np.asarray(RANDOM.skew), reference, strict=True)]
+    metric = {"kl": cg.kl_to(jnp.asarray(np.stack(logps)))}
+    for rule, factor in (
+        (cg.Extragradient(1.0, 0.2), 1 - 0.2),  # Cen, Wei and Chi: eta <= 1 / (tau + 1) for centred payoffs
+        (cg.Extragradient(0.1, 0.2), 1 - 0.02),
+        (cg.MMD(0.8, 0.2), 1 / 1.16),  # Sokota et al.: eta <= tau / (1/2)^2
+        (cg.MMD(0.1, 0.2), 1 / 1.02),
+    ):
+        kl = cg.solve(RANDOM, rule, 40, init=random_policy(10, 10, seed=7), reference=reference, metrics=metric).history["kl"]
+        assert np.all(kl[1:] <= factor * kl[:-1] + 1e-15)
+
+
+# A regulariser of one's own --------------------------------------------------------------------------------------
+
+
+def chi2(p: Any, reference: Any) -> Any:
+    return jnp.sum((p - reference) ** 2 / reference)
+
+
+def test_comal_with_a_regulariser_of_ones_own_reaches_nash() -> None:
+    rule = cg.COMAL(cg.RegularizedMirrorDescent(step_size=1.0, temperature=0.1, regularizer=chi2), period=50)
+    biased = cg.games.rock_paper_scissors(3, 1, 1)
+    result = cg.solve(biased, rule, 20_000, init=START, record_every=1000)
+    assert result.history["duality_gap"][-1] < 1e-11
+    np.testing.assert_allclose(result.policy, [0.2, 0.6, 0.2], rtol=0, atol=1e-10)
+    # In games with dominated answers log-probabilities off the support fall without end; nothing may break.
+    result = cg.solve(RANDOM, rule, 20_000, record_every=1000)
+    assert np.all(result.first_nonfinite == -1)
+    assert np.all(np.isfinite(result.logp))
+    assert np.min(result.logp) < -1000
+    assert np.all(np.isfinite(result.history["duality_gap"]))
+
+
+# The 3-cycle's table ---------------------------------------------------------------------------------------------
+
+# algorithms.md, section 7.1: rule, rounds, steps per round; final gap, largest gap and lowest log10 probability over
+# the last fifth of the rounds, KL(Nash || policy), gap of the average policy. As printed there; None where the number
+# is rounding. KL(QRE || policy) is covered by the tests of fixed points.
+TABLE = [
+    (cg.MWU(0.1), 2000, 1, "0.351", "0.426", "0.232", "0.003", "-1.21"),
+    (cg.MWU(0.3), 2000, 1, "0.767", "0.767", "1.64", "0.01", "-3.51"),
+    (cg.MWU(1.0), 2000, 1, "0.789", "0.8", "8.13", "0.0096", "-13.8"),
+    (cg.MWU(10.0), 500, 1, "0.6", "0.8", "45.1", "0.018", "-60.9"),
+    (cg.IterativeDPO(10.0), 2000, 1, "0.648", "0.798", "3.95", "0.033", "-7.2"),
+    (cg.MirrorDescent(0.3, 0.1), 2000, 1, "0.0588", "0.0588", "0.0211", "0.06", "-0.561"),
+    (cg.MirrorDescent(500.0, 1 / 1500), 500, 1, "0.723", "0.8", "111", "0.07", "-241"),
+    (cg.MMD(0.3, 0.1), 2000, 1, "0.0588", "0.0588", "0.0211", "0.06", "-0.561"),
+    (cg.MirrorDescent(10.0, 0.1), 500, 1, "0.548", "0.768", "2.8", "0.088", "-3.56"),
+    (cg.MirrorDescent(4.0, 0.25), 500, 1, "0.166", "0.166", "0.0713", "0.17", "-0.697"),
+    (cg.Extragradient(0.3, 0.1), 2000, 1, "0.0588", "0.0588", "0.0211", "0.06", "-0.561"),
+    (cg.Extragradient(2.0, 0.1), 2000, 1, "0.0588", "0.0588", "0.0211", "0.059", "-0.561"),
+    (cg.Extragradient(0.3), 2000, 1, "0.00689", "0.0146", "6.09e-05", "0.0015", "-0.579"),
+    (cg.Extragradient(2.0), 2000, 1, None, None, None, "0.00015", "-0.564"),
+    (cg.OptimisticMWU(0.3), 2000, 1, "0.00653", "0.0138", "5.81e-05", "0.0016", "-0.579"),
+    (cg.OptimisticMWU(2.0), 2000, 1, None, None, None, "0.00024", "-0.564"),
+    (cg.COMAL(cg.ExactProx(0.1), 1), 60, 1, None, None, None, "0.0048", "-0.564"),
+    (cg.COMAL(cg.ExactProx(1.0), 1), 200, 1, "0.0032", "0.00883", "2.99e-05", "0.0037", "-0.575"),
+    (cg.COMAL(cg.MirrorDescent(0.3, 0.1), 12), 600, 12, "0.00306", "0.0109", "2.51e-05", "0.00032", "-0.576"),
+    (cg.COMAL(cg.MirrorDescent(0.3, 0.1), 10), 600, 10, "0.217", "0.338", "0.134", "0.0011", "-1.03"),
+    (cg.COMAL(cg.MirrorDescent(1.0, 0.1), 20), 60, 20, None, None, None, "0.0046", "-0.564"),
+    (cg.COMAL(cg.MirrorDescent(3.0, 0.1), 6), 60, 6, None, None, None, "0.0038", "-0.564"),
+    (cg.COMAL(cg.Extragradient(3.0, 0.1), 10), 60, 10, None, None, None, "0.0048", "-0.564"),
+    (cg.COMAL(cg.MMD(1.0, 0.1), 20), 60, 20, None, None, None, "0.0043", "-0.564"),
+    (cg.COMAL(cg.MirrorDescent(0.3, 0.1), 50), 100, 50, None, None, None, "0.0024", "-0.564"),
+    (cg.COMAL(cg.MirrorDescent(0.3, 0.1), 1), 2000, 1, "0.767", "0.767", "1.64", "0.01", "-3.51"),
+    (cg.COMAL(cg.MirrorDescent(500.0, 1 / 1500), 12), 100, 12, "0.8", "0.8", "137", "0.02", "-250"),
+]
+
+
+@pytest.mark.parametrize(("rule", "rounds", "period", "final", "largest", "kl", "average", "lowest"), TABLE, ids=str)
+@pytest.mark.filterwarnings("ignore:COMAL's period")
+def test_the_three_cycle(
+    rule: Any, rounds: int, period: int, final: Any, largest: Any, kl: Any, average: str, lowest: str
+) -> None:
+    result = cg.solve(CYCLE, rule, rounds * period, init=START, metrics=["logp"])
+    logp = result.history["logp"][::period]
+    gaps = gap(CYCLE, np.exp(logp))
+    tail = slice(len(gaps) - rounds // 5, None)
+    divergence = COMAL_NASH @ (LOG_NASH - logp[-1])
+    found = {
+        "final": gaps[-1], "largest": gaps[tail].max(), "kl": divergence,
+        "average": gap(CYCLE, np.exp(logp).mean(0)), "lowest": logp[tail].min() / np.log(10),
+    }  # fmt: skip
+    for name, printed in {"final": final, "largest": largest, "kl": kl, "average": average, "lowest": lowest}.items():
+        if printed is None:
+            assert abs(found[name]) < 1e-13, (name, found)
+        else:
+            digits = len(printed.split("e")[0].lstrip("-0.").replace(".", "")) or 1
+            assert float(printed) == float(f"{found[name]:.{max(digits, 2)}g}") or printed == f"{found[name]:.{digits}g}", (name, found)
