@@ -72,7 +72,8 @@ def _fit(skew: Array, logp: Array) -> tuple[Array, Array, Array]:
 
     def unfinished(carry: tuple[Array, Array, Array]) -> Array:
         _, r, count = carry
-        return (jnp.max(jnp.abs(r)) > tolerance) & (count < MAX_STEPS)
+        # One step at least: the fit's derivative is that of its last step, also where 0 already solves it.
+        return ((jnp.max(jnp.abs(r)) > tolerance) | (count == 0)) & (count < MAX_STEPS)
 
     def newton(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         scores, r, count = carry

@@ -20,7 +20,16 @@ from comalgames.algorithms.base import AbstractAlgorithm
 from comalgames.feedback import AbstractFeedback
 from comalgames.games.base import AbstractGame, PreferenceGame
 from comalgames.metrics import Metric
-from comalgames.trajectory import Progress, Records, Run, prepare, record_steps
+from comalgames.trajectory import (
+    GAPS,
+    Progress,
+    Records,
+    Run,
+    first_nonfinite,
+    named_curves,
+    prepare,
+    record_steps,
+)
 
 # A chunk is what runs between two looks at the clock and the keyboard. Its record buffer holds at most so
 # many records and so many numbers; a chunk is lengthened until it takes about so many seconds.
@@ -50,7 +59,7 @@ class Result(NamedTuple):
             `best_duality_gap` (smallest so far over the records), and the metrics asked for.
         status: per member "converged" (the gap stayed below `tolerance` over the last tenth of the records),
             "completed", "nonfinite" or "interrupted".
-        first_nonfinite: per member, the first step whose policy was not finite; -1 if there was none.
+        first_nonfinite: per member, the step of the first record whose policy was not finite; -1 if none was.
         notes: warnings that apply to this run.
         dtype: the floating-point type everything was computed in.
     """
@@ -169,9 +178,10 @@ def solve(
             tolerance=tolerance, chunk_steps=chunk_steps, tick=bar.update,
         )  # fmt: skip
 
-    first_nonfinite = np.asarray(carried.first_nonfinite)
-    status = statuses(history.get("duality_gap"), first_nonfinite, tolerance, interrupted)
     steps = record_steps(taken, record_every)
+    last_logp = np.asarray(carried.state.logp)
+    failed_at = first_nonfinite(history, last_logp, steps, xp=np)
+    status = statuses(history.get("duality_gap"), failed_at, tolerance, interrupted)
     coarse = game.dtype.itemsize < 8 and "duality_gap" in history
     if coarse and np.nanmin(history["duality_gap"]) < RESOLVED * np.finfo(game.dtype).eps:
         note = (
@@ -182,23 +192,23 @@ def solve(
         warnings.warn(note, stacklevel=2)
         notes += (note,)
     result = Result(
-        policy=np.exp(np.asarray(carried.state.logp)),
-        logp=np.asarray(carried.state.logp),
+        policy=np.exp(last_logp),
+        logp=last_logp,
         state=carried.state,
         steps=steps,
         queries=steps * algorithm.queries(game.num_actions),
         history=history,
         status=status[()],
-        first_nonfinite=first_nonfinite[()],
+        first_nonfinite=failed_at[()],
         notes=notes,
         dtype=game.dtype,
     )
-    if throw and np.any(first_nonfinite >= 0):
-        where = np.argwhere(first_nonfinite >= 0)[0]
+    if throw and np.any(failed_at >= 0):
+        where = np.argwhere(failed_at >= 0)[0]
         member = f" (member {tuple(int(k) for k in where)})" if where.size else ""
         raise FloatingPointError(
             f"the policy of {algorithm!r} stopped being finite at step "
-            f"{first_nonfinite[tuple(where)]}{member}. "
+            f"{failed_at[tuple(where)]}{member}. "
             f"Lower the step size, or pass throw=False to look at the run up to there."
         )
     return result
@@ -249,12 +259,12 @@ class Compiled(NamedTuple):
 
     Attributes:
         advance: (progress, start, num_steps, capacity) -> (progress, buffer of records).
-        observe: (progress, step) -> (record, progress).
+        observe: (progress, step) -> record.
         record_axis: which axis of a buffer counts the records.
     """
 
     advance: Callable[[Progress, Any, Any, int], tuple[Progress, Records]]
-    observe: Callable[[Progress, Any], tuple[Records, Progress]]
+    observe: Callable[[Progress, Any], Records]
     record_axis: int = 0
 
 
@@ -266,7 +276,7 @@ def _advance(
 
 
 @eqx.filter_jit
-def _observe(run: Run, progress: Progress, step: Any) -> tuple[Records, Progress]:
+def _observe(run: Run, progress: Progress, step: Any) -> Records:
     return run.observe(progress, step)
 
 
@@ -294,7 +304,7 @@ def host_loop(
     whether Ctrl-C ended them early.
     """
     axis = functions.record_axis
-    example = jax.eval_shape(functions.observe, progress, jnp.zeros((), jnp.int32))[0]
+    example = jax.eval_shape(functions.observe, progress, jnp.zeros((), jnp.int32))
     numbers = sum(math.prod(leaf.shape) for leaf in example.values())
     capacity = max(1, min(MAX_RECORDS, MAX_NUMBERS // max(numbers, 1)))
     longest = capacity * record_every
@@ -309,43 +319,42 @@ def host_loop(
             look = _next_look(taken)
             if tolerance is not None:
                 size = min(size, look - taken)
-            progress, buffer = functions.advance(progress, _int(taken), _int(size), capacity)
-            first, last = -(-taken // record_every), -(-(taken + size) // record_every)
-            rows = {name: np.asarray(leaf) for name, leaf in buffer.items()}
-            pieces.append({name: leaf.take(range(last - first), axis) for name, leaf in rows.items()})
-            taken += size
+            ahead, buffer = functions.advance(progress, _int(taken), _int(size), capacity)
+            filled = -(-(taken + size) // record_every) - -(-taken // record_every)
+            piece = {name: np.asarray(rows).take(range(filled), axis) for name, rows in buffer.items()}
+            pieces.append(piece)
+            progress, taken = ahead, taken + size
             tick(size)
-            if tolerance is not None and taken == look and taken < num_steps:
-                gaps = (
-                    np.concatenate([piece["duality_gap"] for piece in pieces], axis)
-                    if "duality_gap" in rows
-                    else None
-                )
-                if gaps is not None and np.all(_stayed_below(gaps, tolerance, axis)):
+            if tolerance is not None and taken == look and taken < num_steps and GAPS in piece:
+                gaps = named_curves(_joined(pieces, axis), axis, np)["duality_gap"]
+                if np.all(_stayed_below(gaps, tolerance, axis)):
                     break
             if chunk_steps is None and time.perf_counter() - began < CHUNK_SECONDS:
                 length = min(longest, 8 * length)
     except KeyboardInterrupt:
         interrupted = True
-    record, progress = functions.observe(progress, _int(taken))
-    pieces.append({name: np.expand_dims(np.asarray(leaf), axis) for name, leaf in record.items()})
-    history = {name: np.concatenate([piece[name] for piece in pieces], axis) for name in record}
-    return progress, history, taken, interrupted
+    record = functions.observe(progress, _int(taken))
+    pieces.append({name: np.expand_dims(np.asarray(row), axis) for name, row in record.items()})
+    return progress, named_curves(_joined(pieces, axis), axis, np), taken, interrupted
 
 
 def statuses(
     gaps: np.ndarray | None,
-    first_nonfinite: np.ndarray,
+    failed_at: np.ndarray,
     tolerance: float | None,
     interrupted: bool,
     axis: int = 0,
 ) -> np.ndarray:
-    """How each member's run ended, as an array of words of the shape of `first_nonfinite`."""
-    status = np.full(first_nonfinite.shape, "interrupted" if interrupted else "completed", dtype="<U11")
+    """How each member's run ended, as an array of words of the shape of `failed_at`."""
+    status = np.full(failed_at.shape, "interrupted" if interrupted else "completed", dtype="<U11")
     if tolerance is not None and gaps is not None:
         status[_stayed_below(gaps, tolerance, axis)] = "converged"
-    status[first_nonfinite >= 0] = "nonfinite"
+    status[failed_at >= 0] = "nonfinite"
     return status
+
+
+def _joined(pieces: Sequence[Mapping[str, np.ndarray]], axis: int) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([piece[name] for piece in pieces], axis) for name in pieces[-1]}
 
 
 def _stayed_below(gaps: np.ndarray, tolerance: float, axis: int) -> np.ndarray:

@@ -22,7 +22,7 @@ from comalgames.feedback import AbstractFeedback
 from comalgames.games.base import AbstractGame
 from comalgames.metrics import Metric
 from comalgames.solve import Compiled, as_leaves, check, host_loop, starting_policy, statuses
-from comalgames.trajectory import Progress, Records, prepare, record_steps
+from comalgames.trajectory import Progress, Records, first_nonfinite, prepare, record_steps
 
 
 def grid(constructor: Callable[..., Any], **values: Any) -> dict[str, Any]:
@@ -134,16 +134,18 @@ def sweep(
             steps = budget if num_queries is None else budget // queries
             rules = _stack([as_leaves(algorithms[label], some_game.dtype) for label in rule_names])
             history, progress = _run_together(rules, len(rule_names), setup, steps)
-            status = statuses(None, np.asarray(progress.first_nonfinite), None, False)
+            recorded = record_steps(steps, record_every)
+            last_logp = np.asarray(progress.state.logp)
+            status = statuses(None, first_nonfinite(history, last_logp, recorded, 3, np), None, False)
             for (r, rule_name), (g, game_name) in itertools.product(
                 enumerate(rule_names), enumerate(game_names)
             ):
                 runs[game_name, rule_name] = {
                     **{metric: rows[r, g] for metric, rows in history.items()},
-                    "final_policy": np.exp(np.asarray(progress.state.logp[r, g])),
+                    "final_policy": np.exp(last_logp[r, g]),
                     "status": status[r, g],
-                    "steps": record_steps(steps, record_every),
-                    "queries": record_steps(steps, record_every) * queries,
+                    "steps": recorded,
+                    "queries": recorded * queries,
                 }
     notes = tuple(note for rule in algorithms.values() for note in rule.notes())
     return _dataset(runs, list(games), list(algorithms), num_seeds, notes)
@@ -198,11 +200,9 @@ def _run_together(
         return result
 
     @jax.jit
-    def observe(progress: Progress, step: Any) -> tuple[Records, Progress]:
-        result: tuple[Records, Progress] = everywhere(lambda run, _, p, now: run.observe(p, now), step)(
-            progress
-        )
-        return result
+    def observe(progress: Progress, step: Any) -> Records:
+        look = everywhere(lambda run, _, progress, now: run.observe(progress, now), step)
+        return look(progress)  # type: ignore[no-any-return]
 
     progress = everywhere(lambda run, setup: run.begin(setup.logp, setup.reference))()
     compiled = Compiled(advance, observe, record_axis=3)

@@ -7,7 +7,6 @@ the same expression, and the compiler computes it once.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -20,9 +19,14 @@ from comalgames import validation
 from comalgames.algorithms.base import AbstractAlgorithm, State
 from comalgames.feedback import AbstractFeedback, Exact
 from comalgames.games.base import AbstractGame
-from comalgames.metrics import Metric, named, records_curves
+from comalgames.metrics import CURVES, Metric, named, records_curves
 
-Records = dict[str, Array]
+Records = dict[str, Any]
+
+
+# The gaps of the last and of the average policy are recorded as one array under this name, `[2, ...]`: in a
+# small game's loop every array that is written costs as much as the arithmetic.
+GAPS = "gaps"
 
 
 class Progress(eqx.Module):
@@ -30,16 +34,11 @@ class Progress(eqx.Module):
 
     Attributes:
         state: the algorithm's.
-        advantage_sum: sum over the steps so far of the policy's advantage against itself, for the average's
-            gap.
-        best_gap: the smallest duality gap recorded so far.
-        first_nonfinite: per member, the first step whose policy was not finite; -1 if there was none.
+        advantage_sum: sum over the steps so far of the policy's advantage against itself.
     """
 
     state: State
     advantage_sum: Float[Array, "*batch n"]
-    best_gap: Float[Array, "*prompts"]
-    first_nonfinite: Int[Array, "*prompts"]
 
 
 class Run(eqx.Module):
@@ -59,29 +58,18 @@ class Run(eqx.Module):
 
     def begin(self, logp: Float[Array, "*batch n"], reference: Float[Array, "*batch n"]) -> Progress:
         """Progress before the first step."""
-        members = self.game.over_players(logp[..., 0])
-        return Progress(
-            state=self.algorithm.init(logp, reference),
-            advantage_sum=jnp.zeros_like(logp),
-            best_gap=jnp.full_like(members, jnp.inf),
-            first_nonfinite=jnp.full(members.shape, -1, jnp.int32),
-        )
+        return Progress(self.algorithm.init(logp, reference), jnp.zeros_like(logp))
 
-    def observe(self, progress: Progress, step: Any) -> tuple[Records, Progress]:
+    def observe(self, progress: Progress, step: Any) -> Records:
         """The record of the current policy, the one that enters the given step."""
         logp = progress.state.logp
         records = {name: jnp.asarray(metric(self.game, logp)) for name, metric in self.metrics.items()}
         if self.curves:
             advantage = self.game.advantage(logp)
-            gap = self.game.gap(advantage)
-            # The gap of the average policy: advantages are linear, so their mean is the mean policy's
-            # advantage.
+            # Advantages are linear in the opponent: their mean is the advantage of the average policy.
             mean = (progress.advantage_sum + advantage) / (step + 1).astype(advantage.dtype)
-            progress = replace(progress, best_gap=jnp.fmin(progress.best_gap, gap))
-            records["duality_gap"] = gap
-            records["average_duality_gap"] = self.game.gap(mean)
-            records["best_duality_gap"] = progress.best_gap
-        return records, progress
+            records[GAPS] = jnp.stack([self.game.gap(advantage), self.game.gap(mean)])
+        return records
 
     def step(self, progress: Progress, step: Any) -> Progress:
         """Progress after the given step."""
@@ -91,10 +79,7 @@ class Run(eqx.Module):
             total = total + self.game.advantage(progress.state.logp)
         # fold_in, not a key carried along: that would cost many times a small game's step.
         state = self.algorithm.step(jax.random.fold_in(self.key, step), progress.state, feedback)
-        # The maximum is the one that softmax needs anyway; nan and +inf show in it, a lone -inf does not.
-        finite = jnp.isfinite(self.game.over_players(jnp.max(state.logp, axis=-1)))
-        first = jnp.where(~finite & (progress.first_nonfinite < 0), step + 1, progress.first_nonfinite)
-        return replace(progress, state=state, advantage_sum=total, first_nonfinite=first)
+        return Progress(state, total)
 
     def advance(
         self, progress: Progress, start: Int[Array, ""], num_steps: Int[Array, ""] | np.int32, capacity: int
@@ -106,26 +91,58 @@ class Run(eqx.Module):
         Returns the progress and a buffer of `capacity` records, filled from the front with those of the steps
         divisible by `record_every`.
         """
-        shapes = jax.eval_shape(lambda p: self.observe(p, start)[0], progress)
+        shapes = jax.eval_shape(self.observe, progress, start)
         buffer = jax.tree.map(lambda leaf: jnp.zeros((capacity, *leaf.shape), leaf.dtype), shapes)
         first_record = -(-start // self.record_every)
 
-        def write(step: Any, progress: Progress, buffer: Records) -> tuple[Progress, Records]:
-            records, progress = self.observe(progress, step)
+        def write(progress: Progress, buffer: Records, step: Any) -> Records:
             slot = step // self.record_every - first_record
-            return progress, jax.tree.map(lambda rows, row: rows.at[slot].set(row), buffer, records)
+            record = self.observe(progress, step)
+            return {name: rows.at[slot].set(record[name]) for name, rows in buffer.items()}
 
         def body(i: Any, carry: tuple[Progress, Records]) -> tuple[Progress, Records]:
+            progress, buffer = carry
             step = start + i
             if self.record_every == 1:
-                carry = write(step, *carry)
+                buffer = write(progress, buffer, step)
             else:
                 due = step % self.record_every == 0
-                carry = jax.lax.cond(due, write, lambda step, *carry: carry, step, *carry)
-            progress, buffer = carry
+                buffer = jax.lax.cond(due, write, lambda _, rows, __: rows, progress, buffer, step)
             return self.step(progress, step), buffer
 
-        return jax.lax.fori_loop(0, num_steps, body, (progress, buffer))  # type: ignore[no-any-return]
+        carry: tuple[Progress, Records] = jax.lax.fori_loop(0, num_steps, body, (progress, buffer))
+        return carry
+
+
+def named_curves(records: Records, record_axis: int = 0, xp: Any = jnp) -> Records:
+    """The records with the three curves of the gap under their names, in place of `GAPS`.
+
+    Args:
+        records: arrays whose axis `record_axis` counts the records.
+        record_axis: that axis.
+        xp: `jax.numpy`, or `numpy` on the host.
+    """
+    named_records = {name: rows for name, rows in records.items() if name != GAPS}
+    if GAPS in records:
+        gap, average = (records[GAPS].take(k, record_axis + 1) for k in (0, 1))
+        best = (
+            np.fmin.accumulate(gap, record_axis)
+            if xp is np
+            else jax.lax.associative_scan(jnp.fmin, gap, axis=record_axis)
+        )
+        named_records |= dict(zip(CURVES, (gap, average, best), strict=True))
+    return named_records
+
+
+def first_nonfinite(records: Records, logp: Any, steps: Any, record_axis: int = 0, xp: Any = jnp) -> Any:
+    """Per member, the step of the first record whose policy was not finite; -1 if there was none.
+
+    A policy that is not finite has a gap that is not. Where no gap was recorded the last policy is looked at.
+    """
+    if "duality_gap" not in records:
+        return xp.where(xp.isfinite(logp.max(-1)), -1, steps[-1])
+    bad = ~xp.isfinite(records["duality_gap"])
+    return xp.where(bad.any(record_axis), xp.asarray(steps)[bad.argmax(record_axis)], -1)
 
 
 class Trajectory(NamedTuple):
@@ -135,7 +152,7 @@ class Trajectory(NamedTuple):
         state: the algorithm's last state; `state.logp` is the last policy.
         steps: the step number of each record, `[num_records]`.
         records: recorded values by name, each `[num_records, ...]`.
-        first_nonfinite: per member, the first step whose policy was not finite; -1 if there was none.
+        first_nonfinite: per member, the step of the first record whose policy was not finite; -1 if none was.
     """
 
     state: Any
@@ -214,6 +231,6 @@ def trajectory(
     )  # NumPy's: under jit a JAX array has no known value
     progress = run.begin(logp, logp if reference is None else reference)
     progress, buffer = run.advance(progress, zero, last, len(steps))
-    final, progress = run.observe(progress, last)
-    records = jax.tree.map(lambda rows, row: rows.at[-1].set(row), buffer, final)
-    return Trajectory(progress.state, steps, records, progress.first_nonfinite)
+    final = run.observe(progress, last)
+    records = named_curves(jax.tree.map(lambda rows, row: rows.at[-1].set(row), buffer, final))
+    return Trajectory(progress.state, steps, records, first_nonfinite(records, progress.state.logp, steps))

@@ -34,7 +34,7 @@ class SkeletonRule(AbstractUpdateRule[State]):
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], State]:
-        """Ask as often as needed (and then say so in `queries`); return the target up to a constant per prompt."""
+        """Ask as often as needed, and then say so in `queries`; the target may lack a constant per prompt."""
         advantage = feedback.advantage(key, state.logp)
         target = mirror_target(state.logp, advantage, at(self.step_size, state.step))
         return target, state

@@ -13,6 +13,7 @@ import pytest
 
 import comalgames as cg
 from comalgames import algorithms
+from comalgames.solve import as_leaves
 
 GAME = cg.games.comal_cycle()
 TWO_PLAYERS = cg.ZeroSumGame([[1.0, -1.0], [-1.0, 1.0]])
@@ -244,6 +245,43 @@ def test_a_number_of_a_rule_that_is_not_one_finite_positive_number(rule, field):
         refused(lambda: made(rule, **{field: 0}), f"`{field}`", accepted, "got 0")
     for value in (0.25, 1, np.float32(0.25), np.int64(1), jnp.asarray(0.25)):
         made(rule, **{field: value})
+
+
+@pytest.mark.parametrize(
+    "number", [1, 0.25, np.int64(1), np.float64(0.25), np.float32(0.25), jnp.asarray(0.25)]
+)
+def test_numbers_of_every_kind_run_in_the_dtype_of_the_game(number):
+    step_size = as_leaves(cg.MWU(number), np.dtype(np.float32)).step_size
+    assert step_size.dtype == np.float32
+    assert step_size == number
+
+
+@pytest.mark.parametrize(("rule", "field"), NUMBERS)
+def test_numbers_under_a_transformation_are_taken_unseen(rule, field):
+    values = jnp.array([-1.0, 0.5])
+    rules = jax.vmap(lambda value: made(rule, **{field: value}))(values)
+    assert np.array_equal(getattr(rules, field), values)
+
+
+def test_comal_around_numbers_under_a_transformation():
+    make = jax.vmap(lambda step_size, period: cg.COMAL(cg.MirrorDescent(step_size, 0.1), period))
+    rules = make(jnp.array([1.0, 2.0]), jnp.array([3, 4]))
+    assert np.array_equal(rules.inner.step_size, [1, 2])
+    assert np.array_equal(rules.period, [3, 4])
+
+
+class Decay(cg.AbstractSchedule):
+    first: float
+
+    def __call__(self, step):
+        return self.first / (1.0 + step.astype(float))
+
+
+@pytest.mark.parametrize(("rule", "field"), NUMBERS)
+def test_a_schedule_may_stand_for_any_number(rule, field):
+    with_schedule, with_number = made(rule, **{field: Decay(0.3)}), made(rule, **{field: 0.3})
+    # The first step, which is the one that `pull` speaks of, gets the first value.
+    assert with_schedule.pull == pytest.approx(with_number.pull, rel=1e-15)
 
 
 def test_inpo_with_tau_above_eta():

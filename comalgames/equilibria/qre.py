@@ -12,6 +12,9 @@ from comalgames import validation
 from comalgames.games.base import PreferenceGame
 from comalgames.proximal import regularized_equilibrium
 
+# Compiled once per shape: the solver's loops would otherwise be compiled at every call.
+_equilibrium = jax.jit(regularized_equilibrium)
+
 
 def qre(game: PreferenceGame, temperature: float, reference: Any = None) -> np.ndarray:
     """The policy that is its own best response in the game with payoff minus temperature * KL(policy ||
@@ -48,7 +51,7 @@ def qre(game: PreferenceGame, temperature: float, reference: Any = None) -> np.n
     policy = np.full(n, 1 / n) if reference is None else validation.policy("reference", reference, n)
     with jax.enable_x64(True):
         skew = jnp.asarray(np.asarray(game.skew, np.float64))
-        solution = regularized_equilibrium(skew, jnp.asarray(np.log(policy)), temperature)
+        solution = _equilibrium(skew, jnp.asarray(np.log(policy)), temperature)
         if not bool(jnp.all(solution.converged)):
             raise ArithmeticError(
                 f"the equilibrium at temperature {temperature:g} was not found: residual "

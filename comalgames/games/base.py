@@ -120,8 +120,7 @@ class PreferenceGame(AbstractGame):
             if np.abs(array).max() > 0.5:
                 raise ValueError(
                     f"`skew` must lie in [-1/2, 1/2], got a payoff of {np.abs(array).max():g}; divide by "
-                    f"twice "
-                    f"the largest, or use ZeroSumGame."
+                    f"twice the largest, or use ZeroSumGame."
                 )
         game = object.__new__(cls)
         game._fill(skew, names, prompt_weights)
@@ -190,8 +189,8 @@ class ZeroSumGame(AbstractGame):
     """A two-player zero-sum game: the row player receives `payoff[i, j]`, the column player its negative.
 
     A joint policy has the player on axis -2: `logp[..., 0, :]` plays rows, `logp[..., 1, :]` columns. The
-    same learning rules run on it, both players at once. The duality gap is `max_i (payoff q)_i - min_j (p
-    payoff)_j`, in units of the payoff, 0 exactly at an equilibrium.
+    same learning rules run on it, both players at once. The duality gap is
+    `max_i (payoff q)_i - min_j (p payoff)_j`, in units of the payoff, 0 exactly at an equilibrium.
 
     Args:
         payoff: `[..., n, n]`, finite and real, any scale. Leading axes are prompts (or a batch of games).

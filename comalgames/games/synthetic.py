@@ -28,8 +28,7 @@ def random(key: PRNGKeyArray, num_actions: int, prompts: Sequence[int] = ()) -> 
         ValueError: `num_actions` or a number of prompts is not a whole number >= 1.
 
     Reference: Zhou et al., "Extragradient Preference Optimization", 2025 (the generator); Brandl, "The
-        Distribution
-    of Optimal Strategies in Symmetric Zero-Sum Games", 2017 (the support).
+    Distribution of Optimal Strategies in Symmetric Zero-Sum Games", 2017 (the support).
     """
     num_actions = validation.count("num_actions", num_actions, minimum=1)
     shape = tuple(validation.count("prompts", size, minimum=1) for size in prompts)

@@ -245,7 +245,7 @@ CLAIMS = (
     *(
         Claim(
             f"A2.{name.split()[-1]}.{label}",
-            f"{name} does not converge: its gap stays large (step {label}).",
+            f"{name[0].upper()}{name[1:]} does not converge: its gap stays large (step {label}).",
             SECTION, "smallest duality gap in the second half of the run",
             partial(gap_of_later_half, experiment=where, algorithm=name), at_least(0.1), (where,),
         )

@@ -1,0 +1,559 @@
+"""The ground truth: `nash` and `qre` against closed forms, an independent linear program, and nashpy."""
+
+from fractions import Fraction
+
+import jax
+import jax.numpy as jnp
+import jaxtyping
+import nashpy
+import numpy as np
+import pytest
+from helpers import COMAL_NASH, COMAL_START, log_normalize, random_game, random_policy
+from scipy.optimize import linprog
+
+import comalgames as cg
+
+# A closed form evaluated in float64, against a solution of a small well-conditioned linear system.
+CLOSED_FORM = {"rtol": 0, "atol": 1e-14}
+
+# HiGHS keeps constraints to 1e-7 in absolute terms; its optima are that good and no better.
+LINPROG = 1e-6
+
+RPS = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / 2
+
+
+def skew_game(skew):
+    return cg.PreferenceGame.from_skew(np.asarray(skew, np.float64))
+
+
+def exact_gap(skew, policy):
+    """2 max_i (skew policy)_i in rational arithmetic: no rounding, no package code."""
+    weights = [Fraction(float(p)) for p in policy]
+    return 2 * max(sum(Fraction(float(a)) * p for a, p in zip(row, weights, strict=True)) for row in skew)
+
+
+def value_program(payoff):
+    """The textbook program for the row player: max v s.t. p @ payoff >= v, p on the simplex."""
+    rows, columns = payoff.shape
+    answer = linprog(
+        np.append(np.zeros(rows), -1.0),
+        A_ub=np.hstack([-payoff.T, np.ones((columns, 1))]),
+        b_ub=np.zeros(columns),
+        A_eq=np.append(np.ones(rows), 0.0)[None],
+        b_eq=[1.0],
+        bounds=[(0, None)] * rows + [(None, None)],
+    )
+    assert answer.success
+    return answer.x[:-1], answer.x[-1]
+
+
+def range_over_nash_set(skew):
+    """Smallest and largest probability that any Nash policy gives each action, by 2n linear programs."""
+    n = len(skew)
+    ends = np.zeros((2, n))
+    for (row, sign), action in ((end, a) for end in ((0, 1.0), (1, -1.0)) for a in range(n)):
+        answer = linprog(
+            sign * np.eye(n)[action],
+            A_ub=skew,
+            b_ub=np.zeros(n),
+            A_eq=np.ones((1, n)),
+            b_eq=[1.0],
+            bounds=[(0, None)] * n,
+        )
+        assert answer.success
+        ends[row, action] = answer.x[action]
+    return ends
+
+
+def check_certificate(game, solution):
+    """What every solution promises, whatever the game."""
+    skew = np.asarray(game.skew)
+    policy = solution.policy
+    assert policy.dtype == np.float64
+    assert policy.min() >= 0
+    np.testing.assert_allclose(policy.sum(), 1, rtol=0, atol=1e-15 * len(policy))
+    np.testing.assert_array_equal(policy > 0, solution.support)
+    gap = exact_gap(skew, policy)
+    # The reported gap is a float64 product of n terms, the exact one is not.
+    assert abs(float(gap) - solution.gap) <= 1e-15 * np.abs(skew).max(initial=0)
+    assert solution.status == "certified"
+    assert gap <= Fraction(1e-12) * Fraction(float(np.abs(skew).max(initial=0)))
+    np.testing.assert_array_equal(solution.slack[solution.support], 0)
+    off = ~solution.support
+    np.testing.assert_allclose(solution.slack[off], -(skew @ policy)[off], rtol=0, atol=1e-15)
+    assert solution.slack.min() >= -1e-12
+
+
+# Closed forms
+# ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_cycle_of_any_edges(seed, sign):
+    a, b, c = np.random.default_rng(seed).uniform(0.01, 0.5, 3)
+    game = cg.games.cycle(sign * a, sign * b, sign * c)
+    solution = cg.nash(game)
+    check_certificate(game, solution)
+    np.testing.assert_allclose(solution.policy, np.array([b, c, a]) / (a + b + c), **CLOSED_FORM)
+    assert solution.unique
+    assert solution.support.all()
+
+
+def test_comals_cycle():
+    np.testing.assert_allclose(cg.nash(cg.games.comal_cycle()).policy, COMAL_NASH, **CLOSED_FORM)
+
+
+@pytest.mark.parametrize("payoffs", [(1, 1, 1), (3, 1, 1), (1, 20, 3)])
+def test_rock_paper_scissors(payoffs):
+    rock, paper, scissors = payoffs
+    game = cg.games.rock_paper_scissors(*payoffs)
+    solution = cg.nash(game)
+    check_certificate(game, solution)
+    np.testing.assert_allclose(
+        solution.policy, np.array([scissors, rock, paper]) / (rock + paper + scissors), **CLOSED_FORM
+    )
+    assert solution.unique
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_transitive_game_has_its_best_action(seed):
+    scores = np.random.default_rng(seed).normal(size=7)
+    game = cg.games.bradley_terry(scores)
+    solution = cg.nash(game)
+    check_certificate(game, solution)
+    np.testing.assert_array_equal(solution.policy, np.eye(7)[scores.argmax()])
+    assert solution.unique
+    np.testing.assert_allclose(
+        solution.slack, 1 / (1 + np.exp(scores - scores.max())) - 0.5, rtol=0, atol=1e-15
+    )
+
+
+@pytest.mark.parametrize("n", [2, 5])
+def test_where_all_tie_every_policy_is_nash_and_the_solution_uses_all_actions(n):
+    game = cg.PreferenceGame(np.full((n, n), 0.5))
+    solution = cg.nash(game)
+    check_certificate(game, solution)
+    assert solution.support.all()
+    assert not solution.unique
+
+
+def test_one_action():
+    solution = cg.nash(cg.PreferenceGame([[0.5]]))
+    np.testing.assert_array_equal(solution.policy, [1.0])
+    assert solution.gap == 0
+    assert solution.unique
+    assert solution.status == "certified"
+
+
+@pytest.mark.parametrize("better", [0, 1])
+def test_of_two_actions_the_preferred_one(better):
+    win = 0.5 + 1e-9 * (1 - 2 * better)
+    solution = cg.nash(cg.PreferenceGame([[0.5, win], [1 - win, 0.5]]))
+    np.testing.assert_array_equal(solution.policy, np.eye(2)[better])
+    assert solution.unique
+
+
+def test_copies_of_an_action_share_its_probability_and_make_nash_not_unique():
+    which = [0, 1, 2, 2]
+    game = skew_game(RPS[np.ix_(which, which)])
+    solution = cg.nash(game)
+    check_certificate(game, solution)
+    np.testing.assert_allclose(solution.policy[:2], 1 / 3, **CLOSED_FORM)
+    np.testing.assert_allclose(solution.policy[2:].sum(), 1 / 3, **CLOSED_FORM)
+    assert solution.support.all()
+    assert not solution.unique
+
+
+def test_two_independent_games_have_a_segment_of_nash_policies():
+    skew = np.zeros((6, 6))
+    skew[:3, :3], skew[3:, 3:] = cg.games.cycle(0.1, 0.2, 0.3).skew, 1e-3 * RPS
+    game = skew_game(skew)
+    solution = cg.nash(game)
+    check_certificate(game, solution)
+    assert solution.support.all()
+    assert not solution.unique
+    first, second = solution.policy[:3], solution.policy[3:]
+    np.testing.assert_allclose(first / first.sum(), np.array([2, 3, 1]) / 6, **CLOSED_FORM)
+    np.testing.assert_allclose(second / second.sum(), 1 / 3, **CLOSED_FORM)
+
+
+@pytest.mark.parametrize("edge", [1e-3, 1e-6, 1e-8])
+def test_a_nearly_degenerate_cycle(edge):
+    game = cg.games.cycle(edge, 0.3, 0.4)
+    solution = cg.nash(game)
+    check_certificate(game, solution)
+    # All digits of the tiny probability, not only its size.
+    np.testing.assert_allclose(solution.policy, np.array([0.3, 0.4, edge]) / (0.7 + edge), rtol=1e-8)
+    assert solution.unique
+
+
+# Theorems about random games
+# ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [2, 3, 6, 9, 16, 31])
+def test_random_games_have_one_nash_policy_on_an_odd_number_of_actions(n):
+    for seed in range(4):
+        game = random_game(n, seed)
+        solution = cg.nash(game)
+        check_certificate(game, solution)
+        assert solution.unique
+        assert solution.support.sum() % 2 == 1
+        # Strict complementarity: an action off the support loses.
+        assert np.all(solution.slack[~solution.support] > 0)
+
+
+@pytest.mark.parametrize("n", [3, 4, 8, 13, 30])
+def test_tournaments_have_one_nash_policy_on_an_odd_number_of_actions(n):
+    """Fisher and Ryan, 1992. nashpy's support enumeration returns nothing on some of these."""
+    for seed in range(4):
+        upper = np.triu(np.random.default_rng((n, seed)).choice([-0.5, 0.5], (n, n)), 1)
+        game = skew_game(upper - upper.T)
+        solution = cg.nash(game)
+        check_certificate(game, solution)
+        assert solution.unique
+        assert solution.support.sum() % 2 == 1
+
+
+# An independent solver
+# ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [2, 5, 10, 40])
+def test_agrees_with_a_textbook_linear_program(n):
+    for seed in range(3):
+        game = random_game(n, seed)
+        policy, value = value_program(np.asarray(game.skew))
+        assert abs(value) < LINPROG
+        np.testing.assert_allclose(cg.nash(game).policy, policy, rtol=0, atol=LINPROG)
+
+
+def few_valued_game(seed):
+    """A game of 2 to 7 actions with payoffs in {-1/2, 0, 1/2}, many of which have several Nash policies."""
+    rng = np.random.default_rng(seed)
+    n = 2 + seed % 6
+    upper = np.triu(rng.choice([-0.5, 0.0, 0.5], (n, n), p=[0.3, 0.4, 0.3]), 1)
+    return skew_game(upper - upper.T)
+
+
+def test_support_and_uniqueness_of_games_with_many_ties():
+    """The support is every action that any Nash policy uses; unique: no probability can vary."""
+    num_unique = 0
+    for seed in range(48):
+        game = few_valued_game(seed)
+        solution = cg.nash(game)
+        check_certificate(game, solution)
+        low, high = range_over_nash_set(np.asarray(game.skew))
+        np.testing.assert_array_equal(solution.support, high > LINPROG, err_msg=f"seed {seed}")
+        assert bool(solution.unique) == bool(np.all(high - low < LINPROG)), f"seed {seed}"
+        num_unique += bool(solution.unique)
+    assert 10 < num_unique < 38, "the games are no test of both answers"
+
+
+@pytest.mark.parametrize("num_points", [3, 4, 5, 8, 15])
+def test_a_disc_game_uses_all_points_and_is_unique_only_for_three(num_points):
+    """skew_ij = w_i x w_j: Nash policies are those with mean point 0, a polytope of dimension m - 3."""
+    rng = np.random.default_rng(num_points)
+    # Consecutive angles less than pi apart, so that 0 is inside the convex hull.
+    angles = (2 * np.pi * (np.arange(num_points) + rng.uniform(-0.2, 0.2, num_points))) / num_points
+    x, y = rng.uniform(0.3, 1.0, num_points) * np.array([np.cos(angles), np.sin(angles)])
+    cross = (x[:, None] * y[None, :]) / 2
+    game = skew_game(cross - cross.T)
+    solution = cg.nash(game)
+    check_certificate(game, solution)
+    assert solution.support.all()
+    assert bool(solution.unique) == (num_points == 3)
+    np.testing.assert_allclose([solution.policy @ x, solution.policy @ y], 0, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_agrees_with_nashpy_on_small_preference_games(seed):
+    game = random_game(3 + seed % 2, seed)
+    skew = np.asarray(game.skew)
+    equilibria = list(nashpy.Game(skew, -skew).vertex_enumeration())
+    assert len(equilibria) == 1
+    row, column = equilibria[0]
+    np.testing.assert_allclose(cg.nash(game).policy, row, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(cg.nash(game).policy, column, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_agrees_with_nashpy_on_small_zero_sum_games(seed):
+    payoff = np.random.default_rng(seed).normal(size=(4, 4))
+    equilibria = list(nashpy.Game(payoff).vertex_enumeration())
+    assert len(equilibria) == 1
+    solution = cg.nash(cg.ZeroSumGame(payoff))
+    np.testing.assert_allclose(solution.policy, equilibria[0], rtol=0, atol=1e-10)
+    assert solution.unique
+
+
+# Two players
+# ------------------------------------------------------------------------------------------
+
+# Its value is 1/4; used in regret-matching papers because RM+ does not converge on it.
+SKEWED = np.array([[3.0, 0.0, -3.0], [0.0, 3.0, -4.0], [0.0, 0.0, 1.0]])
+SKEWED_NASH = np.array([[1, 1, 10], [4, 5, 3]]) / 12
+
+
+def two_player_gap(payoff, policy):
+    """max_i (payoff q)_i - min_j (p payoff)_j in rational arithmetic."""
+    p, q = ([Fraction(float(x)) for x in player] for player in policy)
+    matrix = [[Fraction(float(x)) for x in row] for row in payoff]
+    best = max(sum(a * b for a, b in zip(row, q, strict=True)) for row in matrix)
+    worst = min(sum(a * b for a, b in zip(column, p, strict=True)) for column in zip(*matrix, strict=True))
+    return best - worst
+
+
+def test_a_zero_sum_game_with_known_policies():
+    solution = cg.nash(cg.ZeroSumGame(SKEWED))
+    np.testing.assert_allclose(solution.policy, SKEWED_NASH, **CLOSED_FORM)
+    assert solution.unique
+    assert solution.support.all()
+    assert solution.status == "certified"
+    p, q = solution.policy
+    np.testing.assert_allclose([SKEWED @ q, p @ SKEWED], 0.25, rtol=0, atol=1e-14)
+
+
+def test_slack_of_a_zero_sum_game_is_what_an_unused_action_loses():
+    """Matching pennies with a third action each that pays its player 2 less than the first."""
+    payoff = np.array([[1.0, -1.0, 3.0], [-1.0, 1.0, 1.0], [-1.0, -3.0, 0.0]])
+    solution = cg.nash(cg.ZeroSumGame(payoff))
+    np.testing.assert_allclose(solution.policy, [[0.5, 0.5, 0], [0.5, 0.5, 0]], **CLOSED_FORM)
+    np.testing.assert_array_equal(solution.policy[:, 2], 0.0)
+    np.testing.assert_allclose(solution.slack, [[0, 0, 2], [0, 0, 2]], rtol=0, atol=1e-14)
+    assert solution.unique
+
+
+@pytest.mark.parametrize(
+    ("payoff", "unique"),
+    [
+        (np.eye(3), True),
+        (np.zeros((2, 2)), False),
+        (np.full((3, 3), 7.0), False),
+        # The column player may mix: both columns are worth 1 against row 0, and row 1 never pays.
+        ([[1.0, 1.0], [0.0, 0.0]], False),
+        ([[1.0, 2.0], [0.0, 0.0]], True),
+        ([[5.0]], True),
+        # A copied column of a game with one equilibrium.
+        (SKEWED[:, [0, 1, 1]], False),
+    ],
+)
+def test_uniqueness_in_zero_sum_games(payoff, unique):
+    solution = cg.nash(cg.ZeroSumGame(payoff))
+    assert bool(solution.unique) == unique
+    assert solution.status == "certified"
+
+
+@pytest.mark.parametrize("exponent", range(-12, 13, 3))
+def test_the_unit_of_payoff_does_not_matter(exponent):
+    """linprog alone reports success with a relative gap of 1 on such payoffs."""
+    scale = 10.0**exponent
+    rng = np.random.default_rng(0)
+    for payoff in (SKEWED, rng.normal(size=(5, 5)), rng.integers(-3, 4, (6, 6)).astype(float)):
+        plain, scaled = cg.nash(cg.ZeroSumGame(payoff)), cg.nash(cg.ZeroSumGame(scale * payoff))
+        assert scaled.status == "certified"
+        assert two_player_gap(scale * payoff, scaled.policy) <= 1e-12 * scale * np.abs(payoff).max()
+        np.testing.assert_array_equal(scaled.support, plain.support)
+        np.testing.assert_allclose(scaled.policy, plain.policy, rtol=0, atol=1e-12)
+        assert scaled.unique == plain.unique
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-9, 1e-6, 1e-3])
+def test_tiny_advantages_are_solved_as_well_as_large_ones(scale):
+    game = cg.games.cycle(0.1 * scale, 0.2 * scale, 0.3 * scale)
+    solution = cg.nash(game)
+    check_certificate(game, solution)
+    np.testing.assert_allclose(solution.policy, np.array([2, 3, 1]) / 6, **CLOSED_FORM)
+    assert solution.unique
+
+
+def test_a_constant_added_to_all_payoffs_does_not_matter():
+    solution = cg.nash(cg.ZeroSumGame(SKEWED + 1000.0))
+    # Adding 1000 rounds the payoffs by 1e-13 of their differences.
+    np.testing.assert_allclose(solution.policy, SKEWED_NASH, rtol=0, atol=1e-11)
+    assert solution.status == "certified"
+
+
+@pytest.mark.parametrize("exponent", [-14, -12, -11, -10, -7])
+def test_a_badly_scaled_game_is_certified_or_said_to_have_failed(exponent):
+    """A cycle with one edge this small; below 1e-9 the linear program takes the edge for 0."""
+    game = cg.games.cycle(10.0**exponent, 0.3, 0.4)
+    solution = cg.nash(game)
+    is_nash = exact_gap(np.asarray(game.skew), solution.policy) <= Fraction(1e-12 * 0.4)
+    assert solution.status == ("certified" if is_nash else "failed")
+
+
+# Forms
+# ------------------------------------------------------------------------------------------
+
+
+def test_a_batch_is_solved_prompt_by_prompt():
+    games = [cg.games.comal_cycle(), skew_game(RPS), skew_game(np.zeros((3, 3))), skew_game(-RPS)]
+    games += [random_game(3, seed) for seed in range(2)]
+    skews = np.stack([np.asarray(game.skew) for game in games])
+    together = cg.nash(skew_game(skews.reshape(2, 3, 3, 3)))
+    assert together.policy.shape == together.support.shape == together.slack.shape == (2, 3, 3)
+    assert together.gap.shape == together.unique.shape == together.status.shape == (2, 3)
+    for k, game in enumerate(games):
+        alone = cg.nash(game)
+        for field in alone._fields:
+            np.testing.assert_array_equal(
+                getattr(together, field)[divmod(k, 3)], getattr(alone, field), err_msg=field
+            )
+
+
+def test_a_batch_of_zero_sum_games_has_players_before_actions():
+    payoffs = np.stack([SKEWED, SKEWED[::-1, ::-1], np.zeros((3, 3))])
+    together = cg.nash(cg.ZeroSumGame(payoffs))
+    assert together.policy.shape == together.support.shape == together.slack.shape == (3, 2, 3)
+    np.testing.assert_allclose(together.policy[0], SKEWED_NASH, **CLOSED_FORM)
+    np.testing.assert_allclose(together.policy[1], SKEWED_NASH[:, ::-1], **CLOSED_FORM)
+    np.testing.assert_array_equal(together.unique, [True, True, False])
+
+
+def test_permuting_actions_permutes_the_solution():
+    game, order = random_game(9, 3), np.random.default_rng(0).permutation(9)
+    permuted = cg.nash(skew_game(np.asarray(game.skew)[np.ix_(order, order)]))
+    np.testing.assert_allclose(permuted.policy, cg.nash(game).policy[order], rtol=0, atol=1e-14)
+
+
+def test_log_probabilities_are_minus_infinity_exactly_off_the_support():
+    game = random_game(10)
+    solution = cg.nash(game)
+    assert not solution.support.all()
+    np.testing.assert_array_equal(np.isneginf(solution.logp), ~solution.support)
+    np.testing.assert_allclose(np.exp(solution.logp), solution.policy, rtol=1e-15)
+    # And they are what metrics take.
+    assert float(cg.duality_gap(game, solution.logp)) <= 1e-15
+
+
+def test_a_float32_game_is_solved_in_float64():
+    with jax.enable_x64(False):
+        game = cg.games.cycle(0.1, 0.2, 0.3)
+        assert game.dtype == np.float32
+        solution = cg.nash(game)
+    check_certificate(game, solution)
+    edges = np.float32([0.2, 0.3, 0.1]).astype(np.float64)
+    np.testing.assert_allclose(solution.policy, edges / edges.sum(), **CLOSED_FORM)
+
+
+@pytest.fixture
+def as_users_have_it():
+    """Without the type checks of conftest.py, which users do not have and which would speak first."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.usefixtures("as_users_have_it")
+@pytest.mark.parametrize("thing", [np.eye(2), "rps", None])
+def test_what_is_not_a_game_is_refused(thing):
+    for solver in (cg.nash, lambda game: cg.qre(game, 0.1)):
+        with pytest.raises(ValueError, match="`game` must be a PreferenceGame"):
+            solver(thing)
+
+
+# The quantal response equilibrium
+# ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("temperature", [0.01, 0.1, 1.0, 100.0])
+def test_qre_is_its_own_regularised_best_response(temperature):
+    game, reference = random_game(7), random_policy(7, seed=3)
+    policy = cg.qre(game, temperature, reference)
+    assert isinstance(policy, np.ndarray)
+    assert policy.dtype == np.float64
+    response = log_normalize(np.log(reference) + np.asarray(game.skew) @ policy / temperature)
+    # The equation holds to the rounding of its largest term, payoff / temperature.
+    np.testing.assert_allclose(policy, np.exp(response), rtol=0, atol=1e-14 * (1 + 1 / temperature))
+
+
+@pytest.mark.parametrize("temperature", [0.05, 0.5])
+def test_qre_of_two_actions_in_closed_form(temperature):
+    """The advantages differ by the payoff s whatever the policy, so the odds are r0 / r1 exp(s / tau)."""
+    policy = cg.qre(cg.PreferenceGame([[0.5, 0.7], [0.3, 0.5]]), temperature, [0.4, 0.6])
+    odds = 0.4 / 0.6 * np.exp(0.2 / temperature)
+    np.testing.assert_allclose(policy, [odds / (1 + odds), 1 / (1 + odds)], rtol=1e-13)
+
+
+def test_qre_tends_to_nash_in_proportion_to_the_temperature():
+    game = cg.games.comal_cycle()
+    temperatures = np.array([1e-2, 1e-3, 1e-4, 1e-5])
+    errors = [np.abs(cg.qre(game, t, COMAL_START) - COMAL_NASH).max() for t in temperatures]
+    # The equilibrium is a smooth function of the temperature with a nonzero slope at 0; the remainder of
+    # relative size tau / w < 1e-2 / 0.2.
+    np.testing.assert_allclose(np.array(errors[1:]) / errors[:-1], 0.1, rtol=0.06)
+    assert errors[-1] < 1e-4
+
+
+def test_qre_tends_to_the_reference_at_high_temperature():
+    reference = random_policy(7, seed=3)
+    # Log-probabilities move by at most twice the largest advantage, 1/2, over the temperature.
+    np.testing.assert_allclose(cg.qre(random_game(7), 1e6, reference), reference, rtol=1.1e-6)
+
+
+def test_qre_keeps_the_references_odds_between_copies_of_an_action():
+    which = [0, 1, 2, 2]
+    policy = cg.qre(skew_game(RPS[np.ix_(which, which)]), 0.01, [0.3, 0.3, 0.3, 0.1])
+    np.testing.assert_allclose(policy[2] / policy[3], 3, rtol=1e-12)
+
+
+@pytest.mark.parametrize("temperature", [0.02, 0.2])
+def test_the_gap_of_qre_is_at_most_twice_the_temperature_times_log_n(temperature):
+    """At equilibrium max_i A_i - p.A <= tau log(1 / min reference), and p.A = 0."""
+    for seed in range(5):
+        game = random_game(10, seed)
+        gap = 2 * np.max(np.asarray(game.skew) @ cg.qre(game, temperature))
+        assert 0 < gap <= 2 * temperature * np.log(10)
+
+
+def test_qre_of_a_batch_is_solved_prompt_by_prompt():
+    games = random_game(5, seed=2, prompts=(2, 3))
+    references = random_policy(2, 3, 5, seed=1)
+    shared, own = cg.qre(games, 0.1, references[0, 0]), cg.qre(games, 0.1, references)
+    assert shared.shape == own.shape == (2, 3, 5)
+    for place in np.ndindex(2, 3):
+        game = skew_game(games.skew[place])
+        # The solve is the same; only the order of sums may differ.
+        np.testing.assert_allclose(shared[place], cg.qre(game, 0.1, references[0, 0]), rtol=0, atol=1e-13)
+        np.testing.assert_allclose(own[place], cg.qre(game, 0.1, references[place]), rtol=0, atol=1e-13)
+
+
+def test_qre_works_in_float64_while_x64_is_off():
+    with jax.enable_x64(False):
+        game = cg.PreferenceGame.from_skew(np.float32(RPS))
+        policy = cg.qre(game, 0.1, COMAL_START)
+        assert jnp.zeros(1).dtype == jnp.float32
+    assert policy.dtype == np.float64
+    np.testing.assert_allclose(policy, cg.qre(skew_game(RPS), 0.1, COMAL_START), rtol=0, atol=1e-14)
+
+
+@pytest.mark.usefixtures("as_users_have_it")
+@pytest.mark.parametrize("temperature", [0, -0.1, np.nan, np.inf, "0.1", None, [0.1, 0.2]])
+def test_qre_refuses_a_temperature_that_is_no_positive_number(temperature):
+    with pytest.raises(ValueError, match="`temperature` must be a finite number > 0"):
+        cg.qre(cg.games.comal_cycle(), temperature)
+
+
+@pytest.mark.usefixtures("as_users_have_it")
+@pytest.mark.parametrize(
+    ("reference", "word"),
+    [
+        ([0.5, 0.5], "policy over 3 actions"),
+        ([0.5, 0.5, 0.0], "excludes action 2"),
+        ([0.5, 0.4, 0.2], "on the simplex"),
+        ([0.5, 0.6, -0.1], "on the simplex"),
+        ([0.5, 0.5, np.nan], "finite"),
+        (np.log([0.2, 0.3, 0.5]), "pass jnp.exp"),
+    ],
+)
+def test_qre_refuses_a_reference_that_is_no_positive_policy(reference, word):
+    with pytest.raises(ValueError, match=word):
+        cg.qre(cg.games.comal_cycle(), 0.1, reference)
+
+
+@pytest.mark.usefixtures("as_users_have_it")
+def test_qre_refuses_a_two_player_game():
+    with pytest.raises(ValueError, match="`game` must be a PreferenceGame, got ZeroSumGame"):
+        cg.qre(cg.ZeroSumGame(SKEWED), 0.1)
