@@ -14,15 +14,26 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Key, PRNGKeyArray
 
 from comalgames import validation
 from comalgames.algorithms.base import AbstractAlgorithm
 from comalgames.feedback import AbstractFeedback
 from comalgames.games.base import AbstractGame
-from comalgames.metrics import Metric
+from comalgames.metrics import Metric, named
 from comalgames.solve import Compiled, as_leaves, check, host_loop, starting_policy, statuses
 from comalgames.trajectory import Progress, Records, first_nonfinite, prepare, record_steps
+
+# What a sweep records besides the metrics, and the first axes of each after game and algorithm.
+OUTPUTS: Mapping[str, tuple[str, ...]] = {
+    "steps": ("record",),
+    "queries": ("record",),
+    "status": ("seed",),
+    "final_policy": ("seed",),
+}
+
+# The records that have actions, on the last axis.
+POLICIES: Mapping[str, tuple[str, ...]] = dict.fromkeys(("policy", "logp", "final_policy"), ("action",))
 
 
 def grid(constructor: Callable[..., Any], **values: Any) -> dict[str, Any]:
@@ -112,6 +123,15 @@ def sweep(
     algorithms = _named("algorithms", algorithms, lambda k, rule: repr(rule))
     for game, algorithm in itertools.product(games.values(), algorithms.values()):
         check(game, algorithm)
+    if len({len(game.policy_shape) for game in games.values()}) > 1:
+        shapes = ", ".join(f"{label}: {game.policy_shape}" for label, game in games.items())
+        raise ValueError(
+            f"`games` must have the same number of leading axes (prompts, players), got policies of shape "
+            f"{shapes}; sweep over each kind by itself."
+        )
+    for argument, policies in (("init", init), ("reference", reference)):
+        for label in policies if isinstance(policies, Mapping) else ():
+            validation.known(argument, label, games)
 
     root = jax.random.key(0) if key is None else key
     setups = {}
@@ -120,13 +140,14 @@ def sweep(
         logp = _starts(init, label, game, keys)
         source = None if feedback is None else feedback(game)
         run = prepare(game, next(iter(algorithms.values())), source, root, metrics, record_every)
-        if game_metrics is not None:
-            run = replace(run, metrics={**run.metrics, **game_metrics(game)})
+        of_game = {} if game_metrics is None else game_metrics(game)
+        run = replace(run, metrics=_all_metrics(run.metrics, of_game))
         setups[label] = Setup(run, keys, logp, _references(reference, label, game, logp))
 
     runs: dict[tuple[str, str], dict[str, np.ndarray]] = {}
     for game_names in _groups(games, lambda game: (type(game), _structure(game))):
         some_game = games[game_names[0]]
+        _check_same_functions([setups[label].run.metrics for label in game_names])
         setup = _stack([setups[label] for label in game_names])
         kind = partial(_kind, num_actions=some_game.num_actions)
         for rule_names in _groups(algorithms, kind):
@@ -225,6 +246,34 @@ def _named(argument: str, things: Any, name: Callable[[int, Any], str]) -> dict[
     return named
 
 
+def _all_metrics(metrics: Mapping[str, Metric], of_game: Mapping[str, Metric]) -> dict[str, Metric]:
+    """Both, if no name is taken twice or by what is recorded anyway."""
+    of_game = named(of_game)
+    for name in (*metrics, *of_game):
+        if name in OUTPUTS or (name in metrics and name in of_game):
+            raise ValueError(f"`metrics` must not reuse the name {name!r}; choose another.")
+    return {**metrics, **of_game}
+
+
+def _check_same_functions(metrics: Sequence[Mapping[str, Metric]]) -> None:
+    """Refuse metrics of games whose functions differ: the games run together, with those of the first."""
+    first = metrics[0]
+    for other in metrics[1:]:
+        for name in {**first, **other}:
+            (mine, kind), (theirs, other_kind) = map(_functions, (first.get(name), other.get(name)))
+            if kind != other_kind or any(a is not b for a, b in zip(mine, theirs, strict=True)):
+                raise ValueError(
+                    f"`game_metrics` must give all games of one shape the same functions, but {name!r} is "
+                    f"another one for each. Keep a game's data in a field of an eqx.Module, as cg.kl_to does."
+                )
+
+
+def _functions(tree: Any) -> tuple[list[Any], Any]:
+    """The functions in it, and its structure."""
+    leaves, structure = jax.tree.flatten(tree)
+    return [leaf for leaf in leaves if callable(leaf)], structure
+
+
 def _structure(tree: Any) -> tuple[Any, ...]:
     """The shapes and types of all numbers in it, but not the numbers."""
     return tuple((np.shape(leaf), str(getattr(leaf, "dtype", "number"))) for leaf in jax.tree.leaves(tree))
@@ -256,7 +305,7 @@ def _fold_name(key: PRNGKeyArray, name: str) -> PRNGKeyArray:
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
-def _starts(init: Any, label: str, game: AbstractGame, keys: PRNGKeyArray) -> Array:
+def _starts(init: Any, label: str, game: AbstractGame, keys: Key[Array, " seeds"]) -> Array:
     """First policies of every seed, log-probabilities `[seeds, ..., n]`."""
     if callable(init):
         drawn = [starting_policy("init", init(_fold_name(key, "init"), game), game) for key in keys]
@@ -282,18 +331,13 @@ def _dataset(
 ) -> Any:
     import xarray as xr
 
-    base = {
-        "steps": ("record",),
-        "queries": ("record",),
-        "status": ("seed",),
-        "final_policy": ("seed", "action"),
-    }
-    named_axes = {"policy": ("action",), "logp": ("action",)}
     some = next(iter(runs.values()))
     variables = {}
     for metric, example in some.items():
-        axes = base.get(metric, ("seed", "record", *named_axes.get(metric, ())))
-        axes += tuple(f"{metric}_axis_{k}" for k in range(example.ndim - len(axes)))
+        first = OUTPUTS.get(metric, ("seed", "record"))
+        last = POLICIES.get(metric, ()) if example.ndim > len(first) else ()
+        others = tuple(f"{metric}_axis_{k}" for k in range(example.ndim - len(first) - len(last)))
+        axes = (*first, *others, *last)
         shape = tuple(max(run[metric].shape[k] for run in runs.values()) for k in range(example.ndim))
         fill = "" if example.dtype.kind == "U" else np.nan
         dtype = example.dtype if example.dtype.kind in "Uf" else np.float64

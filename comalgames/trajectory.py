@@ -67,8 +67,8 @@ class Run(eqx.Module):
         if self.curves:
             advantage = self.game.advantage(logp)
             # Advantages are linear in the opponent: their mean is the advantage of the average policy.
-            mean = (progress.advantage_sum + advantage) / (step + 1).astype(advantage.dtype)
-            records[GAPS] = jnp.stack([self.game.gap(advantage), self.game.gap(mean)])
+            total = self.game.gap(progress.advantage_sum + advantage)
+            records[GAPS] = jnp.stack([self.game.gap(advantage), total / (step + 1).astype(total.dtype)])
         return records
 
     def step(self, progress: Progress, step: Any) -> Progress:
@@ -98,7 +98,9 @@ class Run(eqx.Module):
         def write(progress: Progress, buffer: Records, step: Any) -> Records:
             slot = step // self.record_every - first_record
             record = self.observe(progress, step)
-            return {name: rows.at[slot].set(record[name]) for name, rows in buffer.items()}
+            # Not rows.at[slot].set(row), which checks bounds at run time.
+            put = jax.lax.dynamic_update_index_in_dim
+            return {name: put(rows, record[name], slot, 0) for name, rows in buffer.items()}
 
         def body(i: Any, carry: tuple[Progress, Records]) -> tuple[Progress, Records]:
             progress, buffer = carry

@@ -58,7 +58,7 @@ def _number(name: str, value: Any, accepted: str, holds: Any) -> None:
         return
     if callable(value):
         raise ValueError(f"`{name}` must be {accepted} or an AbstractSchedule, got the function {value!r}.")
-    if isinstance(value, (bool, str)) or value is None or np.asarray(value).dtype.kind not in "fiu":
+    if np.asarray(value).dtype.kind not in "fiu":  # so True, "1" and None are refused too
         raise ValueError(f"`{name}` must be {accepted}, got {value!r}.")
     if np.ndim(value) != 0:
         raise ValueError(

@@ -60,21 +60,14 @@ CONTRACT = {
     "MirrorDescent": Entry(cg.MirrorDescent, (0.3, 0.1), (1.0, 0.05)),
     "MMD": Entry(cg.MMD, (0.5, 0.1), (2.0, 0.05)),
     "INPO": Entry(cg.INPO, (2.0, 0.1), (1.0, 0.2)),
-    "Extragradient": Entry(cg.Extragradient, (2.0,), (1.0,)),
-    "Extragradient, regularised": Entry(cg.Extragradient, (1.0, 0.1), (2.0, 0.05)),
+    "Extragradient": Entry(cg.Extragradient, (2.0, 0.0), (1.0, 0.1)),
     "OptimisticMWU": Entry(cg.OptimisticMWU, (1.0,), (0.3,)),
     "ExactProx": Entry(cg.ExactProx, (0.1,), (0.5,)),
-    "RegularizedMirrorDescent, kl": Entry(regularized(cg.regularizers.kl), (0.3, 0.1), (1.0, 0.05)),
-    "RegularizedMirrorDescent, forward_kl": Entry(
-        regularized(cg.regularizers.forward_kl), (0.3, 0.1), (0.5, 0.05)
-    ),
-    "RegularizedMirrorDescent, chi_squared": Entry(
-        regularized(cg.regularizers.chi_squared), (0.3, 0.1), (0.5, 0.05)
-    ),
+    "RegularizedMirrorDescent": Entry(regularized(cg.regularizers.chi_squared), (0.3, 0.1), (0.5, 0.05)),
     "COMAL of MirrorDescent": Entry(comal(cg.MirrorDescent), (1.0, 0.1, 20), (0.5, 0.2, 12)),
     "COMAL of Extragradient": Entry(comal(cg.Extragradient), (1.0, 0.1, 10), (2.0, 0.1, 7)),
     "COMAL of ExactProx": Entry(comal(cg.ExactProx), (0.3, 1), (1.0, 2)),
-    "COMAL of chi_squared": Entry(
+    "COMAL of RegularizedMirrorDescent": Entry(
         comal(regularized(cg.regularizers.chi_squared)), (0.5, 0.1, 15), (0.3, 0.2, 10)
     ),
     "COMAL of COMAL": Entry(nested, (1.0, 0.1, 20, 30), (0.5, 0.2, 12, 18)),

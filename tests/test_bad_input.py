@@ -253,7 +253,7 @@ def test_a_number_of_a_rule_that_is_not_one_finite_positive_number(rule, field):
 def test_numbers_of_every_kind_run_in_the_dtype_of_the_game(number):
     step_size = as_leaves(cg.MWU(number), np.dtype(np.float32)).step_size
     assert step_size.dtype == np.float32
-    assert step_size == number
+    assert float(step_size) == float(number)
 
 
 @pytest.mark.parametrize(("rule", "field"), NUMBERS)

