@@ -101,8 +101,8 @@ def sweep(
         feedback: makes each game's feedback, such as `lambda game: Sampled(game, 8)`; exact by default.
         metrics: what to record besides the curves of the gap, as in `solve`.
         game_metrics: makes metrics with data of the game, such as
-            `lambda game: {"kl": cg.kl_to(cg.nash(game).logp)}`. Its functions must be of one structure for
-            all games.
+            `lambda game: {"kl": cg.kl_to(cg.nash(game).logp)}`. Games of one shape run together, so the data
+            must be in fields of an `eqx.Module`, not in a function made for each game.
         record_every: record every so many steps.
 
     Returns:
@@ -111,7 +111,9 @@ def sweep(
         of each run. Runs with fewer records, and games with fewer actions, are padded with nan.
 
     Raises:
-        ValueError: as `solve`; or not exactly one of `num_steps` and `num_queries` is given.
+        ValueError: as `solve`; or not exactly one of `num_steps` and `num_queries` is given, the games differ
+            in their leading axes, `init` or `reference` names a game that is not there, a metric takes a name
+            that is taken, or `game_metrics` makes another function for each game.
     """
     if (num_steps is None) == (num_queries is None):
         raise ValueError("give exactly one of `num_steps` and `num_queries`.")
@@ -149,11 +151,11 @@ def sweep(
         some_game = games[game_names[0]]
         _check_same_functions([setups[label].run.metrics for label in game_names])
         setup = _stack([setups[label] for label in game_names])
-        kind = partial(_kind, num_actions=some_game.num_actions)
-        for rule_names in _groups(algorithms, kind):
+        leaves = {label: as_leaves(rule, some_game.dtype) for label, rule in algorithms.items()}
+        for rule_names in _groups(leaves, partial(_kind, num_actions=some_game.num_actions)):
             queries = algorithms[rule_names[0]].queries(some_game.num_actions)
             steps = budget if num_queries is None else budget // queries
-            rules = _stack([as_leaves(algorithms[label], some_game.dtype) for label in rule_names])
+            rules = _stack([leaves[label] for label in rule_names])
             history, progress = _run_together(rules, len(rule_names), setup, steps)
             recorded = record_steps(steps, record_every)
             last_logp = np.asarray(progress.state.logp)

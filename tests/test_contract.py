@@ -54,7 +54,7 @@ def test_every_algorithm_is_in_the_table() -> None:
 
 @each_entry
 def test_a_batch_is_a_loop(entry: Entry) -> None:
-    """Over prompts (the last of the leading axes here), and over policies on games that they share (the first)."""
+    """Over prompts (the second axis here) and over policies on games that they share (the first)."""
     starts = random_policy(3, 2, 3)
     together = run(BOTH, entry.rule, starts)
     assert together.shape == (3, 2, 3)
@@ -409,10 +409,26 @@ def test_a_member_that_breaks_is_named_and_the_others_are_unharmed() -> None:
     assert result.history["best_duality_gap"][-1, 1] == np.min(result.history["duality_gap"][:8, 1])
 
 
+def test_a_break_is_found_at_the_first_record_that_shows_it() -> None:
+    init = random_policy(3, 3)
+    for settings, found in (({"record_every": 5}, 10), ({"metrics": ()}, 20)):
+        result = cg.solve(CYCLE, breaking(False, True, False), 20, init=init, throw=False, **settings)
+        np.testing.assert_array_equal(result.first_nonfinite, [-1, found, -1])
+        assert list(result.status) == ["completed", "nonfinite", "completed"]
+
+
+@pytest.mark.parametrize("metrics", [None, ()])
+def test_two_players_are_one_member(metrics: Any) -> None:
+    result = cg.solve(cg.ZeroSumGame(CYCLE.skew), cg.MWU(1.0), 5, metrics=metrics)
+    assert result.status == "completed"
+    assert result.first_nonfinite == -1
+    assert np.ndim(result.status) == np.ndim(result.first_nonfinite) == 0
+
+
 def test_a_policy_that_stops_being_finite_raises() -> None:
     with pytest.raises(FloatingPointError, match=r"Breaking.* at step 8 \(member \(1,\)\).*throw=False"):
         cg.solve(CYCLE, breaking(False, True, True), 20, init=random_policy(3, 3))
-    with pytest.raises(FloatingPointError, match="MirrorDescent.*Lower the step size"):
+    with pytest.raises(FloatingPointError, match=r"MirrorDescent.*Lower the step size"):
         # (1 - eta tau)^k overflows.
         cg.solve(CYCLE, cg.MirrorDescent(100.0, 1.0), 1000, init=COMAL_START, reference=STARTS[0])
     assert cg.solve(CYCLE, breaking(False), 7, init=[COMAL_START]).first_nonfinite == -1
@@ -490,9 +506,14 @@ def test_nested_comals_both_move_the_reference() -> None:
 def test_trajectory_is_solve_without_a_host() -> None:
     rule = cg.COMAL(cg.MirrorDescent(1.0, 0.1), 20)
     result = cg.solve(CYCLE, rule, 50, init=COMAL_START, record_every=4, metrics=["entropy"])
-    logp = jnp.log(jnp.array(COMAL_START))
-    found = jax.jit(lambda logp: cg.trajectory(CYCLE, rule, 50, logp=logp, record_every=4, metrics=["entropy"])._replace(
-        steps=None))(logp)  # fmt: skip
+
+    @jax.jit
+    def final(logp: Any) -> Any:
+        ran = cg.trajectory(CYCLE, rule, 50, logp=logp, record_every=4, metrics=["entropy"])
+        np.testing.assert_array_equal(ran.steps, result.steps)  # known while compiling
+        return ran._replace(steps=None)
+
+    found = final(jnp.log(jnp.array(COMAL_START)))
     assert set(found.records) == set(result.history)
     for name, rows in result.history.items():
         np.testing.assert_allclose(found.records[name], rows, rtol=1e-12, atol=1e-14)

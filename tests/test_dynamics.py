@@ -1,10 +1,9 @@
-"""Where rules go and how fast: fixed points, local multipliers, step-size thresholds, and the 3-cycle's table.
+"""Where rules go and how fast: fixed points, multipliers, step-size thresholds, and the 3-cycle's table.
 
-Closed forms are of the linearisation at a fixed point where the game rotates with frequencies w. Equilibria are
-computed here by linear programming and root finding, not by the package.
+Closed forms are of the linearisation at a fixed point where the game rotates with frequencies w. Equilibria
+are computed here by linear programming and root finding, not by the package.
 """
 
-import itertools
 from typing import Any
 
 import jax
@@ -60,7 +59,7 @@ def nash_policy(skew: np.ndarray) -> np.ndarray:
 
 
 def qre(skew: np.ndarray, temperature: float, reference: np.ndarray) -> np.ndarray:
-    """Log of the policy with log p = N[log reference + A p / temperature], followed down from a high temperature."""
+    """Log of the p with log p = N[log reference + A p / temperature], followed down from temperature 1."""
     logp = np.log(reference)
     for tau in np.geomspace(max(1.0, temperature), temperature, 30):
         logp = scipy.optimize.root(
@@ -94,7 +93,7 @@ def both_signs(frequencies: Any) -> np.ndarray:
     return np.concatenate([np.ravel(frequencies), -np.ravel(frequencies)])
 
 
-# Rotation frequencies --------------------------------------------------------------------------------------------
+# Rotation frequencies ---------------------------------------------------------------------------------------
 
 
 def test_frequencies_of_three_cycles_in_closed_form() -> None:
@@ -148,7 +147,7 @@ def test_no_preference_game_rotates_faster_than_its_bounds() -> None:
 
 
 def test_frequencies_and_spectra_refuse_what_is_no_policy() -> None:
-    with pytest.raises(ValueError, match="pass jnp.log"):
+    with pytest.raises(ValueError, match=r"pass jnp\.log"):
         rotation_frequencies(CYCLE, COMAL_NASH)
     with pytest.raises(ValueError, match="no prompts"):
         rotation_frequencies(random_game(3, prompts=(2,)), LOG_NASH)
@@ -158,7 +157,7 @@ def test_frequencies_and_spectra_refuse_what_is_no_policy() -> None:
         spectrum(CYCLE, cg.MWU(1.0), LOG_NASH, num_steps=0)
 
 
-# Local multipliers -----------------------------------------------------------------------------------------------
+# Local multipliers ------------------------------------------------------------------------------------------
 
 # Games with one and with two frequencies, their Nash policy interior.
 FIVE = random_policy(5, seed=5)
@@ -227,8 +226,9 @@ def test_multipliers_of_exact_comal_at_nash(game: Any, nash: Any, temperature: f
 
 @each_interior
 @pytest.mark.parametrize(
-    ("step_size", "temperature", "period"), [(0.3, 0.1, 10), (0.3, 0.1, 50), (1.0, 0.1, 3), (3.0, 0.05, 7), (1.0, 0.3, 1)]
-)  # fmt: skip
+    ("step_size", "temperature", "period"),
+    [(0.3, 0.1, 10), (0.3, 0.1, 50), (1.0, 0.1, 3), (3.0, 0.05, 7), (1.0, 0.3, 1)],
+)
 def test_multipliers_of_comal_with_finitely_many_inner_steps(
     game: Any, nash: Any, step_size: float, temperature: float, period: int
 ) -> None:
@@ -243,8 +243,9 @@ def test_multipliers_of_comal_with_finitely_many_inner_steps(
         found = spectrum(game, cg.COMAL(inner, period), np.log(nash), num_steps=period)
         # One round from (policy, reference) ends with the two equal: half of the directions are forgotten.
         assert len(found) == 2 * (len(nash) - 1)
-        # Extragradient solves for its own fixed point, which is the same equilibrium, from its own anchor: the weight
-        # that `period` steps put on the reference is 1 - multiplier^period times that equilibrium's response.
+        # Extragradient solves for its own fixed point, which is the same equilibrium, from its own anchor:
+        # the weight that `period` steps put on the reference is 1 - multiplier^period times that
+        # equilibrium's response.
         assert_same_spectrum(found, exact + multiplier**period * (1 - exact))
     assert_same_spectrum(
         spectrum(game, cg.COMAL(cg.MirrorDescent(eta, tau), 1), np.log(nash)),
@@ -261,7 +262,7 @@ def test_a_batch_has_the_multipliers_of_its_members() -> None:
 
 
 def test_the_spectrum_is_that_of_finite_differences() -> None:
-    """Away from fixed points too, for a rule with its own regulariser: the divergence's curvature is in it."""
+    """Away from fixed points too, and for a rule with its own regulariser, whose curvature is in it."""
     rule = cg.RegularizedMirrorDescent(0.5, 0.3, cg.regularizers.chi_squared)
     reference = random_policy(3, seed=12)
     found = spectrum(CYCLE, rule, np.log(START), reference=np.log(reference), num_steps=2)
@@ -279,7 +280,7 @@ def test_the_spectrum_is_that_of_finite_differences() -> None:
     assert_same_spectrum(found, np.linalg.eigvals(basis.T @ np.array(columns).T), atol=1e-8)
 
 
-# Step-size thresholds --------------------------------------------------------------------------------------------
+# Step-size thresholds ---------------------------------------------------------------------------------------
 
 
 def threshold(make: Any, logp: np.ndarray, reference: np.ndarray, below: float, above: float) -> float:
@@ -346,8 +347,8 @@ def test_spectral_radii_at_step_size_one() -> None:
         assert f"{abs(spectrum(CYCLE, rule, at, reference=np.log(START))[0]):.4f}" == radius
 
 
-# COMAL with K inner steps, algorithms.md, section 7.3: the periods that do not converge, and the best one with its
-# rate per step.
+# COMAL with K inner steps, algorithms.md, section 7.3: the periods that do not converge, and the best one
+# with its rate per step.
 PERIODS = [
     (0.3, 0.1, [*range(1, 11)], 62, "0.9823"),
     (0.3, 0.3, [*range(1, 6)], 29, "0.9947"),
@@ -386,7 +387,7 @@ def test_few_inner_steps_diverge_faster_than_none() -> None:
     assert radii[5] < 1
 
 
-# Fixed points ----------------------------------------------------------------------------------------------------
+# Fixed points -----------------------------------------------------------------------------------------------
 
 RANDOM = random_game(10, seed=0, prompts=(10,))
 NASH_OF_RANDOM = np.stack([nash_policy(skew) for skew in np.asarray(RANDOM.skew)])
@@ -395,10 +396,16 @@ TEMPERATURE = 0.2
 
 @pytest.mark.parametrize(
     "rule",
-    [cg.MirrorDescent(1.0, 0.2), cg.MMD(1.0, 0.2), cg.INPO(1.0, 0.2), cg.Extragradient(1.0, 0.2), cg.ExactProx(0.2),
-     cg.RegularizedMirrorDescent(1.0, 0.2, cg.regularizers.kl)],
+    [
+        cg.MirrorDescent(1.0, 0.2),
+        cg.MMD(1.0, 0.2),
+        cg.INPO(1.0, 0.2),
+        cg.Extragradient(1.0, 0.2),
+        cg.ExactProx(0.2),
+        cg.RegularizedMirrorDescent(1.0, 0.2, cg.regularizers.kl),
+    ],
     ids=lambda rule: type(rule).__name__,
-)  # fmt: skip
+)
 def test_regularised_rules_reach_the_equilibrium_of_the_regularised_game(rule: Any) -> None:
     reference = random_policy(10, 10, seed=4)
     metric = cg.regularized_gap(TEMPERATURE, jnp.log(jnp.asarray(reference)))
@@ -429,8 +436,8 @@ def test_inpo_stops_where_algorithms_md_says() -> None:
 def test_comal_reaches_nash(inner: Any, period: int, rounds: int) -> None:
     result = cg.solve(CYCLE, cg.COMAL(inner, period), 100 * period, init=START, metrics=())
     np.testing.assert_allclose(result.policy, COMAL_NASH, rtol=0, atol=1e-14)
-    # Of ten random games one is nearly degenerate and slow: there the gap rebounds, while KL to Nash still falls
-    # from quarter to quarter, until it is the square of rounding.
+    # Of ten random games one is nearly degenerate and slow: there the gap rebounds, while KL to Nash still
+    # falls from quarter to quarter, until it is the square of rounding.
     steps = rounds * period
     history = cg.solve(
         RANDOM,
@@ -455,7 +462,8 @@ def test_exact_comal_never_moves_away_from_nash(temperature: float) -> None:
 
 
 def test_weight_off_the_support_decays_at_the_rate_of_its_slack() -> None:
-    # The third random game: 5 of its 10 answers are off the support, and every rule is at Nash well before the end.
+    # The third random game: 5 of its 10 answers are off the support, and every rule is at Nash well before
+    # the end.
     game, nash = cg.PreferenceGame.from_skew(RANDOM.skew[2]), NASH_OF_RANDOM[2]
     slack, off = -(np.asarray(game.skew) @ nash), nash == 0
     assert np.count_nonzero(off) == 5
@@ -487,7 +495,7 @@ def test_kl_to_the_equilibrium_contracts_as_the_theorems_say() -> None:
         assert np.all(kl[1:] <= factor * kl[:-1] + 1e-15)
 
 
-# A regulariser of one's own --------------------------------------------------------------------------------------
+# A regulariser of one's own ---------------------------------------------------------------------------------
 
 
 def chi2(p: Any, reference: Any) -> Any:
@@ -508,11 +516,11 @@ def test_comal_with_a_regulariser_of_ones_own_reaches_nash() -> None:
     assert np.all(np.isfinite(result.history["duality_gap"]))
 
 
-# The 3-cycle's table ---------------------------------------------------------------------------------------------
+# The 3-cycle's table ----------------------------------------------------------------------------------------
 
-# algorithms.md, section 7.1: rule, rounds, steps per round; final gap, largest gap and lowest log10 probability over
-# the last fifth of the rounds, KL(Nash || policy), gap of the average policy. As printed there; None where the number
-# is rounding. KL(QRE || policy) is covered by the tests of fixed points.
+# algorithms.md, section 7.1: rule, rounds, steps per round; final gap, largest gap and lowest log10
+# probability over the last fifth of the rounds, KL(Nash || policy), gap of the average policy. As printed
+# there; None where the number is rounding. KL(QRE || policy) is covered by the tests of fixed points.
 TABLE = [
     (cg.MWU(0.1), 2000, 1, "0.351", "0.426", "0.232", "0.003", "-1.21"),
     (cg.MWU(0.3), 2000, 1, "0.767", "0.767", "1.64", "0.01", "-3.51"),
@@ -571,7 +579,7 @@ def test_the_three_cycle(
 
 @pytest.mark.filterwarnings("ignore:COMAL's period")
 def test_comals_repository_numbers_diverge() -> None:
-    """With eta = 0.002 and tau / eta = 1/3, refreshed every 12: to the boundary, chaotically, and nowhere else."""
+    """With eta = 0.002 and tau / eta = 1/3, refreshed every 12: chaotically along the boundary."""
     rule = cg.INPO(0.002, 0.002 / 3)
     logp = cg.solve(CYCLE, cg.COMAL(rule, 12), 1200, init=START, metrics=["logp"]).history["logp"][::12]
     assert np.all(gap(CYCLE, np.exp(logp[-20:])) > 0.3)

@@ -1,7 +1,7 @@
-"""Each rule's step against the loss its paper publishes, minimised here by other means, and identities between rules.
+"""Each rule's step against its paper's loss, minimised by other means, and identities between rules.
 
-Expectations are sums over every pair (or triple) of answers. The losses, their minimisers and the two-sequence and
-two-step forms are NumPy and SciPy; the package supplies only the step under test.
+Expectations are sums over every pair (or triple) of answers. The losses, their minimisers and the
+two-sequence and two-step forms are NumPy and SciPy; the package supplies only the step under test.
 """
 
 from typing import Any
@@ -44,7 +44,7 @@ def least_squares(rows: np.ndarray, targets: np.ndarray, weights: np.ndarray) ->
 
 
 def labelled_pairs(game: Any, law: np.ndarray, margin: float) -> np.ndarray:
-    """Minimiser of E (h(winner) - h(loser) - margin)^2 over h; pairs from `law` [n, n], winners drawn by preference.
+    """Minimiser of E (h(winner) - h(loser) - margin)^2 over h; pairs from `law` [n, n], raw labels.
 
     Both outcomes of each pair are enumerated: nothing is known here about what their mean is.
     """
@@ -57,7 +57,7 @@ def labelled_pairs(game: Any, law: np.ndarray, margin: float) -> np.ndarray:
 
 
 def triples(game: Any, law: np.ndarray, opponent: np.ndarray, step_size: float) -> np.ndarray:
-    """Minimiser over h of E (h(y) - h(y') - step_size [P(y > y'') - P(y' > y'')])^2, y'' drawn from `opponent`."""
+    """Minimiser over h of E (h(y) - h(y') - step_size [P(y > y'') - P(y' > y'')])^2, y'' from `opponent`."""
     P = preference(game)
     rows = differences(len(P))
     targets = step_size * (P[:, None, :] - P[None, :, :]).reshape(len(rows), -1)
@@ -65,7 +65,7 @@ def triples(game: Any, law: np.ndarray, opponent: np.ndarray, step_size: float) 
     return least_squares(np.repeat(rows, len(P), axis=0), targets.ravel(), weights.ravel())
 
 
-# Losses on pairs -------------------------------------------------------------------------------------------------
+# Losses on pairs --------------------------------------------------------------------------------------------
 
 
 @each_case
@@ -73,7 +73,8 @@ def triples(game: Any, law: np.ndarray, opponent: np.ndarray, step_size: float) 
 def test_inpo_minimises_the_nash_loss_of_comals_code(
     game: Any, policy: Any, reference: Any, eta: float, tau: float
 ) -> None:
-    # (log pi(w) - (tau/eta) log ref(w) - (1 - tau/eta) log pi_t(w) - [the same of l] - 1/(2 eta))^2, pairs from pi_t
+    # (log pi(w) - (tau/eta) log ref(w) - (1 - tau/eta) log pi_t(w) - [the same of l] - 1/(2 eta))^2, pairs
+    # from pi_t
     h = labelled_pairs(game, np.outer(policy, policy), 1 / (2 * eta))
     expected = log_normalize((1 - tau / eta) * np.log(policy) + tau / eta * np.log(reference) + h)
     # Targets 1/(2 eta) = 250 with comal.sh's numbers: 250 times the rounding.
@@ -116,14 +117,14 @@ def test_iterative_dpo_minimises_the_logistic_loss(
     rows = differences(len(P))
 
     def loss(h: np.ndarray) -> tuple[float, np.ndarray]:
-        """-E log sigmoid(beta [log pi/pi_t (w) - log pi/pi_t (l)]) on raw labels, h = log pi / pi_t, and gradient."""
+        """-E log sigmoid(beta [h(winner) - h(loser)]) on raw labels, h = log pi / pi_t; and its gradient."""
         margins = beta * rows @ h
         wins = (law * P).ravel()
         return np.sum(wins * np.logaddexp(0, -margins)), rows.T @ (-wins * beta * expit(-margins))
 
     found = scipy.optimize.minimize(loss, np.zeros(len(P)), jac=True, method="BFGS", options={"gtol": 1e-12})
-    # BFGS stops where the loss no longer changes, at 1e-16: its argument is then good to about 1e-8. Two Newton
-    # steps by least squares bring it to rounding.
+    # BFGS stops where the loss no longer changes, at 1e-16: its argument is then good to about 1e-8. Two
+    # Newton steps by least squares bring it to rounding.
     h = found.x
     for _ in range(2):
         margins = beta * rows @ h
@@ -135,7 +136,7 @@ def test_iterative_dpo_minimises_the_logistic_loss(
     np.testing.assert_allclose(one_step(cg.IterativeDPO(beta), game, policy), expected, rtol=0, atol=1e-11)
 
 
-# Regressions on three samples ------------------------------------------------------------------------------------
+# Regressions on three samples -------------------------------------------------------------------------------
 
 
 @each_case
@@ -182,7 +183,8 @@ def test_a_gradient_step_on_the_three_sample_loss_is_a_mirror_step(
     rows = differences(n)
     gaps = rows @ (log_normalize(logits) - np.log(reference))
     targets = (P[:, None, :] - P[None, :, :]).reshape(n * n, n) / beta
-    # Gradient of sum_{y, y'} n^-2 sum_{y''} policy(y'') (gap - target)^2 by hand; the normaliser drops out of gaps.
+    # Gradient of sum_{y, y'} n^-2 sum_{y''} policy(y'') (gap - target)^2 by hand; the normaliser drops out
+    # of gaps.
     gradient = 2 * rows.T @ (np.sum(policy * (gaps[:, None] - targets), axis=1)) / n**2
     expected = log_normalize(logits - learning_rate * gradient)
     rule = cg.MirrorDescent(4 * learning_rate / (n * beta), beta)
@@ -195,13 +197,13 @@ def test_a_gradient_step_on_the_three_sample_loss_is_a_mirror_step(
     np.testing.assert_allclose(jax.grad(loss)(jnp.asarray(logits)), gradient, rtol=0, atol=1e-12 / beta)
 
 
-# SPPO's squared loss ---------------------------------------------------------------------------------------------
+# SPPO's squared loss ----------------------------------------------------------------------------------------
 
 
 def sppo_minimiser(game: Any, policy: np.ndarray, step_size: float) -> np.ndarray:
-    """Log of the minimiser of E_policy (log pi / pi_t - step_size (win rate - 1/2))^2 over normalised policies.
+    """Log of the normalised pi that minimises E_policy (log pi / pi_t - step_size (win rate - 1/2))^2.
 
-    With h = log(pi / pi_t) and a multiplier c for sum pi = 1:  h - eta a + c e^h = 0, so h = eta a - W(c e^(eta a)).
+    With h = log(pi / pi_t), multiplier c for sum pi = 1: h - eta a + c e^h = 0, h = eta a - W(c e^(eta a)).
     """
     a = step_size * (preference(game) @ policy - 0.5)
 
@@ -251,7 +253,7 @@ def test_with_its_published_constant_sppo_differs_at_third_order(
     np.testing.assert_allclose(ratios, 8, rtol=0.05)
 
 
-# Proximal objectives ---------------------------------------------------------------------------------------------
+# Proximal objectives ----------------------------------------------------------------------------------------
 
 
 @each_case
@@ -262,7 +264,7 @@ def test_mmd_maximises_its_proximal_objective(
     advantage = preference(game) @ policy - 0.5
 
     def negative_objective(scores: np.ndarray) -> tuple[float, np.ndarray]:
-        """-(<p, a> - tau KL(p || reference) - KL(p || policy) / eta) for p = softmax(scores), and its gradient."""
+        """-(<p, a> - tau KL(p || ref) - KL(p || policy) / eta) at p = softmax(scores), and its gradient."""
         logp = log_normalize(scores)
         p = np.exp(logp)
         value = -advantage + temperature * (logp - np.log(reference)) + (logp - np.log(policy)) / step_size
@@ -297,7 +299,7 @@ def test_extragradient_is_two_mirror_steps(game: Any, policy: Any, reference: An
 
 @each_case
 def test_optimistic_mwu_is_onpo(game: Any, policy: Any, reference: Any) -> None:
-    """Two sequences: theta_t = N[anchor_t + s u_{t-1}], anchor_{t+1} = N[anchor_t + s u_t], with u_{-1} = 0."""
+    """Two sequences: theta_t = N[anchor_t + s u_{t-1}], anchor_{t+1} = N[anchor_t + s u_t], u_{-1} = 0."""
     A, step_size = np.asarray(game.skew), 0.7
     result = cg.solve(game, cg.OptimisticMWU(step_size), 200, init=policy, metrics=["logp"])
     anchor, utility = np.log(policy), np.zeros(len(policy))
@@ -309,7 +311,7 @@ def test_optimistic_mwu_is_onpo(game: Any, policy: Any, reference: Any) -> None:
         anchor = log_normalize(anchor + step_size * utility)
 
 
-# Regularisers ----------------------------------------------------------------------------------------------------
+# Regularisers -----------------------------------------------------------------------------------------------
 
 
 def test_gradients_of_regularizers() -> None:
@@ -351,7 +353,7 @@ def test_regularized_mirror_descent_by_hand(game: Any, policy: Any, reference: A
         np.testing.assert_allclose(one_step(rule, game, policy, reference), expected, rtol=0, atol=1e-13)
 
 
-# Names that are one algorithm ------------------------------------------------------------------------------------
+# Names that are one algorithm -------------------------------------------------------------------------------
 
 
 @each_case
@@ -369,7 +371,8 @@ def test_one_family_in_four_parametrisations(game: Any, policy: Any, reference: 
     for logp in runs[1:]:
         np.testing.assert_allclose(logp, runs[0], rtol=0, atol=1e-12)
     # In the other direction: the same numbers are different algorithms.
-    assert np.abs(one_step(cg.MirrorDescent(eta, tau), game, policy, reference) - one_step(rules[0], game, policy, reference)).max() > 1e-3  # fmt: skip
+    step, other = (one_step(rule, game, policy, reference) for rule in (cg.MirrorDescent(eta, tau), rules[0]))
+    assert np.abs(step - other).max() > 1e-3
 
 
 @each_case
@@ -382,7 +385,8 @@ def test_names_of_multiplicative_weights(game: Any, policy: Any, reference: Any)
         cg.MirrorDescent(0.4, 0.0),
         cg.COMAL(cg.MirrorDescent(0.4, 0.1), 1),
     ):
-        # COMAL's reference is its policy, whatever it began with, from its second step on; at first, its init.
+        # COMAL's reference is its policy, whatever it began with, from its second step on; at first, its
+        # init.
         np.testing.assert_allclose(one_step(rule, game, policy, policy), expected, rtol=0, atol=1e-14)
     mwu = cg.solve(game, cg.MWU(0.4), 100, init=policy, metrics=()).logp
     with pytest.warns(UserWarning, match="period of 1 is short"):
@@ -390,7 +394,7 @@ def test_names_of_multiplicative_weights(game: Any, policy: Any, reference: Any)
     np.testing.assert_allclose(comal, mwu, rtol=1e-11, atol=1e-12)
 
 
-# Facts about every preference game -------------------------------------------------------------------------------
+# Facts about every preference game --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rule", [cg.MWU(1.0), cg.OptimisticMWU(0.5), cg.Extragradient(1.0)], ids=repr)
@@ -415,9 +419,8 @@ def test_mwu_moves_away_from_an_interior_nash_policy_by_a_known_amount(step_size
         (cg.games.comal_cycle(), COMAL_NASH),
         (cg.games.rock_paper_scissors(3, 1, 1), np.array([1, 3, 1]) / 5),
     ):
-        result = cg.solve(
-            game, cg.MWU(step_size), 200, init=COMAL_START, metrics=["policy", "logp", cg.kl_to(jnp.log(jnp.asarray(nash)))]
-        )  # fmt: skip
+        metrics = ["policy", "logp", cg.kl_to(jnp.log(jnp.asarray(nash)))]
+        result = cg.solve(game, cg.MWU(step_size), 200, init=COMAL_START, metrics=metrics)
         kl = np.sum(nash * (np.log(nash) - result.history["logp"]), axis=-1)
         p = result.history["policy"]
         growth = np.log(np.sum(p * np.exp(step_size * p @ np.asarray(game.skew).T), axis=-1))
