@@ -36,7 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0 fine, 1 a claim or run failed, 2 bad input, 3 damaged data, 130 interrupted.
     """
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        parser.error(_complaint(unknown, arguments.options))
     try:
         return int(arguments.run(arguments))
     except DamagedRun as error:
@@ -63,8 +66,24 @@ class _Parser(argparse.ArgumentParser):
             except ValueError as error:
                 raise argparse.ArgumentError(None, str(error)) from error
 
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The options that it knows."""
+        return tuple(self._option_string_actions)
 
-def _parser() -> argparse.ArgumentParser:
+
+def _complaint(unknown: Sequence[str], options: Sequence[str]) -> str:
+    """What to say of words that no argument took."""
+    word = unknown[0].partition("=")[0]
+    try:
+        validation.known("option", word, options)
+    except ValueError as error:
+        if word.startswith("-"):
+            return str(error)
+    return f"unrecognized arguments: {' '.join(unknown)}"
+
+
+def _parser() -> _Parser:
     parser = _Parser(prog="comalgames", description=cg.__doc__.partition("\n")[0])
     parser.add_argument("--version", action="version", version=f"comalgames {cg.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
@@ -103,11 +122,13 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="versions, devices, precision, writable folders")
     doctor.add_argument("--json", action="store_true", help="print JSON")
     doctor.set_defaults(run=_doctor)
+    for command in (reproduce, solve, plot, listing, doctor):
+        command.set_defaults(options=command.options)
     return parser
 
 
 def _paper(name: str) -> Paper:
-    module = importlib.import_module(PAPERS[validation.known("paper", name, [*PAPERS, "all"])])
+    module = importlib.import_module(PAPERS[validation.known("paper", name, PAPERS)])
     paper: Paper = module.PAPER
     return paper
 
@@ -130,7 +151,12 @@ def _reproduce(arguments: argparse.Namespace) -> int:
 
 def _plot(arguments: argparse.Namespace) -> int:
     spec, data, _ = load_run(arguments.folder)
-    figures = report.drawn_figures(_paper(spec["paper"]), data)
+    paper = _paper(spec["paper"])
+    try:
+        figures = report.drawn_figures(paper, data)
+    except KeyError as error:
+        message = f"{arguments.folder} lacks {error}, which this version's figures show; reproduce it again."
+        raise DamagedRun(message) from error
     for path in save_figures(arguments.folder / "figures", figures):
         print(path)
     return OK

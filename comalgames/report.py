@@ -14,7 +14,7 @@ from matplotlib.figure import Figure as MplFigure
 
 from comalgames import plots
 from comalgames.experiments import Data, Paper, check_claims, environment, run_experiments, save_run
-from comalgames.experiments.store import claims_as_json, save_figures, write_text
+from comalgames.experiments.store import check_root, claims_as_json, save_figures, write_text
 
 WORDS = {"passed": "pass", "failed": "FAIL", "not run": "not run"}
 
@@ -68,7 +68,11 @@ def publish(
 
     Returns:
         The claims as JSON values, and the run folder.
+
+    Raises:
+        ValueError: `out` cannot be written to (before anything runs).
     """
+    check_root(out)
     tell(f"{paper.title} ({paper.source})")
     data = run_experiments(paper, quick, lambda line: tell(f"  ran {line}"))
     verdicts = check_claims(paper, data)

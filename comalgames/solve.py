@@ -180,7 +180,7 @@ def solve(
 
     steps = record_steps(taken, record_every)
     last_logp = np.asarray(carried.state.logp)
-    failed_at = first_nonfinite(history, last_logp, steps, xp=np)
+    failed_at = first_nonfinite(game, history, last_logp, steps, xp=np)
     status = statuses(history.get("duality_gap"), failed_at, tolerance, interrupted)
     coarse = game.dtype.itemsize < 8 and "duality_gap" in history
     if coarse and np.nanmin(history["duality_gap"]) < RESOLVED * np.finfo(game.dtype).eps:

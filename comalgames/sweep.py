@@ -159,7 +159,9 @@ def sweep(
             history, progress = _run_together(rules, len(rule_names), setup, steps)
             recorded = record_steps(steps, record_every)
             last_logp = np.asarray(progress.state.logp)
-            status = statuses(None, first_nonfinite(history, last_logp, recorded, 3, np), None, False)
+            status = statuses(
+                None, first_nonfinite(some_game, history, last_logp, recorded, 3, np), None, False
+            )
             for (r, rule_name), (g, game_name) in itertools.product(
                 enumerate(rule_names), enumerate(game_names)
             ):

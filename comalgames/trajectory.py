@@ -136,13 +136,16 @@ def named_curves(records: Records, record_axis: int = 0, xp: Any = jnp) -> Recor
     return named_records
 
 
-def first_nonfinite(records: Records, logp: Any, steps: Any, record_axis: int = 0, xp: Any = jnp) -> Any:
+def first_nonfinite(
+    game: AbstractGame, records: Records, logp: Any, steps: Any, record_axis: int = 0, xp: Any = jnp
+) -> Any:
     """Per member, the step of the first record whose policy was not finite; -1 if there was none.
 
     A policy that is not finite has a gap that is not. Where no gap was recorded the last policy is looked at.
     """
     if "duality_gap" not in records:
-        return xp.where(xp.isfinite(logp.max(-1)), -1, steps[-1])
+        members = game.over_players(jnp.max(jnp.asarray(logp), axis=-1))
+        return xp.where(xp.isfinite(xp.asarray(members)), -1, steps[-1])
     bad = ~xp.isfinite(records["duality_gap"])
     return xp.where(bad.any(record_axis), xp.asarray(steps)[bad.argmax(record_axis)], -1)
 
@@ -235,4 +238,6 @@ def trajectory(
     progress, buffer = run.advance(progress, zero, last, len(steps))
     final = run.observe(progress, last)
     records = named_curves(jax.tree.map(lambda rows, row: rows.at[-1].set(row), buffer, final))
-    return Trajectory(progress.state, steps, records, first_nonfinite(records, progress.state.logp, steps))
+    return Trajectory(
+        progress.state, steps, records, first_nonfinite(game, records, progress.state.logp, steps)
+    )

@@ -338,6 +338,18 @@ def test_the_gap_must_stay_below_the_tolerance() -> None:
     assert cg.solve(CYCLE, cg.MWU(1.0), 100, init=near_nash).status == "completed"
 
 
+def test_converged_means_the_last_tenth_of_the_records() -> None:
+    rule = cg.Extragradient(1.0)
+    tail = cg.solve(CYCLE, rule, 100, init=COMAL_START).history["duality_gap"][-10:]
+    assert tail[-1] < tail[0] == tail.max()
+    for tolerance, status in (
+        (tail[-1], "completed"),
+        (tail[0], "completed"),
+        (1.001 * tail[0], "converged"),
+    ):
+        assert cg.solve(CYCLE, rule, 100, init=COMAL_START, tolerance=tolerance).status == status
+
+
 def test_early_stop_waits_for_every_member() -> None:
     rule = cg.MirrorDescent(1.0, 0.1)
     init = np.stack(

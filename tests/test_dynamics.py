@@ -376,6 +376,15 @@ def test_periods_of_comal(step_size: float, temperature: float, diverging: Any, 
         assert radii[int(np.ceil(rule.shortest_period))] < 1
 
 
+def test_comal_may_converge_around_an_unstable_inner_rule() -> None:
+    rule = cg.MirrorDescent(4.5, 0.1)
+    equilibrium = qre(np.asarray(CYCLE.skew), 0.1, START)
+    assert abs(spectrum(CYCLE, rule, equilibrium, reference=np.log(START))[0]) > 1
+    rates = [abs(spectrum(CYCLE, cg.COMAL(rule, k), LOG_NASH, num_steps=k)[0]) ** (1 / k) for k in (3, 4, 5)]
+    assert f"{rates[1]:.4f}" == "0.9814"
+    assert min(rates[0], rates[2]) > 1
+
+
 def test_few_inner_steps_diverge_faster_than_none() -> None:
     """Per round, K = 2 ... 5 grows at least as fast as K = 1 (which is MWU) until it turns, at K = 6."""
     radii = [

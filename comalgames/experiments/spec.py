@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from comalgames import validation
 from comalgames.sweep import sweep
+
+# Names of folders and files.
+SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 # The results of a paper's experiments: an xarray.Dataset by experiment name.
 Data = Mapping[str, Any]
@@ -206,7 +210,21 @@ class Paper:
     figures: tuple[Figure, ...]
 
     def __post_init__(self) -> None:
-        names = {experiment.name for experiment in self.experiments}
+        names = [experiment.name for experiment in self.experiments]
+        figures = [figure.name for figure in self.figures]
+        for word in (self.name, *figures):
+            if not SLUG.fullmatch(word):
+                raise ValueError(f"`name` {word!r} names files: only letters, digits, - and _ are accepted.")
+        for kind, words in (
+            ("experiments", names),
+            ("claims", [claim.id for claim in self.claims]),
+            ("figures", figures),
+        ):
+            twice = sorted({word for word in words if words.count(word) > 1})
+            if twice:
+                raise ValueError(f"`{kind}` must have names of their own; there are two of {twice[0]!r}.")
+            if any("/" in word for word in words):
+                raise ValueError(f"`{kind}` must have names without a slash, got {words}.")
         needs = [need for claim in self.claims for need in claim.needs]
         for need in needs + [need for figure in self.figures for need in figure.needs]:
             validation.known("needs", need, names)

@@ -18,6 +18,7 @@ import platform
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -31,6 +32,19 @@ from comalgames.experiments.run import Verdict
 from comalgames.experiments.spec import Data, Paper
 
 PACKAGES = ("comalgames", "jax", "jaxlib", "equinox", "numpy", "scipy", "xarray", "matplotlib")
+
+
+# What NumPy and zipfile raise on an archive that was cut short or changed somewhere.
+UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 class DamagedRun(ValueError):  # noqa: N818 (the word users read, as in "damaged run")
@@ -51,6 +65,20 @@ def environment() -> dict[str, Any]:
         "devices": [str(device) for device in jax.devices()],
         "packages": versions,
     }
+
+
+def check_root(root: Path) -> None:
+    """Refuse, before anything runs, a place where no run folder can be written.
+
+    Raises:
+        ValueError: `root` cannot be made or written to.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root):
+            pass
+    except OSError as error:
+        raise ValueError(f"cannot write to {root}: {error.strerror}. Choose another folder.") from error
 
 
 def save_run(
@@ -107,7 +135,9 @@ def load_run(folder: Path) -> tuple[dict[str, Any], dict[str, Any], list[dict[st
         spec = json.loads((folder / "spec.json").read_text())
         claims = json.loads((folder / "claims.json").read_text())
         data = _read_arrays(folder / "records.npz")
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        if not isinstance(spec["paper"], str) or not isinstance(claims, list):
+            raise ValueError("spec.json or claims.json does not hold what it should")
+    except (TypeError, *UNREADABLE) as error:
         raise DamagedRun(f"{folder} is damaged ({error}); reproduce it again.") from error
     return spec, data, claims
 
@@ -140,20 +170,27 @@ def _write_arrays(path: Path, data: Data) -> None:
         for variable in (*dataset.data_vars, *dataset.coords):
             array = dataset[variable]
             values = np.asarray(array.values)
-            arrays[f"{name}/{variable}"] = values.astype(str) if values.dtype.kind == "O" else values
+            if values.dtype.hasobject:
+                if not all(isinstance(value, str) for value in values.flat):
+                    raise ValueError(
+                        f"`{name}/{variable}` holds Python objects; only numbers and text are saved."
+                    )
+                values = values.astype(str)
+            arrays[f"{name}/{variable}"] = values
             dims[str(variable)] = [str(dim) for dim in array.dims]
         coords = [str(coord) for coord in dataset.coords]
         layout = {"dims": dims, "coords": coords, "attrs": dict(dataset.attrs)}
         arrays[f"{name}/.layout"] = np.array(json.dumps(layout))
     with path.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
+        # Not allow_pickle=False, which NumPy before 2.2 stores as one more array. There are no objects here.
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def _read_arrays(path: Path) -> dict[str, Any]:
     import xarray as xr
 
     data = {}
-    with np.load(path, allow_pickle=False) as archive:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         for name in sorted({member.partition("/")[0] for member in archive.files}):
             layout = json.loads(str(archive[f"{name}/.layout"]))
             variables = {v: (dims, archive[f"{name}/{v}"]) for v, dims in layout["dims"].items()}

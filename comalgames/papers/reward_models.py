@@ -16,6 +16,10 @@ from comalgames.games import PreferenceGame
 NUM_GAMES, NUM_JUDGES, NUM_ANSWERS, SCORE_SPREAD = 4000, 5, 10, 2.0
 
 
+# Compiled once per number of answers: its loop would otherwise be compiled at every call.
+_fit = jax.jit(bradley_terry.fit)
+
+
 class Picks(NamedTuple):
     """A reward model's choice beside the Nash policy's.
 
@@ -36,7 +40,7 @@ def picks(game: PreferenceGame, nash_policy: np.ndarray) -> Picks:
     """What a reward fitted on uniform pairs picks, and how often the Nash policy beats it."""
     with jax.enable_x64(True):
         skew = jnp.asarray(np.asarray(game.skew, np.float64))
-        scores = np.asarray(bradley_terry.fit(skew, game.uniform().astype(skew.dtype)).scores)
+        scores = np.asarray(_fit(skew, game.uniform().astype(skew.dtype)).scores)
     best = int(scores.argmax())
     beats = 0.5 + float(nash_policy @ np.asarray(game.skew, np.float64)[:, best])
     return Picks(scores, best, nash_policy, beats)

@@ -1,0 +1,210 @@
+"""Documentation is part of the package: complete, in one form, and its examples print what they say."""
+
+import ast
+import doctest
+import importlib
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib import pyplot as plt
+
+import comalgames as cg
+
+ROOT = Path(__file__).parents[1]
+MODULES = (
+    "comalgames",
+    "comalgames.games",
+    "comalgames.algorithms",
+    "comalgames.regularizers",
+    "comalgames.metrics",
+    "comalgames.equilibria",
+    "comalgames.experiments",
+    "comalgames.diagnostics",
+    "comalgames.plots",
+)
+
+
+def public_members() -> dict[str, Any]:
+    """Every public class, function and module, by the path users find it at; each object once."""
+    found: dict[str, Any] = {}
+    for path in MODULES:
+        module = importlib.import_module(path)
+        default = [name for name, value in vars(module).items() if getattr(value, "__module__", "") == path]
+        for name in getattr(module, "__all__", default):
+            value = getattr(module, name)
+            documentable = inspect.isclass(value) or inspect.isroutine(value) or inspect.ismodule(value)
+            if not name.startswith("_") and documentable and value not in found.values():
+                found[f"{path}.{name}"] = value
+    return found
+
+
+PUBLIC = public_members()
+RULES = {
+    path: value
+    for path, value in PUBLIC.items()
+    if inspect.isclass(value) and issubclass(value, cg.AbstractAlgorithm) and not inspect.isabstract(value)
+}
+each_public_name = pytest.mark.parametrize("path", PUBLIC)
+
+
+def parameters(thing: Any) -> list[str]:
+    """What one passes to it; nothing for abstract classes, protocols and exceptions, which nobody makes."""
+    if inspect.isclass(thing):
+        makes_none = inspect.isabstract(thing) or getattr(thing, "_is_protocol", False)
+        if makes_none or issubclass(thing, BaseException):
+            return []
+    elif not inspect.isroutine(thing):
+        return []
+    return [name for name in inspect.signature(thing).parameters if name != "self"]
+
+
+def documented(thing: Any) -> set[str]:
+    """The names under Args: or Attributes: in its docstring, or in that of a class it extends."""
+    names: set[str] = set()
+    for owner in inspect.getmro(thing) if inspect.isclass(thing) else [thing]:
+        doc = inspect.cleandoc(vars(owner).get("__doc__") or "" if inspect.isclass(owner) else owner.__doc__)
+        for section in re.findall(r"^(?:Args|Attributes):\n((?:    .*\n|\n)*)", doc + "\n", re.MULTILINE):
+            for line in re.findall(r"^    (\S[^:]*):", section, re.MULTILINE):
+                names |= {name.strip().lstrip("*") for name in line.split(",")}
+    return names
+
+
+def test_the_public_names_were_found():
+    assert {
+        "comalgames.COMAL",
+        "comalgames.solve",
+        "comalgames.games",
+        "comalgames.games.comal_cycle",
+        "comalgames.regularizers.kl",
+        "comalgames.diagnostics.spectrum",
+        "comalgames.plots.draw",
+        "comalgames.experiments.Paper",
+    } <= set(PUBLIC)
+    assert len(RULES) == 12
+
+
+@each_public_name
+def test_the_first_line_is_a_sentence(path):
+    doc = PUBLIC[path].__doc__
+    assert doc, f"{path} has no docstring"
+    first = doc.strip().splitlines()[0]
+    assert first.endswith("."), f"{path}: {first!r}"
+    assert first[0].isupper(), f"{path}: {first!r}"
+    # eqx.Module and NamedTuple write a docstring of their own where there is none.
+    assert not first.startswith(PUBLIC[path].__name__ + "("), f"{path} has no docstring"
+
+
+@each_public_name
+def test_every_parameter_is_documented(path):
+    missing = [name for name in parameters(PUBLIC[path]) if name not in documented(PUBLIC[path])]
+    assert not missing, f"{path} does not say what {missing} mean"
+
+
+@each_public_name
+def test_no_parameter_is_documented_that_is_not_there(path):
+    thing = PUBLIC[path]
+    owners = inspect.getmro(thing) if inspect.isclass(thing) else [thing]
+    there = {name for owner in owners for name in (*dir(owner), *getattr(owner, "__annotations__", ()))}
+    there |= set(parameters(thing))
+    assert documented(thing) <= there, f"{path} documents {documented(thing) - there}"
+
+
+@pytest.mark.parametrize("path", RULES)
+def test_every_rule_has_its_formula_errors_and_source(path):
+    doc = inspect.cleandoc(RULES[path].__doc__)
+    before_arguments = doc.partition("\nArgs:")[0].splitlines()
+    formulas = [line for line in before_arguments[1:] if line.startswith("    ")]
+    assert any("~" in line or "=" in line or "<-" in line for line in formulas), f"{path} has no formula"
+    assert "\nRaises:\n    ValueError: " in doc
+    assert re.search(r"^Reference: .+(\d{4}|arXiv)", doc, re.MULTILINE | re.DOTALL), f"{path} has no source"
+
+
+# Examples
+# ------------------------------------------------------------------------------------------
+
+
+def doctests() -> dict[str, doctest.DocTest]:
+    """Every docstring with an example, by the path of what it documents."""
+    found = {}
+    for path in sorted((ROOT / "comalgames").rglob("*.py")):
+        if path.name != "__main__.py":  # importing that runs it
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            module = importlib.import_module(".".join(parts).removesuffix(".__init__"))
+            found |= {
+                test.name: test for test in doctest.DocTestFinder().find(module, globs={}) if test.examples
+            }
+    return found
+
+
+DOCTESTS = doctests()
+
+
+def test_examples_were_found():
+    assert {"comalgames.solve.solve", "comalgames.equilibria.nash.nash", "comalgames.sweep.grid"} <= set(
+        DOCTESTS
+    )
+
+
+@pytest.mark.parametrize("name", DOCTESTS)
+def test_an_example_prints_what_it_says(name):
+    test = DOCTESTS[name]
+    test.globs = {"cg": cg, "jnp": jnp, "np": np, "game": cg.games.comal_cycle()}
+    said: list[str] = []
+    result = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(test, out=said.append)
+    assert result.attempted > 0
+    assert result.failed == 0, "".join(said)
+
+
+# README and contributor's guide
+# ------------------------------------------------------------------------------------------
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_the_readmes_python_runs_as_written():
+    """One block after another in one namespace, as a reader would paste them."""
+    code = blocks(ROOT / "README.md", "python")
+    assert code, "README.md has no ```python block"
+    assert "jax_enable_x64" in code[0].splitlines()[0], "x64 is to be switched on in the first line"
+    namespace: dict[str, Any] = {}
+    with mpl.rc_context():
+        for block in code:
+            exec(compile(block, "README.md", "exec"), namespace)
+        assert plt.get_fignums(), "nothing was drawn"
+        plt.close("all")
+    used = {node.id for block in code for node in ast.walk(ast.parse(block)) if isinstance(node, ast.Name)}
+    assert "cg" in used
+    results = namespace["results"]
+    assert results["COMAL"].history["duality_gap"][-1] < 1e-11
+    assert results["multiplicative weights"].history["duality_gap"][-1] > 0.1
+
+
+def test_the_readmes_links_lead_somewhere():
+    text = (ROOT / "README.md").read_text()
+    targets = [target for target in re.findall(r"\]\(([^)#]+)\)", text) if not target.startswith("http")]
+    assert targets
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+def test_the_readme_names_commands_that_exist():
+    text = (ROOT / "README.md").read_text()
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    used = set(re.findall(r"`make ([a-z-]+)`", text))
+    assert {"reproduce", "test"} <= used <= targets
+    from comalgames.cli import _parser
+
+    usage = _parser().format_help()
+    commands = set(re.findall(r"comalgames (reproduce|nash|plot|list|doctor|\w+)\b", text)) & {
+        *re.findall(r"`comalgames (\w+)", text)
+    }
+    assert commands
+    assert [command for command in commands if not re.search(rf"^ +{command} ", usage, re.MULTILINE)] == []

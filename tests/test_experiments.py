@@ -1,0 +1,538 @@
+"""Claims are decided by numbers; a saved run is complete or absent, and comes back as it was."""
+
+import csv
+import dataclasses
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import xarray as xr
+
+import comalgames as cg
+from comalgames.experiments import (
+    Bound,
+    Claim,
+    DamagedRun,
+    Experiment,
+    Figure,
+    Measurement,
+    Panel,
+    Paper,
+    Verdict,
+    at_least,
+    at_most,
+    between,
+    check_claims,
+    load_run,
+    run_experiments,
+    save_run,
+)
+from comalgames.experiments.spec import AbstractExperiment
+
+
+def cycle_games():
+    return {"cycle": cg.games.comal_cycle(), "biased": cg.games.rock_paper_scissors(3, 1, 1)}
+
+
+def odd_numbers():
+    """One of every kind of array that experiments hold, and the floats that text would lose."""
+    floats = np.array([0.1, -0.0, np.nan, np.inf, -np.inf, 5e-324, 1 / 3])
+    return xr.Dataset(
+        {
+            "float64": ("place", floats),
+            "float32": (("row", "column"), np.float32([[0.1, 2], [3, np.nan]])),
+            "integer": ("place", np.arange(7)),
+            "yes": ("place", np.arange(7) % 2 == 0),
+            "text": ("row", np.array(["", "ünï<code>"])),
+            "number": ((), 2.5),
+        },
+        {"place": [f"p{k}" for k in range(7)], "weight": ("row", [0.25, 0.75])},
+        attrs={"reward_pick": 27, "share": 0.1, "note": "a, b"},
+    )
+
+
+SMALL = Experiment(
+    "small sweep",
+    "Does it run?",
+    cycle_games,
+    {"MWU": cg.MWU(1.0), "extragradient": cg.Extragradient(1.0)},
+    {"num_queries": 7, "num_seeds": 2, "record_every": 2, "metrics": ["policy", "entropy"]},
+)
+ODD = Measurement("odd numbers", "Do all kinds of numbers survive?", odd_numbers, is_quick=False)
+
+
+AT_MOST_ONE = at_most(1.0)
+
+
+def claim(id="C1", measure=lambda data: 0.5, bound=AT_MOST_ONE, needs=("odd numbers",)):
+    return Claim(id, "A half is at most one.", "arithmetic", "a half", measure, bound, needs)
+
+
+def paper(*claims, figures=(), experiments=(SMALL, ODD), name="tiny"):
+    return Paper(name, "A tiny paper", "nobody, 1900", experiments, claims, figures)
+
+
+# Bounds, claims and papers
+# ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("bound", "inside", "outside", "text"),
+    [
+        (at_most(1e-11), [1e-11, 0, -3, -math.inf], [1.1e-11, math.inf], "<= 1e-11"),
+        (at_least(0.1), [0.1, 7, math.inf], [0.0999, -math.inf], ">= 0.1"),
+        (between(0.05, 0.07), [0.05, 0.06, 0.07], [0.0499, 0.0701], "in [0.05, 0.07]"),
+        (between(27, 27), [27], [26.999, 28], "= 27"),
+        (Bound(), [-math.inf, 0, math.inf], [], "<= inf"),
+    ],
+)
+def test_a_bound_includes_its_ends_and_never_nan(bound, inside, outside, text):
+    assert [bound.holds(number) for number in inside] == [True] * len(inside)
+    assert not any(bound.holds(number) for number in (*outside, math.nan))
+    assert str(bound) == text
+
+
+def test_claims_pass_fail_or_are_not_run():
+    claims = (
+        claim("inside"),
+        claim("outside", bound=at_least(0.6)),
+        claim("nan", measure=lambda data: math.nan),
+        claim("elsewhere", needs=("odd numbers", "small sweep")),
+        claim("needs nothing", needs=()),
+        claim("reads", measure=lambda data: data["odd numbers"].attrs["share"], bound=between(0.1, 0.1)),
+    )
+    verdicts = check_claims(paper(*claims), {"odd numbers": odd_numbers()})
+    assert {verdict.claim.id: verdict.status for verdict in verdicts} == {
+        "inside": "passed",
+        "outside": "failed",
+        "nan": "failed",
+        "elsewhere": "not run",
+        "needs nothing": "passed",
+        "reads": "passed",
+    }
+    assert [math.isnan(verdict.measured) for verdict in verdicts] == [False, False, True, True, False, False]
+
+
+def test_claims_are_measured_in_float64():
+    is_double = claim(measure=lambda data: float(jnp.zeros(1).dtype == jnp.float64), bound=at_least(1))
+    with jax.enable_x64(False):
+        (verdict,) = check_claims(paper(is_double), {"odd numbers": None})
+    assert verdict.status == "passed"
+
+
+def test_a_need_that_is_not_there_is_refused_with_the_nearest():
+    with pytest.raises(ValueError, match="Did you mean 'small sweep'"):
+        paper(claim(needs=("smal sweep",)))
+    figure = Figure("curves", "Curves.", (Panel("gap", "odd nombers"),))
+    with pytest.raises(ValueError, match="Did you mean 'odd numbers'"):
+        paper(figures=(figure,))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"experiments": (SMALL, SMALL)}, "two of 'small sweep'"),
+        ({"claims": (claim("A"), claim("A"))}, "two of 'A'"),
+        ({"figures": (Figure("f", "F.", ()), Figure("f", "G.", ()))}, "two of 'f'"),
+        ({"experiments": (dataclasses.replace(ODD, name="odd/numbers"),), "claims": ()}, "slash"),
+        ({"figures": (Figure("../f", "F.", ()),)}, "names files"),
+        ({"name": "../elsewhere"}, "names files"),
+        ({"name": ""}, "names files"),
+    ],
+)
+def test_names_that_would_overwrite_or_leave_the_run_folder_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(paper(claim()), **changes)
+
+
+def test_both_kinds_of_experiment_are_experiments():
+    assert isinstance(SMALL, AbstractExperiment)
+    assert isinstance(ODD, AbstractExperiment)
+    assert not isinstance(claim(), AbstractExperiment)
+
+
+# The spec
+# ------------------------------------------------------------------------------------------
+
+
+def test_the_spec_is_json_and_names_everything_that_decides_a_number():
+    spec = json.loads(json.dumps(paper(claim()).spec(), allow_nan=False))
+    small, odd = spec["experiments"]
+    assert small["algorithms"] == {name: repr(rule) for name, rule in SMALL.algorithms.items()}
+    assert small["settings"] == {**SMALL.settings}
+    assert small["games"].endswith("cycle_games")
+    assert odd["measure"].endswith("odd_numbers")
+    assert spec["claims"] == [{"id": "C1", "bound": "<= 1"}]
+
+
+def test_the_spec_hash_changes_with_a_setting_and_only_then():
+    plain = paper(claim())
+    assert plain.spec_hash() == plain.spec_hash() == paper(claim()).spec_hash()
+    changed = [
+        dataclasses.replace(SMALL, settings={**SMALL.settings, "num_queries": 8}),
+        dataclasses.replace(SMALL, settings={**SMALL.settings, "init": (0.2, 0.5, 0.3)}),
+        dataclasses.replace(SMALL, algorithms={**SMALL.algorithms, "MWU": cg.MWU(1.5)}),
+        dataclasses.replace(SMALL, games=odd_numbers),
+    ]
+    hashes = [paper(claim(), experiments=(experiment, ODD)).spec_hash() for experiment in changed]
+    hashes += [paper(claim(bound=at_most(2.0))).spec_hash(), plain.spec_hash()]
+    assert len(set(hashes)) == len(hashes)
+
+
+# Running
+# ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Results of both experiments, run while x64 is off."""
+    with jax.enable_x64(False):
+        return run_experiments(paper())
+
+
+def test_experiments_run_in_float64_whatever_the_setting(data):
+    assert list(data) == ["small sweep", "odd numbers"]
+    assert data["small sweep"]["duality_gap"].dtype == np.float64
+    assert data["small sweep"].sizes["record"] == 5  # steps 0, 2, 4, 6, 7
+
+
+def test_quick_leaves_out_what_is_not_quick():
+    told = []
+    tiny = paper(experiments=(dataclasses.replace(ODD, name="quick", is_quick=True), ODD))
+    assert list(run_experiments(tiny, quick=True, tell=told.append)) == ["quick"]
+    (line,) = told
+    assert line.startswith("quick: ")
+
+
+# Saving and loading
+# ------------------------------------------------------------------------------------------
+
+TINY = paper(claim(), claim("failing", bound=at_least(2.0)), claim("nan", measure=lambda data: math.nan))
+
+
+@pytest.fixture(scope="module")
+def saved(data, tmp_path_factory):
+    root = tmp_path_factory.mktemp("results")
+    return save_run(root, TINY, data, check_claims(TINY, data), lambda folder: None)
+
+
+def save(root, data=None, finish=lambda folder: None):
+    data = {"odd numbers": odd_numbers()} if data is None else data
+    return save_run(root, TINY, data, check_claims(TINY, data), finish)
+
+
+def same_bits(one, other):
+    """Equal values of one type, nan equal to nan and -0.0 different from 0.0."""
+    if one.dtype.kind == "f":
+        return one.dtype == other.dtype and one.tobytes() == other.tobytes()
+    return one.dtype == other.dtype and np.array_equal(one, other)
+
+
+def test_a_run_comes_back_bit_by_bit(saved, data):
+    spec, loaded, claims = load_run(saved)
+    assert spec == {"schema": 1, **json.loads(json.dumps(TINY.spec()))}
+    assert set(loaded) == set(data)
+    for name, before in data.items():
+        after = loaded[name]
+        assert set(after.data_vars) == set(before.data_vars)
+        assert set(after.coords) == set(before.coords)
+        assert after.attrs == before.attrs
+        for variable in before.variables:
+            assert after[variable].dims == before[variable].dims
+            assert same_bits(after[variable].values, before[variable].values), (name, variable)
+    assert [(c["id"], c["passed"], c["status"]) for c in claims] == [
+        ("C1", True, "passed"),
+        ("failing", False, "failed"),
+        ("nan", False, "failed"),
+    ]
+    assert [c["measured"] for c in claims] == [0.5, 0.5, None]
+
+
+def test_claims_json_says_what_was_claimed_by_whom_and_what_must_hold(saved):
+    first = json.loads((saved / "claims.json").read_text())[0]
+    assert first == {
+        "id": "C1",
+        "sentence": "A half is at most one.",
+        "source": "arithmetic",
+        "quantity": "a half",
+        "measured": 0.5,
+        "bound": "<= 1",
+        "passed": True,
+        "status": "passed",
+    }
+
+
+def test_a_claim_that_was_not_run_is_neither_passed_nor_failed(tmp_path):
+    verdicts = [Verdict(claim(), math.nan, "not run")]
+    folder = save_run(tmp_path, TINY, {}, verdicts, lambda folder: None)
+    (entry,) = load_run(folder)[2]
+    assert (entry["measured"], entry["passed"], entry["status"]) == (None, None, "not run")
+
+
+def test_metrics_csv_holds_the_last_record_of_every_curve(saved, data):
+    sweep = data["small sweep"]
+    with (saved / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    curves = ("duality_gap", "average_duality_gap", "best_duality_gap", "entropy")
+    keys = {(r["experiment"], r["game"], r["algorithm"], int(r["seed"]), r["metric"]) for r in rows}
+    expected = {
+        ("small sweep", game, rule, seed, curve)
+        for game in ("cycle", "biased")
+        for rule in SMALL.algorithms
+        for seed in range(2)
+        for curve in curves
+    }
+    assert keys == expected
+    assert len(rows) == len(expected)
+    for row in rows:
+        run = sweep.sel(game=row["game"], algorithm=row["algorithm"], seed=int(row["seed"]))
+        # 7 queries are 7 steps or, at two queries a step, 3.
+        steps, queries = (3, 6) if row["algorithm"] == "extragradient" else (7, 7)
+        assert (int(row["steps"]), int(row["queries"])) == (steps, queries)
+        (last,) = np.flatnonzero(run["steps"].values == steps)
+        assert float(row["last"]) == run[row["metric"]].values[last]
+
+
+def test_the_environment_is_recorded(saved):
+    environment = json.loads((saved / "environment.json").read_text())
+    assert environment["packages"]["jax"] == jax.__version__
+    assert environment["packages"]["comalgames"] == cg.__version__
+    assert environment["python"] == ".".join(map(str, sys.version_info[:3]))
+
+
+def test_runs_within_a_second_get_folders_of_their_own(tmp_path):
+    folders = {save(tmp_path) for _ in range(3)}
+    assert len(folders) == 3
+    for folder in folders:
+        assert TINY.spec_hash() in folder.name
+        assert set(load_run(folder)[1]) == {"odd numbers"}
+
+
+# Complete or absent
+# ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no figure"), KeyboardInterrupt()])
+def test_a_run_that_cannot_be_finished_leaves_nothing(tmp_path, error):
+    def finish(folder):
+        (folder / "figures").mkdir()
+        (folder / "figures" / "half.png").write_text("half")
+        raise error
+
+    with pytest.raises(type(error)):
+        save(tmp_path, finish=finish)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert list((tmp_path / TINY.name).iterdir()) == []
+
+
+def test_the_folder_appears_only_when_everything_is_in_it(tmp_path):
+    seen = []
+
+    def finish(folder):
+        seen.extend(path.name for path in (tmp_path / TINY.name).iterdir() if not path.name.startswith("."))
+        (folder / "report.html").write_text("done")
+
+    folder = save(tmp_path, finish=finish)
+    assert seen == []
+    assert (folder / "report.html").read_text() == "done"
+    assert list((tmp_path / TINY.name).iterdir()) == [folder]
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+import numpy as np, xarray as xr
+from comalgames.experiments import Measurement, Paper, save_run
+
+def finish(folder):
+    (folder / "report.html").write_text("half")
+    print("in the middle", flush=True)
+    time.sleep(120)
+
+paper = Paper("tiny", "t", "s", (Measurement("m", "q", lambda: None),), (), ())
+save_run(Path(sys.argv[1]), paper, {"m": xr.Dataset({"x": ("n", np.zeros(9))})}, [], finish)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill -9")
+def test_kill_9_in_the_middle_leaves_no_folder_that_looks_complete(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    with process:
+        assert process.stdout.readline() == "in the middle\n"
+        os.kill(process.pid, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    left = list((tmp_path / "tiny").iterdir())
+    assert [path.name for path in left if not path.name.startswith(".unfinished-")] == []
+    # What it left does not disturb the next run.
+    assert set(load_run(save(tmp_path))[1]) == {"odd numbers"}
+
+
+# Damage
+# ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_run(tmp_path):
+    """A run folder of its own for a test to damage, with few enough bytes to try them all."""
+    dataset = xr.Dataset({"x": ("n", np.arange(3.0)), "s": ("n", ["u", "v", "w"])}, attrs={"k": 1.5})
+    return save(tmp_path, {"m": dataset}, lambda folder: None)
+
+
+def test_a_flipped_byte_anywhere_in_the_records_is_noticed_or_harmless(small_run):
+    """Harmless: a date, or one of the two copies of what a zip file says about itself."""
+    path = small_run / "records.npz"
+    whole, before = path.read_bytes(), load_run(small_run)[1]["m"]
+    noticed = 0
+    for place in range(len(whole)):
+        changed = bytearray(whole)
+        changed[place] ^= 0xFF if place % 2 else 0x01
+        path.write_bytes(bytes(changed))
+        try:
+            after = load_run(small_run)[1]
+        except DamagedRun:
+            noticed += 1
+        else:
+            assert list(after) == ["m"]
+            assert after["m"].identical(before)
+    # Data, checksums and the directory are more than half of the bytes.
+    assert noticed > len(whole) / 2
+
+
+def test_truncated_records_are_noticed(small_run):
+    path = small_run / "records.npz"
+    whole = path.read_bytes()
+    for size in range(0, len(whole), 5):
+        path.write_bytes(whole[:size])
+        with pytest.raises(DamagedRun, match="damaged"):
+            load_run(small_run)
+
+
+@pytest.mark.parametrize("name", ["claims.json", "records.npz"])
+def test_a_missing_file_is_noticed(small_run, name):
+    (small_run / name).unlink()
+    with pytest.raises(DamagedRun, match=name):
+        load_run(small_run)
+
+
+@pytest.mark.parametrize("name", ["spec.json", "claims.json"])
+@pytest.mark.parametrize("text", ["", '{"schema": 1, "pap', "7", "null", "[1, 2", "{}", "\x00\xff"])
+def test_json_that_is_cut_short_or_something_else_is_noticed(small_run, name, text):
+    (small_run / name).write_bytes(text.encode("latin-1"))
+    with pytest.raises(DamagedRun):
+        load_run(small_run)
+
+
+def test_a_member_that_is_missing_or_has_another_shape_is_noticed(small_run):
+    path = small_run / "records.npz"
+    with np.load(path) as archive:
+        members = dict(archive)
+    for changed in (
+        {name: values for name, values in members.items() if name != "m/x"},
+        {name: values for name, values in members.items() if name != "m/.layout"},
+        {**members, "m/x": np.zeros(4)},
+        {**members, "m/.layout": np.array("[1]")},
+    ):
+        with path.open("wb") as file:
+            np.savez(file, **changed)
+        with pytest.raises(DamagedRun):
+            load_run(small_run)
+
+
+def test_what_is_no_run_folder_is_said_to_be_none(tmp_path):
+    for path in (tmp_path, tmp_path / "nothing"):
+        with pytest.raises(FileNotFoundError, match="not a run folder"):
+            load_run(path)
+
+
+# No pickle
+# ------------------------------------------------------------------------------------------
+
+
+class Trap:
+    """Pickled, it makes a file when it is loaded."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_objects_are_not_saved(tmp_path):
+    objects = np.empty(2, object)
+    objects[:] = ["text", {"a": 1}]
+    with pytest.raises(ValueError, match="`m/x` holds Python objects"):
+        save(tmp_path, {"m": xr.Dataset({"x": ("n", objects)})})
+    assert list((tmp_path / TINY.name).iterdir()) == []
+
+
+def test_text_in_an_object_array_is_saved_as_text(tmp_path):
+    names = np.array(["one", "three"], object)
+    folder = save(tmp_path, {"m": xr.Dataset({"x": ("n", names)})})
+    np.testing.assert_array_equal(load_run(folder)[1]["m"]["x"].values, ["one", "three"])
+
+
+def test_a_pickle_in_the_records_is_refused_and_not_run(small_run, tmp_path):
+    path, sprung = small_run / "records.npz", tmp_path / "sprung"
+    with np.load(path) as archive:
+        members = dict(archive)
+    members["m/x"] = np.array([Trap(sprung), None, None], object)
+    with path.open("wb") as file:
+        np.savez(file, **members)
+    with pytest.raises(DamagedRun, match="allow_pickle=False"):
+        load_run(small_run)
+    assert not sprung.exists()
+    with np.load(path, allow_pickle=True) as archive:
+        archive["m/x"]
+    assert sprung.exists(), "the trap itself does not work"
+
+
+def test_records_are_plain_npz_members_named_after_experiment_and_variable(saved):
+    with zipfile.ZipFile(saved / "records.npz") as archive:
+        names = set(archive.namelist())
+    assert {"small sweep/duality_gap.npy", "small sweep/steps.npy", "odd numbers/yes.npy"} <= names
+
+
+# Importing
+# ------------------------------------------------------------------------------------------
+
+IMPORTS = """
+import sys
+import jax
+before = dict(jax.config.values)
+import comalgames
+heavy = {"xarray", "pandas", "torch", "nashpy", "nbformat"} & set(sys.modules)
+assert not heavy, heavy
+import comalgames.papers.comal as comal
+assert "xarray" not in sys.modules
+assert dict(jax.config.values) == before, "importing changed JAX's settings"
+assert not jax.config.jax_enable_x64
+from jax._src import xla_bridge
+assert not xla_bridge._backends, "importing made an array"
+print(comal.PAPER.spec_hash())
+"""
+
+
+def test_importing_makes_no_arrays_and_changes_no_settings_and_the_spec_hash_is_the_same_everywhere():
+    from comalgames.papers.comal import PAPER
+
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", IMPORTS],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONHASHSEED": "7"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == PAPER.spec_hash()
+    assert "0x" not in json.dumps(PAPER.spec()), "an address in the spec changes with every process"
