@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple, TypeAlias
 
 import jax
@@ -13,14 +12,11 @@ from jaxtyping import Array, Bool, Float, Int
 # Preferences are clipped to [CLIP, 1 - CLIP]: a pair always decided one way would ask for infinite scores.
 CLIP = 1e-6
 
-# Newton's steps are scaled down to this length: the largest difference of scores that one pair can ask for.
-LONGEST_STEP = math.log((1.0 - CLIP) / CLIP)
-
 # The residual is at most this many roundings of the dtype.
 TOLERANCE = 8.0
 
-# Soft preferences take 1 to 6 steps, hard ones about 16; hard rankings, LONGEST_STEP nats a rank, up to n.
-MAX_STEPS = 500
+# Soft preferences take 1 to 6 steps, hard ones about 16; a fit that needs more than this is not converging.
+MAX_STEPS = 100
 
 
 class BradleyTerryFit(NamedTuple):
@@ -62,11 +58,12 @@ _Carry: TypeAlias = tuple[Array, Array, Array]
 
 # The likelihood's gradient in f_i is p_i r_i with r_i = sum_j p_j [P_ij - sigmoid(f_i - f_j)]: action i's win
 # rate against the policy, minus what the scores say it is. So solve r = 0, each row already divided by p_i;
-# otherwise an action of probability 1e-200 would get no score. Only differences of scores matter: the likeliest
-# action is pinned at 0 and its row, which follows from the others (sum_i p_i r_i = 0), is dropped.
+# otherwise an action of probability 1e-200 would get no score. Only differences of scores matter: the
+# likeliest action is pinned at 0 and its row, which follows from the others (sum_i p_i r_i = 0), is dropped.
 #
-# Start from the log-odds of the win rates: the answer where one action has all the weight, and near a tie. From
-# 0, steps longer than 2 overshoot where sigmoid is flat; from here no game was found where even unlimited ones do.
+# Start from the log-odds of the win rates: the answer where one action has all the weight, and near a tie.
+# They lie between 0 and the answer, more or less, where the sigmoid is steeper than at the answer: so
+# Newton's steps fall short rather than overshoot, and need no limit. (From 0 they need one, of 2 nats.)
 def _fit(skew: Array, logp: Array) -> tuple[Array, Array, Array, Array]:
     p = jnp.exp(logp)
     target = jnp.clip(skew, CLIP - 0.5, 0.5 - CLIP)
@@ -89,12 +86,10 @@ def _fit(skew: Array, logp: Array) -> tuple[Array, Array, Array, Array]:
         slope = p * jax.nn.sigmoid(odds) * jax.nn.sigmoid(-odds)
         jacobian = jnp.diag(jnp.sum(slope, axis=1)) - slope
         jacobian = jnp.where(pinned[:, None], jnp.eye(len(p), dtype=p.dtype), jacobian)
-        step = jnp.linalg.solve(jacobian, r)
-        step = step * jnp.minimum(1.0, LONGEST_STEP / jnp.maximum(jnp.max(jnp.abs(step)), LONGEST_STEP))
-        scores = scores + step
+        scores = scores + jnp.linalg.solve(jacobian, r)
         return scores, residual(scores), count + 1
 
-    log_odds = 2.0 * jnp.arctanh(2.0 * jnp.sum(p * target, axis=1))
+    log_odds = 2.0 * jnp.arctanh(2.0 * jnp.clip(jnp.sum(p * skew, axis=1), CLIP - 0.5, 0.5 - CLIP))
     start = log_odds - log_odds[likeliest]
     scores, r, count = jax.lax.while_loop(
         unfinished, newton, (start, residual(start), jnp.zeros((), jnp.int32))

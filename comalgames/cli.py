@@ -198,30 +198,29 @@ def _nash(arguments: argparse.Namespace) -> int:
 def _describe(answer: dict[str, Any]) -> str:
     policy, rates = answer["policy"], answer["win_rate_against_nash"]
     width = max(len(name) for name in rates)
-    only = (
-        "It is the only Nash policy."
-        if answer["unique"]
-        else "It is NOT the only Nash policy; this one has the largest support of all."
-    )
+
+    def listed(numbers: dict[str, float], form: str) -> list[str]:
+        ordered = sorted(numbers.items(), key=lambda item: -item[1])
+        return [f"  {name:<{width}}  {number:{form}}" for name, number in ordered]
+
+    several = "It is NOT the only Nash policy; this one has the largest support of all."
     pick, beats = answer["reward_pick"], answer["nash_beats_reward_pick"]
-    agree = (
-        "the Nash policy's own pick"
-        if policy.get(pick, 0.0) == 1.0
-        else f"the Nash policy beats it {beats:.1%}"
+    if policy.get(pick) == 1.0:
+        verdict = "the Nash policy's own pick"
+    elif pick in policy:
+        verdict = "one that the Nash policy plays too; against each other they tie"
+    else:
+        verdict = f"the Nash policy beats it {beats:.1%} of the time"
+    return "\n".join(
+        [
+            f"Nash policy over {len(rates)} options (duality gap {answer['duality_gap']:.1e}, certified):",
+            *listed(policy, ".6f"),
+            "It is the only Nash policy." if answer["unique"] else several,
+            f"A Bradley-Terry reward fitted on uniform pairs (Borda) would pick {pick}: {verdict}.",
+            "Win rate of every option against the Nash policy (none is above 50%):",
+            *listed(rates, "7.2%"),
+        ]
     )
-    lines = [
-        f"Nash policy over {len(rates)} options (duality gap {answer['duality_gap']:.1e}, certified):",
-        *(f"  {name:<{width}}  {p:.6f}" for name, p in sorted(policy.items(), key=lambda item: -item[1])),
-        only,
-        f"A Bradley-Terry reward fitted on uniform pairs (Borda) would pick {pick}: {agree}"
-        + (" of the time." if policy.get(pick, 0.0) != 1.0 else "."),
-        "Win rate of every option against the Nash policy (none is above 50%):",
-        *(
-            f"  {name:<{width}}  {rate:7.2%}"
-            for name, rate in sorted(rates.items(), key=lambda item: -item[1])
-        ),
-    ]
-    return "\n".join(lines)
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -235,11 +234,16 @@ def _list(arguments: argparse.Namespace) -> int:
     ]
     for rule in rules:
         if not inspect.isabstract(rule):
-            print(f"  {rule.__name__:<26}{(rule.__doc__ or '').strip().partition(chr(10))[0]}")
+            print(f"  {rule.__name__:<26}{_summary(rule)}")
     print("\ngames (comalgames.games.NAME)")
     for name, function in inspect.getmembers(cg.games, inspect.isfunction):
-        print(f"  {name:<26}{(function.__doc__ or '').strip().partition(chr(10))[0]}")
+        print(f"  {name:<26}{_summary(function)}")
     return OK
+
+
+def _summary(thing: Any) -> str:
+    """The first paragraph of its docstring, on one line."""
+    return " ".join((inspect.getdoc(thing) or "").partition("\n\n")[0].split())
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

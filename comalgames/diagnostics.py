@@ -13,7 +13,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Complex, Float
 
 from comalgames import simplex, validation
-from comalgames.algorithms.base import AbstractAlgorithm, State
+from comalgames.algorithms.base import AbstractAlgorithm, State, with_dtype
 from comalgames.feedback import Exact
 from comalgames.games.base import AbstractGame, PreferenceGame
 
@@ -75,7 +75,7 @@ def spectrum(
         validation.log_policy(name, policy)
     with jax.enable_x64(True):
         num = jnp.asarray(validation.count("num_steps", num_steps, minimum=1), jnp.int32)
-        game, algorithm = jax.tree.map(_float64, (game, algorithm))
+        game, algorithm = with_dtype((game, algorithm), jnp.float64)
         starts = jnp.broadcast_arrays(jnp.asarray(logp, jnp.float64), jnp.asarray(reference, jnp.float64))
         jacobian = np.asarray(_jacobian(game, algorithm, algorithm.init(*starts), num))
     # Deviations of a policy, in an orthonormal basis of the vectors that sum to 0 over the actions.
@@ -88,12 +88,6 @@ def spectrum(
         jacobian = np.delete(np.delete(jacobian, held, axis=0), held, axis=1)
     multipliers = np.linalg.eigvals(jacobian).astype(complex)
     return multipliers[np.argsort(-np.abs(multipliers))]
-
-
-def _float64(leaf: Any) -> Any:
-    """Numbers as float64 arrays, so that another step size or period needs no compilation."""
-    is_number = isinstance(leaf, (int, float)) and not isinstance(leaf, bool)
-    return jnp.asarray(leaf, jnp.float64) if is_number or eqx.is_inexact_array(leaf) else leaf
 
 
 def _policies(state: State) -> tuple[Any, Any]:

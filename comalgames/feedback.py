@@ -12,8 +12,7 @@ from comalgames.games.base import AbstractGame, PreferenceGame
 
 
 class AbstractFeedback(eqx.Module):
-    """The source of a rule's information: the rule asks, and need not know whether answers are exact or
-    sampled."""
+    """Where a rule's information comes from; the rule need not know whether it is exact or sampled."""
 
     @property
     @abstractmethod
@@ -32,7 +31,11 @@ class AbstractFeedback(eqx.Module):
 
 
 class Exact(AbstractFeedback):
-    """Feedback without noise, read off the game itself. It never uses its key."""
+    """Feedback without noise, read off the game itself. It never uses its key.
+
+    Attributes:
+        game: what is played.
+    """
 
     game: AbstractGame
 

@@ -49,18 +49,35 @@ def worst_win_rate(game: PreferenceGame, logp: LogPolicy) -> Float[Array, "*prom
     Args:
         game: a preference game.
         logp: normalised log-probabilities `[..., n]`.
+
+    Raises:
+        ValueError: the game has payoffs, not win rates.
     """
+    if not isinstance(game, PreferenceGame):
+        raise ValueError(f"`worst_win_rate` needs a PreferenceGame, got a {type(game).__name__}.")
     return 0.5 - duality_gap(game, logp) / 2
 
 
 def entropy(game: AbstractGame, logp: LogPolicy) -> Float[Array, "*batch"]:
-    """Shannon entropy of the policy in nats, between 0 and log n; `game` does not matter."""
+    """Shannon entropy of the policy in nats, between 0 and log n.
+
+    Args:
+        game: does not matter.
+        logp: normalised log-probabilities `[..., n]`.
+
+    Raises:
+        ValueError: `logp` holds concrete numbers whose exponentials do not sum to 1.
+    """
     validation.log_policy("logp", logp)
-    return -jnp.sum(jnp.where(logp > -jnp.inf, jnp.exp(logp) * logp, 0.0), axis=-1)
+    return -jnp.sum(jnp.where(logp == -jnp.inf, 0.0, jnp.exp(logp) * logp), axis=-1)
 
 
 class KLTo(eqx.Module):
-    """The metric KL(target || policy) in nats, summed over players; made by `kl_to`."""
+    """The metric KL(target || policy) in nats, summed over players; made by `kl_to`.
+
+    Attributes:
+        target_logp: the target's log-probabilities `[..., n]`; -inf marks actions off its support.
+    """
 
     target_logp: Float[Array, "*batch n"]
 
@@ -91,7 +108,12 @@ def kl_to(logp: LogPolicy) -> KLTo:
 
 
 class RegularizedGap(eqx.Module):
-    """The duality gap of the KL-regularised game; made by `regularized_gap`."""
+    """The duality gap of the KL-regularised game; made by `regularized_gap`.
+
+    Attributes:
+        temperature: tau > 0, in units of payoff.
+        reference_logp: the reference's log-probabilities `[..., n]`.
+    """
 
     temperature: float | Float[Array, ""]
     reference_logp: Float[Array, "*batch n"]
@@ -105,11 +127,11 @@ class RegularizedGap(eqx.Module):
 
 
 def regularized_gap(temperature: float | Float[Array, ""], reference_logp: LogPolicy) -> RegularizedGap:
-    """The metric: duality gap of the game with payoff minus `temperature * KL(policy || reference)` for each
-    player.
+    """The metric: duality gap of the game regularised by `temperature * KL(policy || reference)`.
 
-    Computed without cancellation as `2 temperature KL(policy || response)`, where
-    `response ~ reference * exp(advantage / temperature)` is the best response in that game.
+    Each player's payoff is reduced by that much. Computed without cancellation as
+    `2 temperature KL(policy || response)`, where `response ~ reference * exp(advantage / temperature)` is the
+    best response in that game.
 
     Args:
         temperature: tau > 0, in units of payoff.
@@ -120,7 +142,7 @@ def regularized_gap(temperature: float | Float[Array, ""], reference_logp: LogPo
     """
     validation.positive("temperature", temperature)
     validation.log_policy("reference_logp", reference_logp)
-    return RegularizedGap(temperature, jnp.asarray(reference_logp))
+    return RegularizedGap(jnp.asarray(temperature, float), jnp.asarray(reference_logp))
 
 
 def win_rates(
@@ -132,6 +154,8 @@ def win_rates(
         game: a preference game without prompts.
         logps: normalised log-probabilities, one policy a row, `[policies, n]`.
     """
+    if not isinstance(game, PreferenceGame):
+        raise ValueError(f"`win_rates` needs a PreferenceGame, got a {type(game).__name__}.")
     validation.log_policy("logps", logps)
     policies = jnp.exp(logps)
     return 0.5 + jnp.einsum("ai,ij,bj->ab", policies, game.skew, policies, precision=PRECISION)
@@ -146,6 +170,10 @@ METRICS: Mapping[str, Metric] = {
 
 # The three curves of the gap. They are recorded together, for they share one payoff product a step.
 CURVES = ("duality_gap", "average_duality_gap", "best_duality_gap")
+
+# What the loop calls the gaps of the last and of the average policy, one array `[2, ...]`, before they get
+# those names: in a small game's loop every array that is written costs as much as the arithmetic.
+GAPS = "gaps of the last and average policy"
 
 
 def named(metrics: Mapping[str, Metric] | Sequence[str | Metric] | None) -> dict[str, Metric]:
@@ -171,7 +199,8 @@ def named(metrics: Mapping[str, Metric] | Sequence[str | Metric] | None) -> dict
             raise ValueError(
                 f"`metrics` must hold names or functions (game, logp) -> number, got {metric!r}."
             )
-        if name in CURVES:
+        if name in (*CURVES, GAPS) or metric in CURVES:
+            name = metric if metric in CURVES else name
             raise ValueError(f"`metrics` must not reuse the name {name!r}, which is recorded anyway.")
         if name in found:
             raise ValueError(f"`metrics` has two metrics named {name!r}; pass a dict to name them yourself.")

@@ -69,11 +69,12 @@ def plot_gap(
     """
     validation.known("x", x, ("queries", "steps"))
     curves = {}
-    for name, result in results.items():
+    for name, result in _by_name(results).items():
         validation.known("curve", curve, result.history)
         rows = result.history[curve]
         curves[name] = (getattr(result, x), rows.reshape(len(rows), -1).T)
-    return _curves(_axes(ax), curves, x, _title(curve))
+    with mpl.rc_context(STYLE):
+        return _curves(_axes(ax), curves, x, _title(curve))
 
 
 def plot_simplex(
@@ -94,23 +95,36 @@ def plot_simplex(
         ValueError: a run did not record "policy", or has not three actions.
     """
     paths = {}
-    for name, result in results.items():
+    for name, result in _by_name(results).items():
         if "policy" not in result.history or result.history["policy"].shape[1:] != (3,):
             raise ValueError(
                 f"`results` {name!r} must have recorded three-action policies: solve(..., "
                 f'metrics=["policy"]).'
             )
         paths[name] = result.history["policy"]
-    return _simplex(_axes(ax), paths, nash, names)
+    with mpl.rc_context(STYLE):
+        return _simplex(_axes(ax), paths, nash, names)
 
 
 def plot_win_rates(matrix: Any, names: Sequence[str], ax: Axes | None = None) -> Axes:
-    """Heat map of how often the row's policy is preferred to the column's, such as from `cg.win_rates`."""
-    return _win_rates(_axes(ax), np.asarray(matrix), list(names))
+    """Heat map of how often the row's policy is preferred to the column's.
+
+    Args:
+        matrix: win rates `[policies, policies]`, such as from `cg.win_rates`.
+        names: what to call the policies.
+        ax: axes to draw on; new ones by default.
+    """
+    with mpl.rc_context(STYLE):
+        return _win_rates(_axes(ax), np.asarray(matrix), list(names))
 
 
 def draw(figure: Figure, data: Data) -> MplFigure:
-    """A paper's figure, from saved results: its panels side by side."""
+    """A paper's figure, from saved results: its panels side by side.
+
+    Args:
+        figure: what to draw.
+        data: the results by experiment, as `load_run` returns them.
+    """
     with mpl.rc_context(STYLE):
         width = sum(PANEL_WIDTHS.get(panel.kind, 4.6) for panel in figure.panels)
         drawn = MplFigure(figsize=(width, 3.7), layout="constrained")
@@ -127,8 +141,15 @@ def _axes(ax: Axes | None) -> Axes:
         return ax
     from matplotlib import pyplot as plt
 
-    with mpl.rc_context(STYLE):
-        return plt.subplots(figsize=(5.2, 3.7), layout="constrained")[1]
+    return plt.subplots(figsize=(5.2, 3.7), layout="constrained")[1]
+
+
+def _by_name(results: Any) -> Mapping[str, Result]:
+    if isinstance(results, Mapping) and results and all(isinstance(r, Result) for r in results.values()):
+        return results
+    raise ValueError(
+        f'`results` must be a dict of results by name, {{"COMAL": result}}, got {type(results).__name__}.'
+    )
 
 
 def _styles() -> Iterator[dict[str, Any]]:
@@ -195,7 +216,7 @@ def _simplex(ax: Axes, paths: Mapping[str, np.ndarray], nash: Any, names: Sequen
             label="Nash",
             linestyle="none",
         )
-    ax.legend(loc="upper left", bbox_to_anchor=(-0.12, 1.04), handlelength=2.4)
+    ax.legend(loc="upper left", bbox_to_anchor=(0.86, 1.04), handlelength=2.4)
     return ax
 
 
@@ -260,11 +281,11 @@ def _win_rates_panel(ax: Axes, dataset: Any) -> None:
     ax.set_ylabel("how often this policy is preferred, %")
 
 
-def _picks_panel(ax: Axes, dataset: Any, names: Mapping[str, str]) -> None:
+def _picks_panel(ax: Axes, dataset: Any, names: Mapping[str, str], prefix: str) -> None:
     """Win rate of every option against each of two picks, sorted."""
     first, _ = names
     order = np.argsort(-dataset[first].values, kind="stable")
-    labels = [str(name).removeprefix("Trajectory ") for name in dataset["option"].values[order]]
+    labels = [str(name).removeprefix(prefix) for name in dataset["option"].values[order]]
     place = np.arange(len(order))
     markers: Any = (
         {"marker": "o", "markersize": 4},
@@ -281,8 +302,8 @@ def _picks_panel(ax: Axes, dataset: Any, names: Mapping[str, str]) -> None:
         )
     ax.axhline(50, color="0.3", linewidth=0.9)
     ax.set_xticks(place, labels, fontsize=6.5)
-    ax.set_xlabel("trajectory")
-    ax.set_ylabel("win rate of the trajectory, %")
+    ax.set_xlabel(prefix.strip().lower())
+    ax.set_ylabel("win rate, %")
     ax.legend(loc="upper right")
 
 
@@ -292,4 +313,4 @@ PANELS: Mapping[str, Callable[..., None]] = {
     "win_rates": _win_rates_panel,
     "picks": _picks_panel,
 }
-PANEL_WIDTHS = {"simplex": 4.2, "win_rates": 6.8, "picks": 7.5}
+PANEL_WIDTHS = {"simplex": 5.0, "win_rates": 6.8, "picks": 7.5}

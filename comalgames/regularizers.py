@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+__all__ = ["LOG_FLOOR", "Regularizer", "chi_squared", "forward_kl", "kl"]
+
 Regularizer: TypeAlias = Callable[[Any, Any], Any]
 
 # COMAL drives log-probabilities off the Nash support to -5000, where p and reference would both be 0 and most
@@ -23,6 +25,10 @@ LOG_FLOOR = -300.0
 def kl(p: Float[Array, " n"], reference: Float[Array, " n"]) -> Float[Array, ""]:
     """KL(p || reference) = sum_i p_i log(p_i / reference_i), in nats; RLHF's "reverse KL".
 
+    Args:
+        p: positive probabilities `[n]`.
+        reference: positive probabilities `[n]`.
+
     Reference: Kullback and Leibler, "On Information and Sufficiency", 1951.
     """
     return jnp.sum(p * (jnp.log(p) - jnp.log(reference)))
@@ -31,6 +37,10 @@ def kl(p: Float[Array, " n"], reference: Float[Array, " n"]) -> Float[Array, ""]
 def forward_kl(p: Float[Array, " n"], reference: Float[Array, " n"]) -> Float[Array, ""]:
     """KL(reference || p) = sum_i reference_i log(reference_i / p_i), in nats.
 
+    Args:
+        p: positive probabilities `[n]`.
+        reference: positive probabilities `[n]`.
+
     Reference: Kullback and Leibler, "On Information and Sufficiency", 1951.
     """
     return jnp.sum(reference * (jnp.log(reference) - jnp.log(p)))
@@ -38,6 +48,10 @@ def forward_kl(p: Float[Array, " n"], reference: Float[Array, " n"]) -> Float[Ar
 
 def chi_squared(p: Float[Array, " n"], reference: Float[Array, " n"]) -> Float[Array, ""]:
     """Pearson's chi-squared divergence sum_i (p_i - reference_i)^2 / reference_i.
+
+    Args:
+        p: probabilities `[n]`.
+        reference: positive probabilities `[n]`.
 
     Reference: Pearson, "On the Criterion that a Given System of Deviations ...", 1900.
     """

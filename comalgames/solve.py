@@ -2,43 +2,24 @@
 
 from __future__ import annotations
 
-import math
-import time
+import importlib
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
-from tqdm.auto import tqdm
+from jaxtyping import PRNGKeyArray
 
 from comalgames import validation
-from comalgames.algorithms.base import AbstractAlgorithm
+from comalgames.algorithms.base import AbstractAlgorithm, with_dtype
+from comalgames.arguments import check_pair, starting_policy, with_reference
 from comalgames.feedback import AbstractFeedback
-from comalgames.games.base import AbstractGame, PreferenceGame
+from comalgames.games.base import AbstractGame
+from comalgames.host import Compiled, host_loop, statuses
 from comalgames.metrics import Metric
-from comalgames.trajectory import (
-    GAPS,
-    Progress,
-    Records,
-    Run,
-    first_nonfinite,
-    named_curves,
-    prepare,
-    record_steps,
-)
-
-# A chunk is what runs between two looks at the clock and the keyboard. Its record buffer holds at most so
-# many records and so many numbers; a chunk is lengthened until it takes about so many seconds.
-MAX_RECORDS, MAX_NUMBERS, CHUNK_SECONDS = 4096, 1 << 22, 0.25
-FIRST_CHUNK = 64
-
-# Early stopping looks at the gap when the number of steps is a power of two from here on, so that where a run
-# stops does not depend on how it was cut into chunks.
-FIRST_LOOK = 1024
+from comalgames.trajectory import Progress, Records, Run, first_nonfinite, prepare, record_steps
 
 # Below float64 a gap this many times the dtype's epsilon is rounding (1e-6 in float32).
 RESOLVED = 8.0
@@ -75,8 +56,16 @@ class Result(NamedTuple):
     notes: tuple[str, ...]
     dtype: np.dtype[Any]
 
+    @property
+    def duality_gap(self) -> Any:
+        """The duality gap of the last policy, per member: `history["duality_gap"][-1]`."""
+        return self.history["duality_gap"][-1]
+
     def __repr__(self) -> str:
-        shown = {name: rows[-1] for name, rows in self.history.items() if rows[-1].ndim == 0}
+        shown: dict[str, Any] = {name: rows[-1] for name, rows in self.history.items() if rows[-1].ndim == 0}
+        if "duality_gap" in self.history and not shown:
+            shown["duality_gap, median of members"] = np.median(self.duality_gap)
+            shown["duality_gap, largest"] = np.max(self.duality_gap)
         shown |= {"policy": self.policy} if self.policy.size <= 12 else {"policy of shape": self.policy.shape}
         lines = [
             f"{name}: {value:.6g}" if np.ndim(value) == 0 else f"{name}: {value}"
@@ -162,19 +151,20 @@ def solve(
         validation.positive("tolerance", tolerance)
     if chunk_steps is not None:
         chunk_steps = validation.count("chunk_steps", chunk_steps, minimum=1)
-    check(game, algorithm)
-    run = prepare(game, as_leaves(algorithm, game.dtype), feedback, key, metrics, record_every)
+    check_pair(game, algorithm)
+    run = prepare(game, with_dtype(algorithm, game.dtype), feedback, key, metrics, record_every)
     notes = algorithm.notes()
     for note in notes:
         warnings.warn(note, stacklevel=2)
 
     logp = starting_policy("init", init, game)
-    reference_logp = logp if reference is None else starting_policy("reference", reference, game)
-    logp, reference_logp = jnp.broadcast_arrays(logp, reference_logp)
-    bar = tqdm(total=num_steps, disable=not progress, desc=type(algorithm).__name__)
-    with bar:
+    anchor = logp if reference is None else starting_policy("reference", reference, game)
+    first = run.begin(*with_reference(logp, anchor))
+    # Imported by those who ask for a bar: in a notebook without ipywidgets tqdm.auto greets with a warning.
+    tqdm = importlib.import_module("tqdm.auto" if progress else "tqdm").tqdm
+    with tqdm(total=num_steps, disable=not progress, desc=type(algorithm).__name__) as bar:
         carried, history, taken, interrupted = host_loop(
-            compiled(run), run.begin(logp, reference_logp), num_steps, record_every,
+            Compiled(partial(_advance, run), partial(_observe, run)), first, num_steps, record_every,
             tolerance=tolerance, chunk_steps=chunk_steps, tick=bar.update,
         )  # fmt: skip
 
@@ -182,12 +172,14 @@ def solve(
     last_logp = np.asarray(carried.state.logp)
     failed_at = first_nonfinite(game, history, last_logp, steps, xp=np)
     status = statuses(history.get("duality_gap"), failed_at, tolerance, interrupted)
+    if interrupted:
+        notes += (f"interrupted: what is here ends at step {taken} of {num_steps}.",)
     coarse = game.dtype.itemsize < 8 and "duality_gap" in history
     if coarse and np.nanmin(history["duality_gap"]) < RESOLVED * np.finfo(game.dtype).eps:
         note = (
             f"some recorded gaps are below {RESOLVED * np.finfo(game.dtype).eps:.0e}, what {game.dtype} "
-            f"resolves; for "
-            f'smaller ones put jax.config.update("jax_enable_x64", True) first, and make the game after it.'
+            f'resolves; for smaller ones put jax.config.update("jax_enable_x64", True) first, and make the '
+            f"game after it."
         )
         warnings.warn(note, stacklevel=2)
         notes += (note,)
@@ -207,65 +199,10 @@ def solve(
         where = np.argwhere(failed_at >= 0)[0]
         member = f" (member {tuple(int(k) for k in where)})" if where.size else ""
         raise FloatingPointError(
-            f"the policy of {algorithm!r} stopped being finite at step "
-            f"{failed_at[tuple(where)]}{member}. "
+            f"the policy of {algorithm!r} stopped being finite at step {failed_at[tuple(where)]}{member}. "
             f"Lower the step size, or pass throw=False to look at the run up to there."
         )
     return result
-
-
-def check(game: AbstractGame, algorithm: AbstractAlgorithm[Any]) -> None:
-    """Refuse what is not a game, not an algorithm, or a pair of them that does not fit."""
-    if not isinstance(game, AbstractGame):
-        raise ValueError(
-            f"`game` must be a PreferenceGame or ZeroSumGame, got {type(game).__name__}; wrap the matrix."
-        )
-    if not isinstance(algorithm, AbstractAlgorithm):
-        raise ValueError(f"`algorithm` must be a learning rule such as MWU(0.1), got {algorithm!r}.")
-    if algorithm.reads_pairs and not isinstance(game, PreferenceGame):
-        raise ValueError(
-            f"`algorithm` {algorithm!r} reads pairwise preferences, which a {type(game).__name__} does not "
-            f"have; "
-            f"use a PreferenceGame, or a rule such as MirrorDescent, Extragradient or OptimisticMWU."
-        )
-
-
-def as_leaves(algorithm: Any, dtype: Any) -> Any:
-    """The algorithm with its numbers as arrays of the game's dtype: other numbers need no compilation."""
-
-    def convert(leaf: Any) -> Any:
-        is_number = isinstance(leaf, (int, float, np.number)) and not isinstance(leaf, bool)
-        return jnp.asarray(leaf, dtype) if is_number or eqx.is_inexact_array(leaf) else leaf
-
-    return jax.tree.map(convert, algorithm)
-
-
-def starting_policy(name: str, policy: Any, game: AbstractGame) -> Float[Array, "*batch n"]:
-    """A user's policy as log-probabilities that broadcast against the game; None is uniform."""
-    if policy is None:
-        return game.uniform()
-    array = validation.policy(name, policy, game.num_actions)
-    try:
-        shape = np.broadcast_shapes(array.shape, game.policy_shape)
-    except ValueError as error:
-        raise ValueError(
-            f"`{name}` of shape {array.shape} does not fit the game's policies of shape {game.policy_shape}."
-        ) from error
-    return jnp.broadcast_to(jnp.asarray(np.log(array), game.dtype), shape)
-
-
-class Compiled(NamedTuple):
-    """The two compiled functions that `host_loop` calls: a chunk of steps, and the record of the last policy.
-
-    Attributes:
-        advance: (progress, start, num_steps, capacity) -> (progress, buffer of records).
-        observe: (progress, step) -> record.
-        record_axis: which axis of a buffer counts the records.
-    """
-
-    advance: Callable[[Progress, Any, Any, int], tuple[Progress, Records]]
-    observe: Callable[[Progress, Any], Records]
-    record_axis: int = 0
 
 
 @eqx.filter_jit
@@ -278,95 +215,3 @@ def _advance(
 @eqx.filter_jit
 def _observe(run: Run, progress: Progress, step: Any) -> Records:
     return run.observe(progress, step)
-
-
-def compiled(run: Run) -> Compiled:
-    """The compiled chunk and record of a run."""
-    return Compiled(
-        lambda progress, start, num, capacity: _advance(run, progress, start, num, capacity),
-        lambda progress, step: _observe(run, progress, step),
-    )
-
-
-def host_loop(
-    functions: Compiled,
-    progress: Progress,
-    num_steps: int,
-    record_every: int,
-    *,
-    tolerance: float | None = None,
-    chunk_steps: int | None = None,
-    tick: Callable[[int], Any] = lambda steps: None,
-) -> tuple[Progress, dict[str, np.ndarray], int, bool]:
-    """Take `num_steps` steps in compiled chunks.
-
-    Returns the progress, the records by name (NumPy, all chunks joined), the number of steps taken, and
-    whether Ctrl-C ended them early.
-    """
-    axis = functions.record_axis
-    example = jax.eval_shape(functions.observe, progress, jnp.zeros((), jnp.int32))
-    numbers = sum(math.prod(leaf.shape) for leaf in example.values())
-    capacity = max(1, min(MAX_RECORDS, MAX_NUMBERS // max(numbers, 1)))
-    longest = capacity * record_every
-    length = min(longest, FIRST_CHUNK * record_every)
-    pieces: list[dict[str, np.ndarray]] = []
-    taken, interrupted = 0, False
-    try:
-        while taken < num_steps:
-            began = time.perf_counter()
-            # Chunks end on a multiple of record_every where they can; the last may end anywhere.
-            size = min(length if chunk_steps is None else min(chunk_steps, longest), num_steps - taken)
-            look = _next_look(taken)
-            if tolerance is not None:
-                size = min(size, look - taken)
-            ahead, buffer = functions.advance(progress, _int(taken), _int(size), capacity)
-            filled = -(-(taken + size) // record_every) - -(-taken // record_every)
-            piece = {name: np.asarray(rows).take(range(filled), axis) for name, rows in buffer.items()}
-            pieces.append(piece)
-            progress, taken = ahead, taken + size
-            tick(size)
-            if tolerance is not None and taken == look and taken < num_steps and GAPS in piece:
-                gaps = named_curves(_joined(pieces, axis), axis, np)["duality_gap"]
-                if np.all(_stayed_below(gaps, tolerance, axis)):
-                    break
-            if chunk_steps is None and time.perf_counter() - began < CHUNK_SECONDS:
-                length = min(longest, 8 * length)
-    except KeyboardInterrupt:
-        interrupted = True
-    record = functions.observe(progress, _int(taken))
-    pieces.append({name: np.expand_dims(np.asarray(row), axis) for name, row in record.items()})
-    return progress, named_curves(_joined(pieces, axis), axis, np), taken, interrupted
-
-
-def statuses(
-    gaps: np.ndarray | None,
-    failed_at: np.ndarray,
-    tolerance: float | None,
-    interrupted: bool,
-    axis: int = 0,
-) -> np.ndarray:
-    """How each member's run ended, as an array of words of the shape of `failed_at`."""
-    status = np.full(failed_at.shape, "interrupted" if interrupted else "completed", dtype="<U11")
-    if tolerance is not None and gaps is not None:
-        status[_stayed_below(gaps, tolerance, axis)] = "converged"
-    status[failed_at >= 0] = "nonfinite"
-    return status
-
-
-def _joined(pieces: Sequence[Mapping[str, np.ndarray]], axis: int) -> dict[str, np.ndarray]:
-    return {name: np.concatenate([piece[name] for piece in pieces], axis) for name in pieces[-1]}
-
-
-def _stayed_below(gaps: np.ndarray, tolerance: float, axis: int) -> np.ndarray:
-    num_records = gaps.shape[axis]
-    tail = gaps.take(range(num_records - max(1, num_records // 10), num_records), axis)
-    return np.asarray(np.all(tail < tolerance, axis=axis))
-
-
-def _next_look(taken: int) -> int:
-    """The next number of steps, above `taken`, at which early stopping looks at the gap."""
-    return int(max(FIRST_LOOK, 2 ** taken.bit_length()))
-
-
-def _int(value: int) -> Array:
-    return jnp.asarray(value, jnp.int32)

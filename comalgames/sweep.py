@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import warnings
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -17,12 +18,13 @@ import numpy as np
 from jaxtyping import Array, Key, PRNGKeyArray
 
 from comalgames import validation
-from comalgames.algorithms.base import AbstractAlgorithm
+from comalgames.algorithms.base import AbstractAlgorithm, with_dtype
+from comalgames.arguments import check_pair, starting_policy
 from comalgames.feedback import AbstractFeedback
 from comalgames.games.base import AbstractGame
-from comalgames.metrics import Metric, named
-from comalgames.solve import Compiled, as_leaves, check, host_loop, starting_policy, statuses
-from comalgames.trajectory import Progress, Records, first_nonfinite, prepare, record_steps
+from comalgames.host import Compiled, host_loop, statuses
+from comalgames.metrics import CURVES, Metric, named
+from comalgames.trajectory import Progress, Records, Run, first_nonfinite, prepare, record_steps
 
 # What a sweep records besides the metrics, and the first axes of each after game and algorithm.
 OUTPUTS: Mapping[str, tuple[str, ...]] = {
@@ -30,6 +32,7 @@ OUTPUTS: Mapping[str, tuple[str, ...]] = {
     "queries": ("record",),
     "status": ("seed",),
     "final_policy": ("seed",),
+    **{f"final_{curve}": ("seed",) for curve in CURVES},
 }
 
 # The records that have actions, on the last axis.
@@ -98,7 +101,7 @@ def sweep(
         init: the first policy: probabilities `[n]`, a dict of them by game, a function `(key, game) ->
             probabilities`, or None for uniform.
         reference: the first reference: probabilities `[n]`, a dict of them by game, or None for `init`.
-        feedback: makes each game's feedback, such as `lambda game: Sampled(game, 8)`; exact by default.
+        feedback: makes each game's feedback, such as `lambda game: MyFeedback(game)`; exact by default.
         metrics: what to record besides the curves of the gap, as in `solve`.
         game_metrics: makes metrics with data of the game, such as
             `lambda game: {"kl": cg.kl_to(cg.nash(game).logp)}`. Games of one shape run together, so the data
@@ -107,8 +110,10 @@ def sweep(
 
     Returns:
         An `xarray.Dataset` over (game, algorithm, seed, record): the three curves of the gap and the other
-        metrics, coordinates `steps` and `queries` (game, algorithm, record), and `final_policy` and `status`
-        of each run. Runs with fewer records, and games with fewer actions, are padded with nan.
+        metrics, coordinates `steps` and `queries` (game, algorithm, record), and of each run
+        `final_duality_gap`, `final_average_duality_gap`, `final_best_duality_gap`, `final_policy` and
+        `status`. Runs with fewer records (with `num_queries`, those of rules that spend more a step), and
+        games with fewer actions, are padded with nan: for the last of a run take `final_...`.
 
     Raises:
         ValueError: as `solve`; or not exactly one of `num_steps` and `num_queries` is given, the games differ
@@ -124,7 +129,7 @@ def sweep(
     games = _named("games", games, lambda k, game: f"game {k}")
     algorithms = _named("algorithms", algorithms, lambda k, rule: repr(rule))
     for game, algorithm in itertools.product(games.values(), algorithms.values()):
-        check(game, algorithm)
+        check_pair(game, algorithm)
     if len({len(game.policy_shape) for game in games.values()}) > 1:
         shapes = ", ".join(f"{label}: {game.policy_shape}" for label, game in games.items())
         raise ValueError(
@@ -147,11 +152,11 @@ def sweep(
         setups[label] = Setup(run, keys, logp, _references(reference, label, game, logp))
 
     runs: dict[tuple[str, str], dict[str, np.ndarray]] = {}
-    for game_names in _groups(games, lambda game: (type(game), _structure(game))):
+    for game_names in _groups(setups, lambda setup: (jax.tree.structure(setup.run), _structure(setup))):
         some_game = games[game_names[0]]
         _check_same_functions([setups[label].run.metrics for label in game_names])
         setup = _stack([setups[label] for label in game_names])
-        leaves = {label: as_leaves(rule, some_game.dtype) for label, rule in algorithms.items()}
+        leaves = {label: with_dtype(rule, some_game.dtype) for label, rule in algorithms.items()}
         for rule_names in _groups(leaves, partial(_kind, num_actions=some_game.num_actions)):
             queries = algorithms[rule_names[0]].queries(some_game.num_actions)
             steps = budget if num_queries is None else budget // queries
@@ -167,12 +172,15 @@ def sweep(
             ):
                 runs[game_name, rule_name] = {
                     **{metric: rows[r, g] for metric, rows in history.items()},
+                    **{f"final_{curve}": history[curve][r, g, :, -1] for curve in CURVES if curve in history},
                     "final_policy": np.exp(last_logp[r, g]),
                     "status": status[r, g],
                     "steps": recorded,
                     "queries": recorded * queries,
                 }
-    notes = tuple(note for rule in algorithms.values() for note in rule.notes())
+    notes = tuple(f"{label}: {note}" for label, rule in algorithms.items() for note in rule.notes())
+    for note in notes:
+        warnings.warn(note, stacklevel=2)
     return _dataset(runs, list(games), list(algorithms), num_seeds, notes)
 
 
@@ -199,42 +207,57 @@ def _run_together(
     rules: Any, num_rules: int, setup: Setup, num_steps: int
 ) -> tuple[dict[str, np.ndarray], Progress]:
     """Run `rules` on all games of `setup`; axes of what is returned are rule, game, seed, then records."""
-
-    arrays, functions = eqx.partition(setup, eqx.is_array)
-
-    def everywhere(function: Callable[..., Any], *shared: Any) -> Callable[..., Any]:
-        """`function(run, setup, *carried, *shared)` for every rule, game and seed at once."""
-
-        def one(rule: Any, arrays: Setup, *arguments: Any) -> Any:
-            setup = eqx.combine(arrays, functions)
-            return function(replace(setup.run, algorithm=rule, key=setup.keys), setup, *arguments)
-
-        def mapped(*carried: Any) -> Any:
-            along, fixed = (0,) * len(carried), (None,) * len(shared)
-            seeds = jax.vmap(one, (None, PER_SEED, *along, *fixed))
-            games = jax.vmap(seeds, (None, 0, *along, *fixed))
-            over_rules = jax.vmap(games, (0, None, *along, *fixed), axis_size=num_rules)
-            return over_rules(rules, arrays, *carried, *shared)
-
-        return mapped
-
-    @partial(jax.jit, static_argnums=3)
-    def advance(progress: Progress, start: Any, size: Any, capacity: int) -> tuple[Progress, Records]:
-        step = everywhere(lambda run, _, p, first, num: run.advance(p, first, num, capacity), start, size)
-        result: tuple[Progress, Records] = step(progress)
-        return result
-
-    @jax.jit
-    def observe(progress: Progress, step: Any) -> Records:
-        look = everywhere(lambda run, _, progress, now: run.observe(progress, now), step)
-        return look(progress)  # type: ignore[no-any-return]
-
-    progress = everywhere(lambda run, setup: run.begin(setup.logp, setup.reference))()
-    compiled = Compiled(advance, observe, record_axis=3)
-    progress, history, _, interrupted = host_loop(compiled, progress, num_steps, setup.run.record_every)
+    functions = Compiled(
+        partial(_advance, rules, num_rules, setup), partial(_observe, rules, num_rules, setup), record_axis=3
+    )
+    progress = _begin(rules, num_rules, setup)
+    progress, history, _, interrupted = host_loop(functions, progress, num_steps, setup.run.record_every)
     if interrupted:
         raise KeyboardInterrupt
     return history, progress
+
+
+def _everywhere(function: Callable[..., Any], rules: Any, num_rules: int, setup: Setup, *carried: Any) -> Any:
+    """`function(run, setup, *carried)` for every rule, game and seed at once; `carried` has those three
+    axes."""
+
+    def one(rule: Any, setup: Setup, *carried: Any) -> Any:
+        return function(replace(setup.run, algorithm=rule, key=setup.keys), setup, *carried)
+
+    along = (eqx.if_array(0),) * len(carried)
+    seeds = eqx.filter_vmap(one, in_axes=(None, PER_SEED, *along))
+    games = eqx.filter_vmap(seeds, in_axes=(None, eqx.if_array(0), *along))
+    everywhere = eqx.filter_vmap(games, in_axes=(eqx.if_array(0), None, *along), axis_size=num_rules)
+    return everywhere(rules, setup, *carried)
+
+
+@eqx.filter_jit
+def _begin(rules: Any, num_rules: int, setup: Setup) -> Progress:
+    def begin(run: Run, setup: Setup) -> Progress:
+        return run.begin(setup.logp, setup.reference)
+
+    progress: Progress = _everywhere(begin, rules, num_rules, setup)
+    return progress
+
+
+@eqx.filter_jit
+def _advance(
+    rules: Any, num_rules: int, setup: Setup, progress: Progress, start: Any, num_steps: Any, capacity: int
+) -> tuple[Progress, Records]:
+    def advance(run: Run, _: Setup, progress: Progress) -> tuple[Progress, Records]:
+        return run.advance(progress, start, num_steps, capacity)
+
+    result: tuple[Progress, Records] = _everywhere(advance, rules, num_rules, setup, progress)
+    return result
+
+
+@eqx.filter_jit
+def _observe(rules: Any, num_rules: int, setup: Setup, progress: Progress, step: Any) -> Records:
+    def observe(run: Run, _: Setup, progress: Progress) -> Records:
+        return run.observe(progress, step)
+
+    records: Records = _everywhere(observe, rules, num_rules, setup, progress)
+    return records
 
 
 def _named(argument: str, things: Any, name: Callable[[int, Any], str]) -> dict[str, Any]:

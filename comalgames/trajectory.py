@@ -17,16 +17,12 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from comalgames import validation
 from comalgames.algorithms.base import AbstractAlgorithm, State
+from comalgames.arguments import check_pair, starting_logp, with_reference
 from comalgames.feedback import AbstractFeedback, Exact
 from comalgames.games.base import AbstractGame
-from comalgames.metrics import CURVES, Metric, named, records_curves
+from comalgames.metrics import CURVES, GAPS, Metric, named, records_curves
 
 Records = dict[str, Any]
-
-
-# The gaps of the last and of the average policy are recorded as one array under this name, `[2, ...]`: in a
-# small game's loop every array that is written costs as much as the arithmetic.
-GAPS = "gaps"
 
 
 class Progress(eqx.Module):
@@ -82,7 +78,7 @@ class Run(eqx.Module):
         return Progress(state, total)
 
     def advance(
-        self, progress: Progress, start: Int[Array, ""], num_steps: Int[Array, ""] | np.int32, capacity: int
+        self, progress: Progress, start: Any, num_steps: Any | np.int32, capacity: int
     ) -> tuple[Progress, Records]:
         """Take `num_steps` steps from step `start`; both may be known only at run time.
 
@@ -185,7 +181,9 @@ def prepare(
                 f"`key` is needed: {type(feedback).__name__} is random. Pass key=jax.random.key(0)."
             )
         key = jax.random.key(0)
-    return Run(game, algorithm, feedback, key, named(metrics), records_curves(metrics), record_every)
+    return Run(
+        game.without_names(), algorithm, feedback, key, named(metrics), records_curves(metrics), record_every
+    )
 
 
 def record_steps(num_steps: int, record_every: int) -> np.ndarray:
@@ -205,10 +203,11 @@ def trajectory(
     metrics: Mapping[str, Metric] | Sequence[str | Metric] | None = None,
     record_every: int = 1,
 ) -> Trajectory:
-    """Run `algorithm` on `game` for `num_steps` steps: pure, for use under `jit`, `vmap`, `grad` or
-    `shard_map`.
+    """Run `algorithm` on `game`: a pure function, for use under `jit`, `vmap`, `grad` or `shard_map`.
 
-    `solve` is this with checks, progress, early stopping and one compilation for every number of steps.
+    `solve` is this with progress, early stopping and one compilation for every number of steps. It can be
+    differentiated too: in forward mode (`jax.jvp`) through every rule, in reverse mode (`jax.grad`) through
+    those that solve nothing by iteration (all but `ExactProx` and `IterativeDPO`).
 
     Args:
         game: what is played.
@@ -223,18 +222,19 @@ def trajectory(
         record_every: record every so many steps, and always the first and last policy.
 
     Raises:
-        ValueError: random feedback without a key, an unknown metric, or a number of steps that is none.
+        ValueError: random feedback without a key, an unknown metric, a number of steps that is none, or
+            policies that are not log-probabilities (looked at only where they are concrete).
     """
     num_steps = validation.count("num_steps", num_steps)
     record_every = validation.count("record_every", record_every, minimum=1)
+    check_pair(game, algorithm)
     run = prepare(game, algorithm, feedback, key, metrics, record_every)
-    logp = game.uniform() if logp is None else logp
+    logp = starting_logp("logp", logp, game)
+    anchor = logp if reference is None else starting_logp("reference", reference, game)
     steps = record_steps(num_steps, record_every)
-    zero, last = (
-        jnp.zeros((), jnp.int32),
-        np.int32(num_steps),
-    )  # NumPy's: under jit a JAX array has no known value
-    progress = run.begin(logp, logp if reference is None else reference)
+    # NumPy's, for under jit a JAX array has no known value.
+    zero, last = np.int32(0), np.int32(num_steps)
+    progress = run.begin(*with_reference(logp, anchor))
     progress, buffer = run.advance(progress, zero, last, len(steps))
     final = run.observe(progress, last)
     records = named_curves(jax.tree.map(lambda rows, row: rows.at[-1].set(row), buffer, final))

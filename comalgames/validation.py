@@ -18,6 +18,9 @@ import numpy as np
 # How far a policy's sum may be from 1, and P + P.T from 1, when the numbers were typed or printed by someone.
 SUM_TOLERANCE = 1e-6
 
+# An error message lists all accepted words when there are no more than this.
+FEW = 24
+
 
 def is_concrete(value: Any) -> bool:
     """Whether `value` holds numbers that can be looked at now, outside of a transformation."""
@@ -110,7 +113,7 @@ def preference_matrix(preference: Any) -> np.ndarray:
         raise ValueError(
             f"`preference` must satisfy P + P.T = 1 within {SUM_TOLERANCE:g}; it is off by {error.max():.3g} "
             f"at the pair ({i}, {j}). If these are measured win rates, use "
-            f"games.from_winrates(..., symmetrize=True)."
+            f"games.from_winrates(..., symmetrize=True) (--symmetrize on the command line)."
         )
     return array
 
@@ -159,6 +162,7 @@ def known(name: str, value: str, choices: Iterable[str]) -> str:
     options = sorted(choices)
     if value in options:
         return value
-    near = difflib.get_close_matches(str(value), options, n=3, cutoff=0.4)
+    near = difflib.get_close_matches(str(value), options, n=3, cutoff=0.6)
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-    raise ValueError(f"`{name}` must be one of {', '.join(options)}; got {value!r}.{hint}")
+    listed = ", ".join(options if len(options) <= FEW else [*options[:3], f"... ({len(options)} in all)"])
+    raise ValueError(f"`{name}` must be one of {listed}; got {value!r}.{hint}")

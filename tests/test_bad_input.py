@@ -13,7 +13,7 @@ import pytest
 
 import comalgames as cg
 from comalgames import algorithms
-from comalgames.solve import as_leaves
+from comalgames.algorithms.base import with_dtype
 
 GAME = cg.games.comal_cycle()
 TWO_PLAYERS = cg.ZeroSumGame([[1.0, -1.0], [-1.0, 1.0]])
@@ -251,7 +251,7 @@ def test_a_number_of_a_rule_that_is_not_one_finite_positive_number(rule, field):
     "number", [1, 0.25, np.int64(1), np.float64(0.25), np.float32(0.25), jnp.asarray(0.25)]
 )
 def test_numbers_of_every_kind_run_in_the_dtype_of_the_game(number):
-    step_size = as_leaves(cg.MWU(number), np.dtype(np.float32)).step_size
+    step_size = with_dtype(cg.MWU(number), np.dtype(np.float32)).step_size
     assert step_size.dtype == np.float32
     assert float(step_size) == float(number)
 

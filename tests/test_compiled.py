@@ -10,7 +10,8 @@ import pytest
 from helpers import random_game, random_policy
 
 import comalgames as cg
-from comalgames.solve import _advance, as_leaves
+from comalgames.algorithms.base import with_dtype
+from comalgames.solve import _advance
 from comalgames.trajectory import Run, prepare
 
 # Large enough that no compiler unrolls the product, small enough to compile at once.
@@ -32,7 +33,7 @@ each_rule = pytest.mark.parametrize(
 
 def prepared(rule: Any, feedback: Any = None, game: Any = GAME, metrics: Any = None) -> Run:
     """What `solve` compiles."""
-    return prepare(game, as_leaves(rule, game.dtype), feedback, None, metrics, 1)
+    return prepare(game, with_dtype(rule, game.dtype), feedback, None, metrics, 1)
 
 
 def products_in_a_chunk(run: Run) -> int:

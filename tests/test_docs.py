@@ -200,11 +200,5 @@ def test_the_readme_names_commands_that_exist():
     targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
     used = set(re.findall(r"`make ([a-z-]+)`", text))
     assert {"reproduce", "test"} <= used <= targets
-    from comalgames.cli import _parser
-
-    usage = _parser().format_help()
-    commands = set(re.findall(r"comalgames (reproduce|nash|plot|list|doctor|\w+)\b", text)) & {
-        *re.findall(r"`comalgames (\w+)", text)
-    }
-    assert commands
-    assert [command for command in commands if not re.search(rf"^ +{command} ", usage, re.MULTILINE)] == []
+    commands = set(re.findall(r"(?:`|\$ )comalgames ([a-z]+)", text))
+    assert {"reproduce", "nash"} <= commands <= {"reproduce", "nash", "plot", "list", "doctor"}

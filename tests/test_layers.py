@@ -17,7 +17,8 @@ LAYERS = (
     "feedback",
     "algorithms",
     "parametric metrics equilibria diagnostics",
-    "trajectory solve sweep lm",
+    "arguments",
+    "trajectory host solve sweep lm",
     "experiments",
     "papers",
     "plots",
@@ -27,9 +28,12 @@ LAYERS = (
 )
 LAYER = {module: depth for depth, names in enumerate(LAYERS) for module in names.split()}
 
-# Imports within a layer that the design implies: `solve` is a thin host over `trajectory`, `sweep` many
-# `solve`s.
-WITHIN_LAYER = {("solve", "trajectory"), ("sweep", "trajectory"), ("sweep", "solve")}
+# Imports within a layer that the design implies: `host` drives `trajectory`, `solve` one run, `sweep` many.
+WITHIN_LAYER = {
+    ("host", "trajectory"),
+    *(("solve", below) for below in ("trajectory", "host")),
+    *(("sweep", below) for below in ("trajectory", "host")),
+}
 
 # Downward, and forbidden all the same: rules learn through feedback and never see a game.
 FORBIDDEN = {("algorithms", "games")}

@@ -181,13 +181,13 @@ def test_one_compilation_more_for_another_shape(traces_of_one):
 
 def test_one_compilation_more_for_another_structure(traces_of_one):
     rules = {"plain": Counting(1.0)}
-    rules |= {f"period {period}": cg.COMAL(Counting(0.5), period) for period in (6, 7.0, 9)}
+    rules |= {f"period {period}": cg.COMAL(Counting(0.5), period) for period in (7, 8.0, 9)}
     assert traces(CYCLE, rules, 5) == 2 * traces_of_one
 
 
 def test_rules_of_one_group_keep_their_own_numbers():
     """COMAL's period is such a number."""
-    rules = {f"every {period}": cg.COMAL(cg.MirrorDescent(1.0, 0.1), period) for period in (6, 9, 40)}
+    rules = {f"every {period}": cg.COMAL(cg.MirrorDescent(1.0, 0.1), period) for period in (7, 10, 40)}
     runs = cg.sweep(CYCLE, rules, 60, init=COMAL_START, record_every=20)
     for name, rule in rules.items():
         alone = cg.solve(CYCLE, rule, 60, init=COMAL_START, record_every=20)
@@ -326,10 +326,11 @@ def test_a_run_that_stops_being_finite_says_so_and_leaves_the_others_alone():
     )
 
 
-def test_warnings_of_rules_are_kept():
-    runs = cg.sweep(CYCLE, [cg.COMAL(cg.MirrorDescent(1.0, 0.1), 2), cg.MWU(1.0)], 1, metrics=[])
-    (note,) = runs.attrs["notes"]
-    assert "period of 2 is short" in note
+def test_warnings_of_rules_are_given_once_and_kept():
+    rules = {"hasty": cg.COMAL(cg.MirrorDescent(1.0, 0.1), 2), "MWU": cg.MWU(1.0)}
+    with pytest.warns(UserWarning, match="hasty: COMAL's period of 2 is short") as caught:
+        runs = cg.sweep([CYCLE, BIASED], rules, 1, metrics=[])
+    assert [str(warning.message) for warning in caught] == runs.attrs["notes"]
 
 
 def test_a_function_with_data_of_one_game_is_refused_for_several():

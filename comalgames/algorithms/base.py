@@ -5,12 +5,15 @@ Write a rule by subclassing `AbstractUpdateRule` and giving it `propose`; everyt
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from dataclasses import replace
 from typing import Any, Generic, TypeAlias, cast
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, Real
 from typing_extensions import TypeVar
 
@@ -82,6 +85,17 @@ class AbstractAlgorithm(eqx.Module, Generic[S]):
         return ()
 
 
+def with_dtype(tree: Any, dtype: Any) -> Any:
+    """The algorithm (or any pytree) with its numbers as arrays of `dtype`, so that others need no
+    compilation."""
+
+    def convert(leaf: Any) -> Any:
+        is_number = isinstance(leaf, (int, float, np.number)) and not isinstance(leaf, bool)
+        return jnp.asarray(leaf, dtype) if is_number or eqx.is_inexact_array(leaf) else leaf
+
+    return jax.tree.map(convert, tree)
+
+
 class AbstractUpdateRule(AbstractAlgorithm[S]):
     """A rule that says where the policy should go, and leaves it to others to bring it there.
 
@@ -93,7 +107,7 @@ class AbstractUpdateRule(AbstractAlgorithm[S]):
     def propose(
         self, key: PRNGKeyArray, state: S, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], S]:
-        """The log-policy to go to, up to a constant per prompt, and the state with whatever was learnt on the
+        """The log-policy to go to, up to a constant per prompt, and the state with what was learnt on the
         way."""
 
     def init(self, logp: Float[Array, "*batch n"], reference: Float[Array, "*batch n"]) -> S:
@@ -106,7 +120,16 @@ class AbstractUpdateRule(AbstractAlgorithm[S]):
 
     def step(self, key: PRNGKeyArray, state: S, feedback: AbstractFeedback) -> S:
         """Propose, normalise, commit: the exact tabular step."""
-        target, state = self.propose(key, state, feedback)
+        proposal = self.propose(key, state, feedback)
+        name = type(self).__name__
+        if not (isinstance(proposal, tuple) and len(proposal) == 2):
+            raise ValueError(f"{name}.propose must return (target, state), got {type(proposal).__name__}.")
+        target, state = proposal
+        if target.shape != state.logp.shape:
+            raise ValueError(
+                f"{name}.propose must return a target of the policy's shape {state.logp.shape}, "
+                f"got {target.shape}."
+            )
         return self.commit(state, simplex.log_normalize(target))
 
     def queries(self, num_actions: int) -> int:
@@ -127,10 +150,12 @@ class AbstractUpdateRule(AbstractAlgorithm[S]):
         """How many steps COMAL should let this rule take before it moves the reference.
 
         Linearised at an interior Nash policy with rotation frequency w -> 0, COMAL with N inner steps of pull
-        m contracts iff sinh(N log(1 + m)) > N m, that is N > sqrt(3 / m); larger frequencies ask for more.
-        max(4, 0.6 / m) did for every inner step below 0.7 of its own limit that was measured.
+        m contracts iff sinh(-N log(1 - m)) > N m / (1 - m), about N > sqrt(3 / m); larger frequencies ask for
+        more. max(4, 0.6 / m, 2 / sqrt(m)) does for every frequency a preference game can have, as long as the
+        inner step is at most 0.7 of its own limit (measured for m from 0.05 to 0.6).
         """
-        return float(max(4.0, 0.6 / self.pull)) if self.pull > 0 else 1.0
+        pull = float(self.pull)
+        return max(4.0, 0.6 / pull, 2.0 / math.sqrt(pull)) if pull > 0 else 1.0
 
 
 class AbstractMirrorRule(AbstractUpdateRule[State]):

@@ -54,7 +54,7 @@ class COMAL(AbstractUpdateRule[S]):
                 f"is 0). "
                 f"Use a regularised rule: MirrorDescent, MMD, INPO, Extragradient or "
                 f"RegularizedMirrorDescent with "
-                f"a temperature above 0, or ExactProx."
+                f"a temperature above 0, or ExactProx. A rule of your own needs the property `pull`."
             )
         if validation.is_concrete(self.period) and np.ndim(self.period) == 0:
             validation.count("period", self.period, minimum=1)
@@ -98,12 +98,18 @@ class COMAL(AbstractUpdateRule[S]):
         """The inner rule's."""
         return self.inner.reads_pairs
 
+    @property
+    def shortest_period(self) -> float:
+        """The inner rule's."""
+        return self.inner.shortest_period
+
     def notes(self) -> tuple[str, ...]:
-        """A warning if the period is too short for the inner rule to come near its equilibrium."""
-        enough = math.ceil(self.inner.shortest_period)
+        """The inner rule's, and a warning if the period is too short for it to come near its equilibrium."""
+        enough = math.ceil(self.shortest_period)
         if float(self.period) >= enough:
-            return ()
+            return self.inner.notes()
         return (
+            *self.inner.notes(),
             f"COMAL's period of {self.period} is short for {type(self.inner).__name__} with pull "
             f"{float(self.pull):.3g}: it may diverge; period={enough} would do.",
         )

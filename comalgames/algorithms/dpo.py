@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from comalgames import bradley_terry, validation
@@ -43,6 +44,7 @@ class IterativeDPO(AbstractUpdateRule[State]):
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], State]:
-        """Tilt the current policy by the scores fitted under it."""
-        scores = bradley_terry.fit(feedback.pairwise(key), state.logp).scores
+        """Tilt the current policy by the scores fitted under it; nan where the fit fails."""
+        fitted = bradley_terry.fit(feedback.pairwise(key), state.logp)
+        scores = jnp.where(fitted.converged[..., None], fitted.scores, jnp.nan)
         return mirror_target(state.logp, scores, 1.0 / at(self.beta, state.step)), state

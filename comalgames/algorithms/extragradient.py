@@ -14,18 +14,17 @@ from comalgames.updates import mirror_target
 
 
 class Extragradient(AbstractUpdateRule[State]):
-    """Mirror step along the advantage against the policy half a step ahead (mirror prox; EGPO with
-    temperature).
+    """Entropic extragradient (mirror prox): step along the advantage against the policy half a step ahead.
 
         half    ~ policy^(1 - eta tau) * reference^(eta tau) * exp(eta * advantage(policy))
         policy' ~ policy^(1 - eta tau) * reference^(eta tau) * exp(eta * advantage(half))
 
-    With temperature 0 the last policy reaches Nash, locally iff eta w < 1. With temperature > 0 it is EGPO:
-    it reaches the equilibrium of the regularised game, KL shrinking by (1 - eta tau) a step. Two queries a
-    step.
+    With temperature 0 the last policy reaches Nash, locally iff eta w < 1, w the largest rotation frequency.
+    With temperature > 0 it is EGPO: it reaches the equilibrium of the regularised game, KL shrinking by at
+    least (1 - eta tau) a step for eta <= 1 / (1 + tau). Two queries a step.
 
     Args:
-        step_size: eta > 0, in units of 1 / payoff; 2 is safe for every preference game.
+        step_size: eta > 0, in units of 1 / payoff. Without temperature, 2 is safe for every preference game.
         temperature: tau >= 0, in units of payoff.
 
     Raises:

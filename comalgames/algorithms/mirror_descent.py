@@ -13,9 +13,9 @@ class MWU(AbstractMirrorRule):
 
         policy' ~ policy * exp(step_size * advantage)
 
-    The average policy approaches Nash at T^-1/2; the last one spirals away from an interior Nash policy for
-    every
-    step size: KL(Nash || policy) grows each step by log E_policy exp(step_size * advantage).
+    The average policy approaches Nash at T^-1/2 for a step of that order; the last one spirals away from an
+    interior Nash policy for every step size: KL(Nash || policy) grows each step by
+    log E_policy exp(step_size * advantage).
 
     Args:
         step_size: eta > 0, in units of 1 / payoff.
@@ -24,8 +24,7 @@ class MWU(AbstractMirrorRule):
         ValueError: `step_size` is not a finite number above 0.
 
     Reference: Freund and Schapire, "Adaptive Game Playing Using Multiplicative Weights", 1999; the
-        divergence:
-    Bailey and Piliouras, "Multiplicative Weights Update in Zero-Sum Games", 2018.
+    divergence: Bailey and Piliouras, "Multiplicative Weights Update in Zero-Sum Games", 2018.
     """
 
     step_size: Number
@@ -43,8 +42,9 @@ class SPPO(AbstractMirrorRule):
 
         policy' ~ policy * exp(step_size * (win rate - 1/2))
 
-    As a table this is `MWU`. The 1/2 belongs to SPPO: it is what its squared loss uses instead of the unknown
-    normaliser. Averages reach Nash; the last policy spirals away from an interior one.
+    As a table this is `MWU`, with its guarantee for the average and none for the last policy. The 1/2 belongs
+    to
+    SPPO: it is what its squared loss uses instead of the unknown normaliser.
 
     Args:
         step_size: eta > 0, the published 1 / beta (their beta = 1e-3 is a step of 1000).
@@ -52,8 +52,8 @@ class SPPO(AbstractMirrorRule):
     Raises:
         ValueError: `step_size` is not a finite number above 0.
 
-    Reference: Wu et al., "Self-Play Preference Optimization for Language Model Alignment", 2024, equation
-        3.3.
+    Reference: Wu et al., "Self-Play Preference Optimization for Language Model Alignment", 2024,
+    equation 3.3.
     """
 
     step_size: Number
@@ -82,8 +82,7 @@ class IterativeIPO(AbstractMirrorRule):
         ValueError: `tau` is not a finite number above 0.
 
     Reference: Azar et al., "A General Theoretical Paradigm to Understand Learning from Human Preferences",
-        2023,
-    equation 17, iterated as in COMAL, arXiv 2410.23223, section 5.
+    2023, equation 17, iterated as in COMAL, arXiv 2410.23223, section 5.
     """
 
     tau: Number
@@ -97,14 +96,14 @@ class IterativeIPO(AbstractMirrorRule):
 
 
 class MirrorDescent(AbstractMirrorRule):
-    """Mirror descent on the KL-regularised game, with the regulariser's gradient taken explicitly (online
-    IPO).
+    """Mirror descent on the KL-regularised game, with an explicit step for the regulariser (online IPO).
 
         policy' ~ policy^(1 - eta tau) * reference^(eta tau) * exp(eta * advantage)
 
-    Its only fixed point is the equilibrium of the game regularised by `temperature * KL(policy ||
-    reference)`. It converges there locally iff eta < 2 tau / (tau^2 + w^2), w the largest rotation frequency
-    there. That equilibrium is in general not Nash; inside `COMAL` the same step reaches Nash.
+    With temperature > 0 its only interior fixed point is the equilibrium of the game regularised by
+    temperature * KL(policy || reference). It converges there locally iff eta < 2 tau / (tau^2 + w^2), w the
+    largest rotation frequency there. That equilibrium is in general not Nash; inside `COMAL` the same step
+    reaches Nash.
 
     Args:
         step_size: eta > 0, in units of 1 / payoff.

@@ -15,7 +15,7 @@ from comalgames.updates import mirror_target
 
 
 class OptimisticState(State):
-    """`State`, and the advantage of the step before.
+    """What an optimistic rule remembers: `State`, and the advantage of the step before.
 
     Attributes:
         previous: last step's advantage `[..., n]`, 0 before the first.

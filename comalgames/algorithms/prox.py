@@ -13,13 +13,13 @@ from comalgames.feedback import AbstractFeedback
 
 
 class ExactProx(AbstractUpdateRule[State]):
-    """Solve the game regularised by `temperature * KL(policy || reference)` to machine precision, in one
-    step.
+    """Solve the game regularised by `temperature * KL(policy || reference)` exactly, in one step.
 
         policy' ~ reference * exp(advantage(policy') / temperature)
 
-    by Newton's method. On its own it stays at that equilibrium; `COMAL(ExactProx(t), period=1)` is COMAL as
-    the theorem states it. It reads the whole matrix, and so counts n queries a step.
+    by Newton's method, to machine precision. On its own it stays at that equilibrium;
+    `COMAL(ExactProx(t), period=1)` is COMAL as the theorem states it. It reads the whole matrix, and so
+    counts n queries a step.
 
     Args:
         temperature: tau > 0, in units of payoff. Outside COMAL smaller is closer to Nash; inside it, faster.
@@ -28,8 +28,7 @@ class ExactProx(AbstractUpdateRule[State]):
         ValueError: `temperature` is not a finite number above 0.
 
     Reference: COMAL, arXiv 2410.23223, algorithm 1; Martinet, "Régularisation d'inéquations variationnelles
-        par
-    approximations successives", 1970.
+    par approximations successives", 1970.
     """
 
     temperature: Number

@@ -77,7 +77,11 @@ def nash(game: AbstractGame) -> NashSolution:
         payoffs = np.asarray(game.payoff, np.float64)
         solutions = [_two_players(matrix) for matrix in payoffs.reshape(-1, *payoffs.shape[-2:])]
     else:
-        raise ValueError(f"`game` must be a PreferenceGame or ZeroSumGame, got {type(game).__name__}.")
+        raise ValueError(
+            f"`game` must be a PreferenceGame or ZeroSumGame, got {type(game).__name__}. A matrix of win "
+            f"rates "
+            f"becomes one by cg.PreferenceGame(matrix)."
+        )
     prompts = payoffs.shape[:-2]
     stacked = (np.stack(field) for field in zip(*solutions, strict=True))
     return NashSolution(*(field.reshape((*prompts, *field.shape[1:]))[()] for field in stacked))

@@ -17,12 +17,12 @@ _equilibrium = jax.jit(regularized_equilibrium)
 
 
 def qre(game: PreferenceGame, temperature: float, reference: Any = None) -> np.ndarray:
-    """The policy that is its own best response in the game with payoff minus temperature * KL(policy ||
-    reference).
+    """The policy that is its own best response in the KL-regularised game, the one equilibrium it has.
 
         policy ~ reference * exp(advantage(policy) / temperature)
 
-    Where `MirrorDescent`, `MMD`, `INPO` and EGPO stop. Solved by Newton's method in float64.
+    The regularised payoff is the advantage minus `temperature * KL(policy || reference)`. This is where
+    `MirrorDescent`, `MMD`, `INPO` and EGPO stop. Solved by Newton's method in float64.
 
     Args:
         game: a preference game; leading axes are prompts.
@@ -40,7 +40,7 @@ def qre(game: PreferenceGame, temperature: float, reference: Any = None) -> np.n
     Example:
         >>> policy = cg.qre(cg.games.comal_cycle(), temperature=0.1, reference=[0.2, 0.5, 0.3])
         >>> cg.duality_gap(cg.games.comal_cycle(), np.log(policy))
-        Array(0.05883, dtype=float64)
+        Array(0.05882774, dtype=float64)
 
     Reference: McKelvey and Palfrey, "Quantal Response Equilibria for Normal Form Games", 1995.
     """

@@ -29,7 +29,13 @@ class Verdict(NamedTuple):
 def run_experiments(
     paper: Paper, quick: bool = False, tell: Callable[[str], None] = lambda line: None
 ) -> dict[str, Any]:
-    """Results of every experiment by name, in float64 (`quick`: of those marked quick)."""
+    """Results of every experiment by name, computed in float64.
+
+    Args:
+        paper: what to run.
+        quick: run only the experiments that are marked quick.
+        tell: called with a line of text after each experiment.
+    """
     data = {}
     with jax.enable_x64(True):
         for experiment in paper.experiments:
@@ -42,7 +48,12 @@ def run_experiments(
 
 
 def check_claims(paper: Paper, data: Data) -> list[Verdict]:
-    """Every claim's measured number and verdict; one whose experiments are not in `data` was not run."""
+    """Every claim's measured number and verdict; one whose experiments are not in `data` was not run.
+
+    Args:
+        paper: whose claims.
+        data: the results by experiment.
+    """
     verdicts = []
     with jax.enable_x64(True):
         for claim in paper.claims:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -63,8 +64,10 @@ class Experiment:
     is_quick: bool = True
 
     def run(self) -> Any:
-        """The sweep's `xarray.Dataset`."""
-        return sweep(self.games(), self.algorithms, **self.settings)
+        """The sweep's `xarray.Dataset`. What the sweep warns of is in its attribute "notes"."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            return sweep(self.games(), self.algorithms, **self.settings)
 
     def spec(self) -> dict[str, Any]:
         """Settings as JSON values; functions by name."""
@@ -104,7 +107,12 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Bound:
-    """The interval a measured number must lie in, ends included; an end may be infinite."""
+    """The interval a measured number must lie in, ends included; an end may be infinite.
+
+    Attributes:
+        low: the smallest number accepted.
+        high: the largest number accepted.
+    """
 
     low: float = float("-inf")
     high: float = float("inf")
@@ -124,17 +132,30 @@ class Bound:
 
 
 def at_most(high: float) -> Bound:
-    """The measured number must not exceed `high`."""
+    """The measured number must not exceed `high`.
+
+    Args:
+        high: the largest number accepted.
+    """
     return Bound(high=high)
 
 
 def at_least(low: float) -> Bound:
-    """The measured number must reach `low`."""
+    """The measured number must reach `low`.
+
+    Args:
+        low: the smallest number accepted.
+    """
     return Bound(low=low)
 
 
 def between(low: float, high: float) -> Bound:
-    """The measured number must lie in [low, high]."""
+    """The measured number must lie in [low, high].
+
+    Args:
+        low: the smallest number accepted.
+        high: the largest number accepted.
+    """
     return Bound(low, high)
 
 
@@ -180,7 +201,13 @@ class Panel:
 
 @dataclass(frozen=True)
 class Figure:
-    """Panels side by side, with a caption that says what to see."""
+    """Panels side by side, with a caption that says what to see.
+
+    Attributes:
+        name: a word for file names: letters, digits, - and _.
+        caption: what a reader should see in it.
+        panels: from left to right.
+    """
 
     name: str
     caption: str
@@ -197,9 +224,15 @@ class Paper:
     """Everything the package says about one paper: what was run, what must hold, what to look at.
 
     Attributes:
-        name: the word that `comalgames reproduce` takes.
+        name: the word that `comalgames reproduce` takes: letters, digits, - and _.
         title: of the paper.
         source: authors, year, number.
+        experiments: what is run; no two of one name.
+        claims: what must hold; no two of one id.
+        figures: what to look at; no two of one name.
+
+    Raises:
+        ValueError: a name is no word or is taken twice, or something needs an experiment that is not there.
     """
 
     name: str

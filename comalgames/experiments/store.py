@@ -86,8 +86,18 @@ def save_run(
 ) -> Path:
     """Write a run folder below `root` and return its path.
 
-    Everything, with what `finish(folder)` adds (figures, the report), is written beside and then renamed: the
-    folder is complete or absent.
+    Everything is written beside and then renamed: the folder is complete or absent.
+
+    Args:
+        root: the root of the run folders; made if need be.
+        paper: what was run.
+        data: the results by experiment, an `xarray.Dataset` each.
+        verdicts: the claims beside what was measured.
+        finish: called with the unfinished folder, to add figures and the report.
+
+    Raises:
+        ValueError: an experiment's results hold Python objects.
+        OSError: something could not be written; then nothing is left.
     """
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     parent = root / paper.name
@@ -122,6 +132,9 @@ def save_run(
 
 def load_run(folder: Path) -> tuple[dict[str, Any], dict[str, Any], list[dict[str, Any]]]:
     """The spec, the results by experiment (each an `xarray.Dataset`) and the claims of a saved run.
+
+    Args:
+        folder: a run folder, such as `save_run` returned.
 
     Raises:
         FileNotFoundError: `folder` is not a run folder.

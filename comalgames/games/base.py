@@ -56,6 +56,11 @@ class AbstractGame(eqx.Module):
         """
         return self.over_players(jnp.max(advantage, axis=-1))
 
+    def without_names(self) -> AbstractGame:
+        """The game without what does not change play: games that differ in names alone share a
+        compilation."""
+        return self
+
     def uniform(self) -> Float[Array, "*batch n"]:
         """The uniform policy, as log-probabilities of shape `policy_shape`."""
         return jnp.broadcast_to(simplex.uniform(self.num_actions, self.dtype), self.policy_shape)
@@ -163,6 +168,10 @@ class PreferenceGame(AbstractGame):
     def dtype(self) -> np.dtype[Any]:
         """Floating-point type of the payoffs."""
         return np.dtype(self.skew.dtype)
+
+    def without_names(self) -> PreferenceGame:
+        """The same game with actions named by number."""
+        return PreferenceGame.from_skew(self.skew, prompt_weights=self.prompt_weights)
 
     @property
     def preference(self) -> Float[Array, "*prompts n n"]:

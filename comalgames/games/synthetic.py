@@ -13,7 +13,7 @@ from comalgames import validation
 from comalgames.games.base import PreferenceGame
 
 
-def random(key: PRNGKeyArray, num_actions: int, prompts: Sequence[int] = ()) -> PreferenceGame:
+def random(key: PRNGKeyArray | Any, num_actions: int, prompts: Sequence[int] | int = ()) -> PreferenceGame:
     """A game whose win rates below the diagonal are drawn uniformly from [0, 1], independently.
 
     Its Nash policy is almost surely unique, and every subset of odd size is equally likely to be its support:
@@ -22,16 +22,21 @@ def random(key: PRNGKeyArray, num_actions: int, prompts: Sequence[int] = ()) -> 
     Args:
         key: a JAX random key, `jax.random.key(seed)`.
         num_actions: n >= 1.
-        prompts: shape of the leading axes, one independent game each; none by default.
+        prompts: shape of the leading axes (or a number of prompts), one independent game each; none by
+            default.
 
     Raises:
-        ValueError: `num_actions` or a number of prompts is not a whole number >= 1.
+        ValueError: `key` is not a JAX random key, or `num_actions` or a number of prompts not a whole number
+            >= 1.
 
     Reference: Zhou et al., "Extragradient Preference Optimization", 2025 (the generator); Brandl, "The
     Distribution of Optimal Strategies in Symmetric Zero-Sum Games", 2017 (the support).
     """
     num_actions = validation.count("num_actions", num_actions, minimum=1)
-    shape = tuple(validation.count("prompts", size, minimum=1) for size in prompts)
+    sizes = [prompts] if isinstance(prompts, int) else prompts
+    shape = tuple(validation.count("prompts", size, minimum=1) for size in sizes)
+    if isinstance(key, (int, float)):
+        raise ValueError(f"`key` must be a JAX random key, got {key!r}; pass jax.random.key({key!r}).")
     draws = jax.random.uniform(key, (*shape, num_actions, num_actions)) - 0.5
     return PreferenceGame.from_skew(_skew(draws))
 
@@ -39,8 +44,7 @@ def random(key: PRNGKeyArray, num_actions: int, prompts: Sequence[int] = ()) -> 
 def bradley_terry(
     scores: Float[Array, "*prompts n"] | Any, names: Sequence[str] | None = None
 ) -> PreferenceGame:
-    """The transitive game P[i, j] = sigmoid(scores_i - scores_j), in which the highest score is the Nash
-    policy.
+    """The transitive game P[i, j] = sigmoid(scores_i - scores_j); its Nash policy is the highest score.
 
     Args:
         scores: rewards `[..., n]`, finite; unit: nats of log-odds. Leading axes are prompts.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -32,6 +33,24 @@ INNER_STEP_SIZES, INNER_TEMPERATURES, MOST_INNER_STEPS = (0.2, 0.3, 1.0, 3.0), (
 RATE_TEMPERATURE, RATE_LEVEL = 0.03, 1e-24
 
 
+def truth() -> Any:
+    """The cycle's Nash policy and its win rates, and the equilibrium of the game regularised around the
+    start."""
+    import xarray as xr
+
+    game = games.comal_cycle()
+    solution = nash(game)
+    return xr.Dataset(
+        {
+            "nash_policy": ("answer", solution.policy),
+            "win_rate_against_nash": ("answer", np.asarray(game.preference) @ solution.policy),
+            "regularized_policy": ("answer", qre(game, 0.1, START)),
+        },
+        {"answer": list(game.names)},
+        attrs={"unique": bool(solution.unique), "status": str(solution.status)},
+    )
+
+
 def step_size_thresholds() -> Any:
     """The step at which mirror descent and MMD lose stability, by root finding on the spectral radius, and
     predicted.
@@ -51,13 +70,6 @@ def step_size_thresholds() -> Any:
         def growth(rule: Any, game: PreferenceGame = game, limit: Any = limit, anchor: Any = anchor) -> float:
             return float(np.abs(spectrum(game, rule, limit, reference=anchor))[0])
 
-        def threshold(
-            rule: Callable[[float, float], Any], predicted: float, tau: float = tau, growth: Any = growth
-        ) -> float:
-            return float(
-                brentq(lambda step: growth(rule(step, tau)) - 1, 0.5 * predicted, 1.5 * predicted, rtol=1e-10)
-            )
-
         explicit = 2 * tau / (tau**2 + omega**2)
         implicit = 2 * tau / (omega**2 - tau**2) if tau < omega else np.inf
         rows.append(
@@ -66,13 +78,28 @@ def step_size_thresholds() -> Any:
                 "temperature": tau,
                 "frequency": omega,
                 "mirror descent predicted": explicit,
-                "mirror descent measured": threshold(MirrorDescent, explicit),
+                "mirror descent measured": threshold(
+                    growth, partial(MirrorDescent, temperature=tau), explicit
+                ),
                 "MMD predicted": implicit,
-                "MMD measured": threshold(MMD, implicit) if tau < omega else np.inf,
-                "MMD growth at step 1e4": growth(MMD(1e4, tau)),
+                "MMD measured": threshold(growth, partial(MMD, temperature=tau), implicit)
+                if tau < omega
+                else np.inf,
+                "MMD largest growth": max(growth(MMD(step, tau)) for step in np.logspace(-1, 4, 11)),
             }
         )
     return xr.Dataset({name: ("setting", [row[name] for row in rows]) for name in rows[0]})
+
+
+def threshold(growth: Callable[[Any], float], rule: Callable[[float], Any], predicted: float) -> float:
+    """The step size, near the predicted one, below which a rule contracts and above which it does not; nan if
+    none."""
+
+    def excess(step_size: float) -> float:
+        return growth(rule(step_size)) - 1
+
+    low, high = 0.5 * predicted, 1.5 * predicted
+    return float(brentq(excess, low, high, rtol=1e-10)) if excess(low) < 0 < excess(high) else np.nan
 
 
 def threshold_error(data: Data, rule: str) -> float:
@@ -83,76 +110,72 @@ def threshold_error(data: Data, rule: str) -> float:
     return float(np.abs(measured[finite] / predicted[finite] - 1).max())
 
 
-def growth_of_large_steps(data: Data) -> float:
-    """Largest growth of MMD at step 1e4 where the temperature is at least the frequency."""
+def growth_where_always_stable(data: Data) -> float:
+    """Largest growth of MMD over steps from 0.1 to 1e4 where the temperature is at least the frequency."""
     found = data["step sizes"]
     calm = found["temperature"].values >= found["frequency"].values
-    return float(found["MMD growth at step 1e4"].values[calm].max())
+    return float(found["MMD largest growth"].values[calm].max())
 
 
 def inner_steps() -> Any:
-    """Growth per round of COMAL with K inner mirror-descent steps at the cycle's Nash policy, and |g(K,
-    w)|."""
+    """Growth per round of COMAL with K inner mirror-descent steps at Nash, and the largest |g(K, w)| of its
+    frequencies.
+
+    On the cycle, which has one frequency, and on a random game of five answers with an interior Nash policy
+    and two.
+    """
     import xarray as xr
 
-    game = games.comal_cycle()
-    solution = nash(game).logp
-    omega = rotation_frequencies(game, solution)[0]
+    chosen = {"cycle": games.comal_cycle(), "five answers": games.random(jax.random.key(24), 5)}
     periods = np.arange(1, MOST_INNER_STEPS + 1)
-    shape = (len(INNER_STEP_SIZES), len(INNER_TEMPERATURES), len(periods))
-    measured, predicted = np.zeros(shape), np.zeros(shape)
-    for (i, step), (j, tau), (k, period) in itertools.product(
-        enumerate(INNER_STEP_SIZES), enumerate(INNER_TEMPERATURES), enumerate(periods)
-    ):
-        rule = COMAL(MirrorDescent(step, tau), period=int(period))
-        measured[i, j, k] = np.abs(spectrum(game, rule, solution, num_steps=int(period)))[0]
-        prox = tau / (tau - 1j * omega)
-        inner = 1 - step * tau + 1j * step * omega
-        predicted[i, j, k] = abs(prox + inner**period * (1 - prox))
-    axes = ("step_size", "temperature", "period")
-    return xr.Dataset(
-        {"measured": (axes, measured), "predicted": (axes, predicted)},
-        {"step_size": list(INNER_STEP_SIZES), "temperature": list(INNER_TEMPERATURES), "period": periods},
-        attrs={"frequency": float(omega)},
-    )
-
-
-def _growths(data: Data, chosen: Callable[[Any, Any, Any, float], Any]) -> np.ndarray:
-    found = data["inner steps"]
-    step, tau, period = (found[name] for name in ("step_size", "temperature", "period"))
-    return np.asarray(found["measured"].where(chosen(step, tau, period, found.attrs["frequency"])).values)
+    axes: dict[str, list[Any]] = {
+        "game": list(chosen),
+        "step_size": list(INNER_STEP_SIZES),
+        "temperature": list(INNER_TEMPERATURES),
+    }
+    shape = (*(len(values) for values in axes.values()), len(periods))
+    measured, predicted, limit = np.zeros(shape), np.zeros(shape), np.zeros(shape[:-1])
+    for where in np.ndindex(shape):
+        name, step, tau = (values[k] for values, k in zip(axes.values(), where, strict=False))
+        period, game = int(periods[where[-1]]), chosen[str(name)]
+        solution = nash(game).logp
+        omega = rotation_frequencies(game, solution)
+        rule = COMAL(MirrorDescent(step, tau), period=period)
+        measured[where] = np.abs(spectrum(game, rule, solution, num_steps=period))[0]
+        prox, inner = tau / (tau - 1j * omega), 1 - step * tau + 1j * step * omega
+        predicted[where] = np.abs(prox + inner**period * (1 - prox)).max()
+        limit[where[:-1]] = 2 * tau / (tau**2 + omega.max() ** 2)
+    variables = {"measured": ((*axes, "period"), measured), "predicted": ((*axes, "period"), predicted)}
+    return xr.Dataset({**variables, "largest_stable_step": (tuple(axes), limit)}, {**axes, "period": periods})
 
 
 def growth_below_necessary(data: Data) -> float:
-    """Smallest growth with fewer inner steps than sqrt(3 / (eta tau)) - 0.3."""
-    return float(
-        np.nanmin(_growths(data, lambda step, tau, period, w: period < (3 / (step * tau)) ** 0.5 - 0.3))
-    )
+    """Smallest growth, minus 1, with fewer inner steps than sqrt(3 / (eta tau)) - 0.3."""
+    found = data["inner steps"]
+    few = found["period"] < np.sqrt(3 / (found["step_size"] * found["temperature"])) - 0.3
+    return float(found["measured"].where(few).min()) - 1
 
 
 def growth_above_sufficient(data: Data) -> float:
-    """Largest growth with at least 2 / sqrt(eta tau) inner steps of at most 0.7 of their limit."""
-    return float(
-        np.nanmax(
-            _growths(
-                data,
-                lambda step, tau, period, w: (
-                    (period >= 2 / (step * tau) ** 0.5) & (step <= 0.7 * 2 * tau / (tau**2 + w**2))
-                ),
-            )
-        )
-    )
+    """Largest growth, minus 1, with at least 2 / sqrt(eta tau) inner steps of at most 0.7 of their limit."""
+    found = data["inner steps"]
+    many = found["period"] >= 2 / np.sqrt(found["step_size"] * found["temperature"])
+    small = found["step_size"] <= 0.7 * found["largest_stable_step"]
+    return float(found["measured"].where(many & small).max()) - 1
 
 
 def growth_error(data: Data) -> float:
-    """Largest difference between the measured and the predicted growth, relative."""
+    """Largest relative difference between the measured and the predicted growth."""
     found = data["inner steps"]
-    return float(np.abs(found["measured"].values / found["predicted"].values - 1).max())
+    return float(np.abs(found["measured"] / found["predicted"] - 1).max())
 
 
 def growth_at_counterexample(data: Data) -> float:
-    """Growth with step 1, temperature 0.05 and 8 inner steps."""
-    return float(data["inner steps"]["measured"].sel(step_size=1.0, temperature=0.05, period=8))
+    """Growth, minus 1, with step 1, temperature 0.05 and 8 inner steps on the cycle."""
+    return (
+        float(data["inner steps"]["measured"].sel(game="cycle", step_size=1.0, temperature=0.05, period=8))
+        - 1
+    )
 
 
 class DistanceOnAndOff(eqx.Module):

@@ -1,0 +1,69 @@
+"""What users pass to the drivers, checked, in the game's shape and dtype."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from comalgames import validation
+from comalgames.algorithms.base import AbstractAlgorithm
+from comalgames.games.base import AbstractGame, PreferenceGame
+
+
+def check_pair(game: AbstractGame, algorithm: AbstractAlgorithm[Any]) -> None:
+    """Refuse what is not a game, not an algorithm, or a pair of them that does not fit."""
+    if not isinstance(game, AbstractGame):
+        raise ValueError(
+            f"`game` must be a PreferenceGame or ZeroSumGame, got {type(game).__name__}. A matrix of win "
+            f"rates "
+            f"becomes one by cg.PreferenceGame(matrix)."
+        )
+    if not isinstance(algorithm, AbstractAlgorithm):
+        raise ValueError(f"`algorithm` must be a learning rule such as MWU(0.1), got {algorithm!r}.")
+    if algorithm.reads_pairs and not isinstance(game, PreferenceGame):
+        raise ValueError(
+            f"`algorithm` {algorithm!r} reads pairwise preferences, which a {type(game).__name__} does "
+            f"not have; use a PreferenceGame, or a rule such as MirrorDescent, Extragradient or "
+            f"OptimisticMWU."
+        )
+
+
+def starting_policy(name: str, policy: Any, game: AbstractGame) -> Float[Array, "*batch n"]:
+    """A user's policy (probabilities) as log-probabilities of the game's shape; None is uniform."""
+    if policy is None:
+        return game.uniform()
+    return _fitted(name, np.log(validation.policy(name, policy, game.num_actions)), game)
+
+
+def starting_logp(name: str, logp: Any, game: AbstractGame) -> Float[Array, "*batch n"]:
+    """Log-probabilities, checked if they are concrete, in the game's shape and dtype; None is uniform."""
+    if logp is None:
+        return game.uniform()
+    validation.log_policy(name, logp)
+    return _fitted(name, logp, game)
+
+
+def with_reference(logp: Any, reference: Any) -> tuple[Float[Array, "*batch n"], Float[Array, "*batch n"]]:
+    """The first policy and reference, broadcast against one another."""
+    try:
+        np.broadcast_shapes(logp.shape, reference.shape)
+    except ValueError as error:
+        raise ValueError(
+            f"`reference` of shape {reference.shape} does not fit first policies of shape {logp.shape}."
+        ) from error
+    logp, reference = jnp.broadcast_arrays(logp, reference)
+    return logp, reference
+
+
+def _fitted(name: str, logp: Any, game: AbstractGame) -> Float[Array, "*batch n"]:
+    try:
+        shape = np.broadcast_shapes(np.shape(logp), game.policy_shape)
+    except ValueError as error:
+        raise ValueError(
+            f"`{name}` of shape {np.shape(logp)} does not fit the game's policies of shape "
+            f"{game.policy_shape}."
+        ) from error
+    return jnp.broadcast_to(jnp.asarray(logp, game.dtype), shape)
