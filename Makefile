@@ -14,7 +14,7 @@ reproduce: $(READY)
 	$(BIN)/comalgames reproduce
 
 test: lint
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

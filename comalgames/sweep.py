@@ -146,7 +146,9 @@ def sweep(
         keys = jax.vmap(partial(jax.random.fold_in, _fold_name(root, label)))(jnp.arange(num_seeds))
         logp = _starts(init, label, game, keys)
         source = None if feedback is None else feedback(game)
-        run = prepare(game, next(iter(algorithms.values())), source, root, metrics, record_every)
+        # A number that is no array would be part of what is compiled, in a placeholder as well.
+        placeholder = with_dtype(next(iter(algorithms.values())), game.dtype)
+        run = prepare(game, placeholder, source, root, metrics, record_every)
         of_game = {} if game_metrics is None else game_metrics(game)
         run = replace(run, metrics=_all_metrics(run.metrics, of_game))
         setups[label] = Setup(run, keys, logp, _references(reference, label, game, logp))

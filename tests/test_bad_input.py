@@ -406,7 +406,7 @@ def test_what_is_no_game_and_no_rule():
     refused(
         lambda: cg.solve(np.full((3, 3), 0.5), RULE, 10), "`game`", "PreferenceGame or ZeroSumGame", "ndarray"
     )
-    refused(lambda: cg.solve([[0.5]], RULE, 10), "`game`", "got list", "wrap the matrix")
+    refused(lambda: cg.solve([[0.5]], RULE, 10), "`game`", "got list", "cg.PreferenceGame(matrix)")
     for thing in (cg.MWU, "MWU", None, 0.1):
         refused(lambda thing=thing: cg.solve(GAME, thing, 10), "`algorithm`", "such as MWU(0.1)", repr(thing))
 

@@ -169,8 +169,9 @@ def blocks(path: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL)
 
 
-def test_the_readmes_python_runs_as_written():
+def test_the_readmes_python_runs_as_written(tmp_path, monkeypatch, capsys):
     """One block after another in one namespace, as a reader would paste them."""
+    monkeypatch.chdir(tmp_path)
     code = blocks(ROOT / "README.md", "python")
     assert code, "README.md has no ```python block"
     assert "jax_enable_x64" in code[0].splitlines()[0], "x64 is to be switched on in the first line"
@@ -182,6 +183,8 @@ def test_the_readmes_python_runs_as_written():
         plt.close("all")
     used = {node.id for block in code for node in ast.walk(ast.parse(block)) if isinstance(node, ast.Name)}
     assert "cg" in used
+    assert (tmp_path / "gap.png").exists()
+    assert "nan" not in capsys.readouterr().out.lower()
     results = namespace["results"]
     assert results["COMAL"].history["duality_gap"][-1] < 1e-11
     assert results["multiplicative weights"].history["duality_gap"][-1] > 0.1

@@ -43,16 +43,12 @@ class Noisy(cg.AbstractFeedback):
         raise NotImplementedError
 
 
-TRACES = []
-
-
-class Counting(cg.AbstractUpdateRule):
-    """Multiplicative weights that count in Python how often they are traced."""
+class Weights(cg.AbstractUpdateRule):
+    """Multiplicative weights that do not check their step size, and that COMAL may wrap."""
 
     step_size: object
 
     def propose(self, key, state, feedback):
-        TRACES.append(self.step_size)
         return state.logp + self.step_size * feedback.advantage(key, state.logp), state
 
     @property
@@ -60,11 +56,16 @@ class Counting(cg.AbstractUpdateRule):
         return 0.1
 
 
-def traces(*arguments, **settings):
-    """How often a sweep traces the rule Counting."""
-    TRACES.clear()
-    cg.sweep(*arguments, **settings)
-    return len(TRACES)
+def counting_rule():
+    """A rule that nothing has compiled yet, and the list of its traces so far."""
+    traces = []
+
+    class Counting(Weights):
+        def propose(self, key, state, feedback):
+            traces.append(self.step_size)
+            return super().propose(key, state, feedback)
+
+    return Counting, traces
 
 
 def random_start(key, game):
@@ -107,6 +108,8 @@ def test_every_run_is_what_solve_gives(runs, game, rule):
             np.testing.assert_allclose(run[name].values[:count], alone.history[name], **SAME, err_msg=name)
         np.testing.assert_allclose(run["policy"].values[:count, :n], alone.history["policy"], **SAME)
         np.testing.assert_allclose(run["final_policy"].values[:n], alone.policy, **SAME)
+        for curve in CURVES:
+            assert run[f"final_{curve}"].item() == run[curve].values[count - 1]
         assert run["status"].item() == "completed"
 
 
@@ -159,30 +162,36 @@ def test_random_starts_differ_by_seed_and_are_the_same_for_every_algorithm(runs)
 
 @pytest.fixture(scope="module")
 def traces_of_one():
-    return traces(CYCLE, [Counting(1.0)], 5)
+    rule, traces = counting_rule()
+    cg.sweep(CYCLE, [rule(1.0)], 5)
+    assert traces
+    return len(traces)
 
 
 def test_one_compilation_for_all_that_differ_only_in_numbers(traces_of_one):
-    together = traces(
-        [cg.games.comal_cycle(), cg.games.rock_paper_scissors(3, 1, 1)],  # names of actions differ, too
-        {"whole": Counting(1), "float": Counting(0.3), "array": Counting(jnp.asarray(0.1))},
-        5000,
-        num_seeds=3,
-        init=COMAL_START,
-        record_every=7,
-    )
-    assert together == traces_of_one > 0
+    rule, traces = counting_rule()
+    games = [cg.games.comal_cycle(), cg.games.rock_paper_scissors(3, 1, 1)]  # names of actions differ, too
+    rules = {"whole": rule(1), "float": rule(0.3), "array": rule(jnp.asarray(0.1))}
+    settings = {"num_seeds": 3, "init": COMAL_START}
+    cg.sweep(games, rules, 5000, **settings, record_every=7)
+    assert len(traces) == traces_of_one
+    # Nor does another sweep need another one.
+    others = [cg.games.cycle(0.1, 0.2, 0.3), cg.games.cycle(0.3, 0.2, 0.1)]
+    cg.sweep(others, {"a": rule(0.7), "b": rule(2), "c": rule(3)}, num_queries=10, **settings, record_every=7)
+    assert len(traces) == traces_of_one
 
 
 def test_one_compilation_more_for_another_shape(traces_of_one):
-    games = [CYCLE, FIVE, BIASED, random_game(5, 1)]
-    assert traces(games, [Counting(1.0), Counting(0.1)], 5) == 2 * traces_of_one
+    rule, traces = counting_rule()
+    cg.sweep([CYCLE, FIVE, BIASED, random_game(5, 1)], [rule(1.0), rule(0.1)], 5)
+    assert len(traces) == 2 * traces_of_one
 
 
 def test_one_compilation_more_for_another_structure(traces_of_one):
-    rules = {"plain": Counting(1.0)}
-    rules |= {f"period {period}": cg.COMAL(Counting(0.5), period) for period in (7, 8.0, 9)}
-    assert traces(CYCLE, rules, 5) == 2 * traces_of_one
+    rule, traces = counting_rule()
+    rules = {f"period {period}": cg.COMAL(rule(0.5), period) for period in (7, 8.0, 9)}
+    cg.sweep(CYCLE, {"plain": rule(1.0), **rules}, 5)
+    assert len(traces) == 2 * traces_of_one
 
 
 def test_rules_of_one_group_keep_their_own_numbers():
@@ -316,7 +325,7 @@ def test_no_metrics_records_only_where_the_runs_end():
 
 
 def test_a_run_that_stops_being_finite_says_so_and_leaves_the_others_alone():
-    rules = {"absurd": Counting(np.inf), "sane": Counting(1.0)}  # rules of the package refuse infinity
+    rules = {"absurd": Weights(np.inf), "sane": Weights(1.0)}  # rules of the package refuse infinity
     runs = cg.sweep(CYCLE, rules, 10, init=COMAL_START)
     assert runs["status"].sel(algorithm="absurd").item() == "nonfinite"
     assert runs["status"].sel(algorithm="sane").item() == "completed"
@@ -345,7 +354,9 @@ def test_a_function_with_data_of_one_game_is_refused_for_several():
         cg.sweep([CYCLE, BIASED], [cg.MWU(1.0)], 1, game_metrics=distance)
 
 
-@pytest.mark.parametrize("name", ["status", "steps", "queries", "final_policy", "duality_gap"])
+@pytest.mark.parametrize(
+    "name", ["status", "steps", "queries", "final_policy", "final_duality_gap", "duality_gap"]
+)
 def test_a_metric_may_not_take_the_name_of_what_is_recorded_anyway(name):
     with pytest.raises(ValueError, match=f"'{name}'"):
         cg.sweep(CYCLE, [cg.MWU(1.0)], 1, game_metrics=lambda game: {name: cg.entropy})

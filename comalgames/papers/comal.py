@@ -369,7 +369,8 @@ CLAIMS = (
         "A8.counterexample",
         "The first bound does not suffice: step 1, temperature 0.05 and 8 > sqrt(60) inner steps diverge.",
         NEW,
-        "growth factor per round minus 1", comal_theory.growth_at_counterexample, at_least(0.0), ("inner steps",),
+        "growth factor per round minus 1", comal_theory.growth_at_counterexample, at_least(0.0),
+        ("inner steps",),
     ),
     Claim(
         "A9", "COMAL's KL is monotone but its gap is not, at each temperature from 0.3 on the cycle.",
