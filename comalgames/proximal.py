@@ -141,9 +141,10 @@ def _solve(payoff: Array, reference: Array, start: Array) -> tuple[Array, Array,
     smallest = 1.0 / (2.0 * _size(payoff) + jnp.max(reference) - jnp.min(reference))
     uniform = jnp.full_like(start, -math.log(len(start)))
     first = (start, _respond(payoff, reference, start), jnp.ones_like(smallest), uniform, smallest)
-    logp, best, share, _, _, solves = jax.lax.while_loop(unfinished, body, (*first, jnp.zeros((), jnp.int32)))
+    logp, _, _, _, _, solves = jax.lax.while_loop(unfinished, body, (*first, jnp.zeros((), jnp.int32)))
+    best = _respond(payoff, reference, logp)
     residual = jnp.max(jnp.exp(jnp.maximum(logp, best)) * jnp.abs(logp - best))
-    return logp, residual, solves, (share == 1.0) & (roundings(logp, best) <= TOLERANCE)
+    return logp, residual, solves, roundings(logp, best) <= TOLERANCE
 
 
 def _respond(payoff: Array, bias: Array, logp: Array) -> Array:
