@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array
 
 from comalgames.metrics import GAPS
-from comalgames.trajectory import Progress, Records, named_curves
+from comalgames.trajectory import Progress, Records, named_curves, record_steps
 
 # A chunk is what runs between two looks at the clock and the keyboard. Its record buffer holds at most so
 # many records and so many numbers; a chunk is lengthened until it takes about so many seconds.
@@ -31,12 +31,12 @@ class Compiled(NamedTuple):
     Attributes:
         advance: takes a chunk of steps: (progress, start, num_steps, capacity) -> (progress, buffer of
             records).
-        observe: records the current policy: (progress, step) -> record.
+        observe: records the current policy: (progress) -> record.
         record_axis: which axis of a buffer counts the records.
     """
 
     advance: Callable[[Progress, Any, Any, int], tuple[Progress, Records]]
-    observe: Callable[[Progress, Any], Records]
+    observe: Callable[[Progress], Records]
     record_axis: int = 0
 
 
@@ -66,7 +66,7 @@ def host_loop(
         Ctrl-C ended them early (what had not finished then is dropped).
     """
     axis = functions.record_axis
-    example = jax.eval_shape(functions.observe, progress, jnp.zeros((), jnp.int32))
+    example = jax.eval_shape(functions.observe, progress)
     numbers = sum(math.prod(leaf.shape) for leaf in example.values())
     capacity = max(1, min(MAX_RECORDS, MAX_NUMBERS // max(numbers, 1)))
     longest = capacity * record_every
@@ -84,11 +84,12 @@ def host_loop(
                 size = min(size, look - taken)
             ahead, buffer = functions.advance(done[-1][0], _int(taken), _int(size), capacity)
             filled = -(-(taken + size) // record_every) - -(-taken // record_every)
-            rows = {name: np.asarray(leaf).take(range(filled), axis) for name, leaf in buffer.items()}
+            full = (slice(None),) * axis + (slice(filled),)
+            rows = {name: np.asarray(leaf)[full] for name, leaf in buffer.items()}
             done.append((ahead, taken + size, rows))
             tick(size)
             if tolerance is not None and taken + size == look < num_steps and GAPS in rows:
-                gaps = named_curves(_joined(done, axis), axis, np)["duality_gap"]
+                gaps = _joined(done, axis)[GAPS].take(0, axis + 1)
                 if np.all(stayed_below(gaps, tolerance, axis)):
                     break
             if chunk_steps is None and time.perf_counter() - began < CHUNK_SECONDS:
@@ -96,9 +97,10 @@ def host_loop(
     except KeyboardInterrupt:
         interrupted = True
     progress, taken, _ = done[-1]
-    record = functions.observe(progress, _int(taken))
+    record = functions.observe(progress)
     last = {name: np.expand_dims(np.asarray(row), axis) for name, row in record.items()}
-    history = named_curves(_joined([*done, (progress, taken, last)], axis), axis, np)
+    records = _joined([*done, (progress, taken, last)], axis)
+    history = named_curves(records, record_steps(taken, record_every), axis, np)
     return progress, history, taken, interrupted
 
 

@@ -171,9 +171,9 @@ METRICS: Mapping[str, Metric] = {
 # The three curves of the gap. They are recorded together, for they share one payoff product a step.
 CURVES = ("duality_gap", "average_duality_gap", "best_duality_gap")
 
-# What the loop calls the gaps of the last and of the average policy, one array `[2, ...]`, before they get
-# those names: in a small game's loop every array that is written costs as much as the arithmetic.
-GAPS = "gaps of the last and average policy"
+# What the loop calls the gaps of the last policy and of the sum of all, one array `[2, ...]`, before they
+# become those curves: in a small game's loop every array that is written costs as much as the arithmetic.
+GAPS = "gaps of the last policy and of the sum"
 
 
 def named(metrics: Mapping[str, Metric] | Sequence[str | Metric] | None) -> dict[str, Metric]:

@@ -114,6 +114,7 @@ _Carry: TypeAlias = tuple[Array, Array, Array, Array, Array, Array]
 def _solve(payoff: Array, reference: Array, start: Array) -> tuple[Array, Array, Array, Array]:
     eps = float(np.finfo(payoff.dtype).eps)
 
+    # Not weighted by the policy: a vertex has no weight where it differs from its best response.
     def roundings(logp: Array, best: Array) -> Array:
         return jnp.max(jnp.abs(logp - best) / (_size(payoff) - best)) / eps
 
@@ -154,7 +155,7 @@ def _respond(payoff: Array, bias: Array, logp: Array) -> Array:
 
 
 def _distance(logp: Array, best: Array) -> Array:
-    """KL(p || q) + KL(q || p). Weighted by both, or a vertex that is no best response would look solved."""
+    """KL(p || q) + KL(q || p)."""
     return jnp.sum((_root_log_mean(logp, best) * (logp - best)) ** 2)
 
 

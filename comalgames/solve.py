@@ -213,5 +213,5 @@ def _advance(
 
 
 @eqx.filter_jit
-def _observe(run: Run, progress: Progress, step: Any) -> Records:
-    return run.observe(progress, step)
+def _observe(run: Run, progress: Progress) -> Records:
+    return run.observe(progress)

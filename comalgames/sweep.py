@@ -254,9 +254,9 @@ def _advance(
 
 
 @eqx.filter_jit
-def _observe(rules: Any, num_rules: int, setup: Setup, progress: Progress, step: Any) -> Records:
+def _observe(rules: Any, num_rules: int, setup: Setup, progress: Progress) -> Records:
     def observe(run: Run, _: Setup, progress: Progress) -> Records:
-        return run.observe(progress, step)
+        return run.observe(progress)
 
     records: Records = _everywhere(observe, rules, num_rules, setup, progress)
     return records

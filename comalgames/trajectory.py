@@ -56,15 +56,15 @@ class Run(eqx.Module):
         """Progress before the first step."""
         return Progress(self.algorithm.init(logp, reference), jnp.zeros_like(logp))
 
-    def observe(self, progress: Progress, step: Any) -> Records:
-        """The record of the current policy, the one that enters the given step."""
+    def observe(self, progress: Progress) -> Records:
+        """The record of the current policy, the one that enters the next step."""
         logp = progress.state.logp
         records = {name: jnp.asarray(metric(self.game, logp)) for name, metric in self.metrics.items()}
         if self.curves:
+            # `named_curves` divides the gap of the sum by the number of policies in it, outside of the loop.
             advantage = self.game.advantage(logp)
-            # Advantages are linear in the opponent: their mean is the advantage of the average policy.
-            total = self.game.gap(progress.advantage_sum + advantage)
-            records[GAPS] = jnp.stack([self.game.gap(advantage), total / (step + 1).astype(total.dtype)])
+            total = progress.advantage_sum + advantage
+            records[GAPS] = jnp.stack([self.game.gap(advantage), self.game.gap(total)])
         return records
 
     def step(self, progress: Progress, step: Any) -> Progress:
@@ -87,13 +87,13 @@ class Run(eqx.Module):
         Returns the progress and a buffer of `capacity` records, filled from the front with those of the steps
         divisible by `record_every`.
         """
-        shapes = jax.eval_shape(self.observe, progress, start)
+        shapes = jax.eval_shape(self.observe, progress)
         buffer = jax.tree.map(lambda leaf: jnp.zeros((capacity, *leaf.shape), leaf.dtype), shapes)
         first_record = -(-start // self.record_every)
 
         def write(progress: Progress, buffer: Records, step: Any) -> Records:
             slot = step // self.record_every - first_record
-            record = self.observe(progress, step)
+            record = self.observe(progress)
             # Not rows.at[slot].set(row), which checks bounds at run time.
             put = jax.lax.dynamic_update_index_in_dim
             return {name: put(rows, record[name], slot, 0) for name, rows in buffer.items()}
@@ -112,22 +112,25 @@ class Run(eqx.Module):
         return carry
 
 
-def named_curves(records: Records, record_axis: int = 0, xp: Any = jnp) -> Records:
+def named_curves(records: Records, steps: Any, record_axis: int = 0, xp: Any = jnp) -> Records:
     """The records with the three curves of the gap under their names, in place of `GAPS`.
 
     Args:
         records: arrays whose axis `record_axis` counts the records.
+        steps: the step number of each record, `[num_records]`.
         record_axis: that axis.
         xp: `jax.numpy`, or `numpy` on the host.
     """
     named_records = {name: rows for name, rows in records.items() if name != GAPS}
     if GAPS in records:
-        gap, average = (records[GAPS].take(k, record_axis + 1) for k in (0, 1))
-        best = (
-            np.fmin.accumulate(gap, record_axis)
-            if xp is np
-            else jax.lax.associative_scan(jnp.fmin, gap, axis=record_axis)
-        )
+        before = (slice(None),) * (record_axis + 1)
+        gap, summed = records[GAPS][(*before, 0)], records[GAPS][(*before, 1)]
+        num_policies = xp.asarray(np.asarray(steps) + 1, gap.dtype)
+        average = summed / num_policies.reshape(-1, *(1,) * (gap.ndim - record_axis - 1))
+        if xp is np:
+            best = np.fmin.accumulate(gap, record_axis)
+        else:
+            best = jax.lax.associative_scan(jnp.fmin, gap, axis=record_axis)
         named_records |= dict(zip(CURVES, (gap, average, best), strict=True))
     return named_records
 
@@ -236,8 +239,9 @@ def trajectory(
     zero, last = np.int32(0), np.int32(num_steps)
     progress = run.begin(*with_reference(logp, anchor))
     progress, buffer = run.advance(progress, zero, last, len(steps))
-    final = run.observe(progress, last)
-    records = named_curves(jax.tree.map(lambda rows, row: rows.at[-1].set(row), buffer, final))
+    final = run.observe(progress)
+    records = jax.tree.map(lambda rows, row: rows.at[-1].set(row), buffer, final)
+    records = named_curves(records, steps)
     return Trajectory(
         progress.state, steps, records, first_nonfinite(game, records, progress.state.logp, steps)
     )

@@ -178,7 +178,7 @@ def test_a_game_without_a_certified_solution_is_a_failed_run(comalgames, tmp_pat
         ("a,b\n0.5,0.6\n0.4\n", ["line 3", "expected 2 win rates"]),
         ("a,b\n0.5,\n0.4,0.5\n", ["line 2", "a against b is missing"]),
         ("a,b\n\n0.5,1.6\n-0.6,0.5\n", ["line 3", "'1.6'"]),
-        ('a,b\n0.5,"0.6\n0.4,0.5\n', ["line"]),
+        ('a,b\n0.5,"0.6\n0.4,0.5\n', ["line 3", "not a CSV"]),
         ("", ["holds no win rates"]),
         ("a,b\n", ["holds no win rates"]),
         (bytes(range(256)), ["not a text file"]),

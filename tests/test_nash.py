@@ -192,7 +192,7 @@ def test_a_nearly_degenerate_cycle(edge):
 # ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("n", [2, 3, 6, 9, 16, 31])
+@pytest.mark.parametrize("n", [2, 3, 6, 10, 31])
 def test_random_games_have_one_nash_policy_on_an_odd_number_of_actions(n):
     for seed in range(4):
         game = random_game(n, seed)
@@ -202,6 +202,14 @@ def test_random_games_have_one_nash_policy_on_an_odd_number_of_actions(n):
         assert solution.support.sum() % 2 == 1
         # Strict complementarity: an action off the support loses.
         assert np.all(solution.slack[~solution.support] > 0)
+
+
+def test_a_game_of_a_hundred_actions_is_solved_to_the_last_bits():
+    """The linear program alone leaves a gap of 7e-13 here; solving on the support takes it to rounding."""
+    game = random_game(100)
+    solution = cg.nash(game)
+    check_certificate(game, solution)
+    assert exact_gap(np.asarray(game.skew), solution.policy) <= 100 * np.finfo(float).eps * 0.5
 
 
 @pytest.mark.parametrize("n", [3, 4, 8, 13, 30])
@@ -220,7 +228,7 @@ def test_tournaments_have_one_nash_policy_on_an_odd_number_of_actions(n):
 # ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("n", [2, 5, 10, 40])
+@pytest.mark.parametrize("n", [2, 3, 10, 31])
 def test_agrees_with_a_textbook_linear_program(n):
     for seed in range(3):
         game = random_game(n, seed)
@@ -509,15 +517,14 @@ def test_the_gap_of_qre_is_at_most_twice_the_temperature_times_log_n(temperature
 
 
 def test_qre_of_a_batch_is_solved_prompt_by_prompt():
-    games = random_game(5, seed=2, prompts=(2, 3))
-    references = random_policy(2, 3, 5, seed=1)
-    shared, own = cg.qre(games, 0.1, references[0, 0]), cg.qre(games, 0.1, references)
-    assert shared.shape == own.shape == (2, 3, 5)
-    for place in np.ndindex(2, 3):
-        game = skew_game(games.skew[place])
+    games = random_game(7, seed=2, prompts=(2, 3))
+    references = random_policy(3, 7, seed=1)  # shared by the games along the first axis
+    together = cg.qre(games, 0.1, references)
+    assert together.shape == (2, 3, 7)
+    for i, j in np.ndindex(2, 3):
+        alone = cg.qre(skew_game(games.skew[i, j]), 0.1, references[j])
         # The solve is the same; only the order of sums may differ.
-        np.testing.assert_allclose(shared[place], cg.qre(game, 0.1, references[0, 0]), rtol=0, atol=1e-13)
-        np.testing.assert_allclose(own[place], cg.qre(game, 0.1, references[place]), rtol=0, atol=1e-13)
+        np.testing.assert_allclose(together[i, j], alone, rtol=0, atol=1e-13)
 
 
 def test_qre_works_in_float64_while_x64_is_off():
