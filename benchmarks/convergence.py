@@ -1,5 +1,4 @@
-"""After how many queries does each rule's duality gap stay below a level? All rules, four families of games,
-one sweep.
+"""After how many queries does each rule's duality gap stay below a level? One sweep over all rules.
 
 Run by `make bench-convergence`; writes a run folder (table, figure, report) below results/convergence.
 """
@@ -94,8 +93,7 @@ def family_gaps(dataset: Any, rule: str, prefix: str) -> tuple[np.ndarray, np.nd
 
 
 def text_table(dataset: Any) -> str:
-    """Queries to stay below each level, median (worst) over the games of a family; a dash where not
-    reached."""
+    """Queries to stay below each level, median (worst) over the games of a family."""
 
     def shown(value: float) -> str:
         return f"{value:,.0f}" if np.isfinite(value) else "not reached"

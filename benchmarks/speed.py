@@ -1,5 +1,4 @@
-"""How fast is the loop? `solve` with its default curves against a hand-written jitted scan and a plain NumPy
-loop.
+"""How fast is the loop? `solve` with its default curves against a hand-written scan and a NumPy loop.
 
 Run by `make bench-speed`. Ratios within one run; absolute times mean little on a shared machine. Each figure
 is the median over rounds that interleave the contestants, compilation excluded.
@@ -61,8 +60,7 @@ def seconds(run: Callable[[], Any]) -> float:
 
 
 def measure(num_games: int, num_actions: int, num_steps: int) -> tuple[float, float, float]:
-    """Seconds per step of `solve`, of the scan and of NumPy: medians over interleaved rounds, after warming
-    up."""
+    """Seconds per step of `solve`, of the scan and of NumPy: medians over interleaved rounds."""
     game = cg.games.random(jax.random.key(0), num_actions, [num_games])
     rule = cg.MirrorDescent(STEP_SIZE, TEMPERATURE)
     skew, logp = game.skew, game.uniform()

@@ -18,8 +18,7 @@ def check_pair(game: AbstractGame, algorithm: AbstractAlgorithm[Any]) -> None:
     if not isinstance(game, AbstractGame):
         raise ValueError(
             f"`game` must be a PreferenceGame or ZeroSumGame, got {type(game).__name__}. A matrix of win "
-            f"rates "
-            f"becomes one by cg.PreferenceGame(matrix)."
+            f"rates becomes one by cg.PreferenceGame(matrix)."
         )
     if not isinstance(algorithm, AbstractAlgorithm):
         raise ValueError(f"`algorithm` must be a learning rule such as MWU(0.1), got {algorithm!r}.")

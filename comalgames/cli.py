@@ -1,5 +1,4 @@
-"""The command line: reproduce a paper, solve a game from a file, redraw figures, list what there is, check
-the set-up."""
+"""The command line: reproduce a paper, solve a game from a file, redraw figures, list, check the set-up."""
 
 from __future__ import annotations
 

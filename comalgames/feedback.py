@@ -1,5 +1,4 @@
-"""What a learning rule may ask: each action's advantage against an opponent, and how often each beats
-each."""
+"""What a learning rule may ask: actions' advantages against an opponent, and how often each beats each."""
 
 from __future__ import annotations
 

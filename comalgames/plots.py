@@ -1,5 +1,4 @@
-"""Pictures of runs: curves of the gap, trajectories on the simplex, who beats whom. Drawn from data, never
-writing.
+"""Pictures of runs: curves of the gap, trajectories on the simplex, who beats whom.
 
 `plot_*` take results of `solve`; a paper's figures are drawn by `draw` from saved results. Colours are
 distinguishable without colour vision (Okabe and Ito), and each line has its own dash pattern as well.

@@ -157,9 +157,8 @@ def _row(claim: Mapping[str, Any]) -> str:
     status = claim["status"]
     return (
         f"<tr><td>{cells['id']}</td><td>{cells['sentence']}<br><span class=small>{cells['quantity']} &mdash; "
-        f"{cells['source']}</span></td><td class=number>{number(claim['measured'])}</td>"
-        f"<td class=number>{cells['bound']}</td><td "
-        f"class={status.replace(' ', '-')}>{WORDS[status]}</td></tr>"
+        f"{cells['source']}</span></td><td class=number>{number(claim['measured'])}</td><td "
+        f"class=number>{cells['bound']}</td><td class={status.replace(' ', '-')}>{WORDS[status]}</td></tr>"
     )
 
 

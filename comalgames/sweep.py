@@ -220,8 +220,7 @@ def _run_together(
 
 
 def _everywhere(function: Callable[..., Any], rules: Any, num_rules: int, setup: Setup, *carried: Any) -> Any:
-    """`function(run, setup, *carried)` for every rule, game and seed at once; `carried` has those three
-    axes."""
+    """`function(run, setup, *carried)` for all rules, games and seeds; `carried` has those three axes."""
 
     def one(rule: Any, setup: Setup, *carried: Any) -> Any:
         return function(replace(setup.run, algorithm=rule, key=setup.keys), setup, *carried)

@@ -1,5 +1,4 @@
-"""The one formula that every mirror-type rule shares, as arithmetic that NumPy, JAX and torch arrays all
-accept."""
+"""The one formula that every mirror-type rule shares, for NumPy, JAX and torch arrays alike."""
 
 from __future__ import annotations
 

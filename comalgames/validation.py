@@ -65,8 +65,8 @@ def _number(name: str, value: Any, accepted: str, holds: Any) -> None:
         raise ValueError(f"`{name}` must be {accepted}, got {value!r}.")
     if np.ndim(value) != 0:
         raise ValueError(
-            f"`{name}` must be {accepted}, got an array of shape {np.shape(value)}. "
-            f"To try several values use `cg.grid` with `cg.sweep`, or `jax.vmap` over the constructor."
+            f"`{name}` must be {accepted}, got an array of shape {np.shape(value)}. To try several values "
+            f"use `cg.grid` with `cg.sweep`, or `jax.vmap` over the constructor."
         )
     number = float(value)
     if not math.isfinite(number) or not holds(number):
@@ -112,8 +112,8 @@ def preference_matrix(preference: Any) -> np.ndarray:
         *_, i, j = (int(k) for k in np.unravel_index(error.argmax(), error.shape))
         raise ValueError(
             f"`preference` must satisfy P + P.T = 1 within {SUM_TOLERANCE:g}; it is off by {error.max():.3g} "
-            f"at the pair ({i}, {j}). If these are measured win rates, use "
-            f"games.from_winrates(..., symmetrize=True) (--symmetrize on the command line)."
+            f"at the pair ({i}, {j}). If these are measured win rates, use games.from_winrates(..., "
+            f"symmetrize=True) (--symmetrize on the command line)."
         )
     return array
 
@@ -129,9 +129,8 @@ def policy(name: str, value: Any, num_actions: int) -> np.ndarray:
         raise ValueError(f"`{name}` must be probabilities, got log-probabilities; pass jnp.exp({name}).")
     if array.min() < 0 or np.abs(array.sum(-1) - 1).max() > SUM_TOLERANCE:
         raise ValueError(
-            f"`{name}` must be on the simplex: entries >= 0 that sum to 1; "
-            f"the smallest entry is {array.min():g} and sums run from {array.sum(-1).min():g} "
-            f"to {array.sum(-1).max():g}."
+            f"`{name}` must be on the simplex: entries >= 0 that sum to 1; the smallest entry is "
+            f"{array.min():g} and sums run from {array.sum(-1).min():g} to {array.sum(-1).max():g}."
         )
     if array.min() == 0:
         action = int(np.argwhere(array == 0)[0][-1])

@@ -86,8 +86,7 @@ class AbstractAlgorithm(eqx.Module, Generic[S]):
 
 
 def with_dtype(tree: Any, dtype: Any) -> Any:
-    """The algorithm (or any pytree) with its numbers as arrays of `dtype`, so that others need no
-    compilation."""
+    """The pytree with its numbers as arrays of `dtype`, so that other numbers need no compilation."""
 
     def convert(leaf: Any) -> Any:
         is_number = isinstance(leaf, (int, float, np.number)) and not isinstance(leaf, bool)
@@ -107,8 +106,7 @@ class AbstractUpdateRule(AbstractAlgorithm[S]):
     def propose(
         self, key: PRNGKeyArray, state: S, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], S]:
-        """The log-policy to go to, up to a constant per prompt, and the state with what was learnt on the
-        way."""
+        """The log-policy to go to, up to a constant per prompt, and the state with what was learnt."""
 
     def init(self, logp: Float[Array, "*batch n"], reference: Float[Array, "*batch n"]) -> S:
         """The state before the first step. A rule that remembers more than `State` holds overrides this."""

@@ -51,10 +51,9 @@ class COMAL(AbstractUpdateRule[S]):
         if validation.is_concrete(pull) and np.all(np.asarray(pull) == 0):
             raise ValueError(
                 f"`inner` must have a reference that COMAL can move, but {self.inner!r} has none (its pull "
-                f"is 0). "
-                f"Use a regularised rule: MirrorDescent, MMD, INPO, Extragradient or "
-                f"RegularizedMirrorDescent with "
-                f"a temperature above 0, or ExactProx. A rule of your own needs the property `pull`."
+                f"is 0). Use a regularised rule: MirrorDescent, MMD, INPO, Extragradient or "
+                f"RegularizedMirrorDescent with a temperature above 0, or ExactProx. A rule of your own "
+                f"needs the property `pull`."
             )
         if validation.is_concrete(self.period) and np.ndim(self.period) == 0:
             validation.count("period", self.period, minimum=1)
@@ -72,8 +71,7 @@ class COMAL(AbstractUpdateRule[S]):
         return self.inner.propose(key, state, feedback)
 
     def commit(self, state: S, logp: Float[Array, "*batch n"]) -> S:
-        """After every `period`-th step, move the inner rule's reference to the policy reached, and nothing
-        else."""
+        """After every `period`-th step, move the inner rule's reference to the policy reached."""
         state = self.inner.commit(state, logp)
         moved = self.inner.move_reference(state, logp)
         due = state.step % jnp.asarray(self.period, state.step.dtype) == 0

@@ -192,8 +192,7 @@ class INPO(AbstractMirrorRule):
         if known and float(values[0]) > float(values[1]):
             raise ValueError(
                 f"`tau` must be at most `eta`, got tau={self.tau!r}, eta={self.eta!r} (eta is an inverse "
-                f"step "
-                f"size). For larger steps use MirrorDescent(1 / eta, tau)."
+                f"step size). For larger steps use MirrorDescent(1 / eta, tau)."
             )
 
     def weights(self, step: Any) -> tuple[Any, Any]:

@@ -1,5 +1,4 @@
-"""Optimistic multiplicative weights: one query a step, and a guess that the next advantage will be like the
-last."""
+"""Optimistic multiplicative weights: one query a step, and a guess that the next answer is like the last."""
 
 from __future__ import annotations
 

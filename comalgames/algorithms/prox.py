@@ -58,8 +58,7 @@ class ExactProx(AbstractUpdateRule[State]):
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], State]:
-        """The equilibrium around the reference. Where Newton fails the target is nan, never a wrong
-        policy."""
+        """The equilibrium around the reference; nan where Newton fails, never a wrong policy."""
         solution = proximal.regularized_equilibrium(
             feedback.pairwise(key), state.reference, at(self.temperature, state.step), start_logp=state.logp
         )

@@ -48,8 +48,7 @@ class RegularizedMirrorDescent(AbstractUpdateRule[State]):
 
     @property
     def pull(self) -> Any:
-        """step_size * temperature: the reference's weight if the regulariser curves like KL, else a guess at
-        it."""
+        """step_size * temperature: the reference's weight, if the regulariser curves like KL."""
         return at(self.step_size, 0) * at(self.temperature, 0)
 
     def propose(

@@ -79,8 +79,7 @@ def nash(game: AbstractGame) -> NashSolution:
     else:
         raise ValueError(
             f"`game` must be a PreferenceGame or ZeroSumGame, got {type(game).__name__}. A matrix of win "
-            f"rates "
-            f"becomes one by cg.PreferenceGame(matrix)."
+            f"rates becomes one by cg.PreferenceGame(matrix)."
         )
     prompts = payoffs.shape[:-2]
     stacked = (np.stack(field) for field in zip(*solutions, strict=True))
@@ -130,8 +129,7 @@ def _largest_support(skew: np.ndarray, method: str) -> np.ndarray | None:
 
 
 def _on_kernel(skew: np.ndarray, policy: np.ndarray, support: np.ndarray) -> tuple[np.ndarray, int]:
-    """`policy` moved onto the kernel of the payoffs on its support, to the last bit; and the kernel's
-    dimension.
+    """`policy` moved onto the kernel of the payoffs on its support, and that kernel's dimension.
 
     Every Nash policy p has skew_SS p_S = 0, S the largest support, for each action of S is used by some Nash
     policy and so never loses against another.

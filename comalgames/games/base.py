@@ -57,8 +57,7 @@ class AbstractGame(eqx.Module):
         return self.over_players(jnp.max(advantage, axis=-1))
 
     def without_names(self) -> AbstractGame:
-        """The game without what does not change play: games that differ in names alone share a
-        compilation."""
+        """The game without what does not change play, for games with other names to share a compilation."""
         return self
 
     def uniform(self) -> Float[Array, "*batch n"]:

@@ -1,2 +1,1 @@
-"""One file per paper: its experiments, its claims and its figures. `PAPERS` names those that can be
-reproduced."""
+"""One file per paper: its experiments, its claims and its figures."""

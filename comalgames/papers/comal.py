@@ -220,8 +220,7 @@ def share(data: Data, name: str, *others: str) -> np.ndarray:
 
 
 def nash_error(data: Data) -> float:
-    """Largest error of the cycle's computed Nash policy and its win rates; inf unless certified the only
-    one."""
+    """Largest error of the cycle's Nash policy and its win rates; inf unless certified the only one."""
     truth = data["truth"]
     if not (truth.attrs["unique"] and truth.attrs["status"] == "certified"):
         return float("inf")
@@ -230,8 +229,7 @@ def nash_error(data: Data) -> float:
 
 
 def distance_to_regularized(data: Data) -> float:
-    """Largest difference of a probability between INPO's last policy and the regularised game's
-    equilibrium."""
+    """Largest difference between INPO's last policy and the regularised game's equilibrium."""
     last = data["headline"]["final_policy"].sel(game="cycle", algorithm="INPO", seed=0).values
     return float(np.abs(last - data["truth"]["regularized_policy"].values).max())
 
@@ -247,8 +245,7 @@ def growth_of_kl(data: Data, experiment: str, algorithm: str) -> float:
 
 
 def least_fall_of_kl(data: Data) -> float:
-    """KL(Nash || start) over KL(Nash || last policy) of exact COMAL, the smallest over games and
-    temperatures."""
+    """KL(Nash || start) over KL(Nash || last policy), the smallest over games and temperatures."""
     falls = []
     for name in EXACT_STEPS:
         kl = data[name]["kl_to_nash"].sel(seed=0).values
@@ -257,8 +254,7 @@ def least_fall_of_kl(data: Data) -> float:
 
 
 def disagreement(data: Data) -> float:
-    """Largest difference of a probability between the three rules; inf if one of their runs was not
-    completed."""
+    """Largest difference of a probability between the three rules; inf if a run was not completed."""
     runs = data["one algorithm"]
     if not np.all(runs["status"].values == "completed"):
         return float("inf")
@@ -266,8 +262,7 @@ def disagreement(data: Data) -> float:
 
 
 def condorcet_and_nash(data: Data) -> float:
-    """The number of the trajectory that Nash plays alone and that beats every other one; nan if there is
-    none."""
+    """The number of the trajectory that Nash plays alone and that beats every other; else nan."""
     found = data["mariner"]
     k = int(found["nash_policy"].values.argmax())
     beaten = np.delete(found["against_nash"].values, k) < 0.5
@@ -307,9 +302,8 @@ CLAIMS = (
     ),
     Claim(
         "A3.limit",
-        "INPO, with a step of 1, below the limit 2 tau/(tau^2 + w^2) of 3.9, converges to the equilibrium of "
-        "the "
-        "regularised game.",
+        "INPO, with a step of 1, below the limit 2 tau/(tau^2 + w^2) of 3.9, converges to the equilibrium "
+        "of the regularised game.",
         f"{SECTION}; INPO", "largest difference of a probability",
         distance_to_regularized, at_most(1e-12), ("headline", "truth"),
     ),
@@ -461,12 +455,9 @@ FIGURES = (
     Figure(
         "headline",
         "Left: the first 200 steps of five rules on the simplex of the three-answer cycle; squares mark "
-        "where each then is. "
-        "Right: the duality gap of the last policy against queries. The three rules without a reference "
-        "spiral to "
-        "the boundary (SPPO as a table is iterative IPO, so its line lies on the other), INPO stops at the "
-        "equilibrium of the "
-        "regularised game, COMAL reaches Nash.",
+        "where each then is. Right: the duality gap of the last policy against queries. The three rules "
+        "without a reference spiral to the boundary (SPPO as a table is iterative IPO, so its line lies on "
+        "the other), INPO stops at the equilibrium of the regularised game, COMAL reaches Nash.",
         (
             Panel(
                 "simplex", "headline", "policies, first 200 steps",
@@ -479,30 +470,29 @@ FIGURES = (
     ),
     Figure(
         "periods",
-        "COMAL around mirror descent (step 1, temperature 0.1) that moves its reference every so many steps. "
-        "Up to every fifth it "
-        "diverges, every step being multiplicative weights; from every sixth on it heads for Nash.",
+        "COMAL around mirror descent (step 1, temperature 0.1) that moves its reference every so many "
+        "steps. Up to every fifth it diverges, every step being multiplicative weights; from every sixth on "
+        "it heads for Nash.",
         (Panel("gap", "periods", "how often the reference moves"),),
     ),
     Figure(
         "win_rates",
         "How often the row's final policy is preferred to the column's, after 3,000 queries on the cycle. "
-        "COMAL, optimistic and "
-        "extragradient policies lose to nobody; each baseline loses to somebody.",
+        "COMAL, optimistic and extragradient policies lose to nobody; each baseline loses to somebody.",
         (Panel("win_rates", "final policies"),),
     ),
     Figure(
         "random_games",
-        "The same five rules on ten random games of ten answers, from uniform: median and quartiles over the "
-        "games. COMAL goes on to Nash, on some games slowly; "
-        "INPO stops at the regularised equilibrium; the others keep cycling.",
+        "The same five rules on ten random games of ten answers, from uniform: median and quartiles over "
+        "the games. COMAL goes on to Nash, on some games slowly; INPO stops at the regularised equilibrium; "
+        "the others keep cycling.",
         (Panel("gap", "random games", "ten random games of 10 answers"),),
     ),
     Figure(
         "mariner",
         "Ten science teams ranked 32 trajectories. Each trajectory's win rate against the Nash policy "
-        "(trajectory 22: nobody is "
-        "above 50%) and against trajectory 27, which a Bradley-Terry reward picks and 22 beats.",
+        "(trajectory 22: nobody is above 50%) and against trajectory 27, which a Bradley-Terry reward picks "
+        "and 22 beats.",
         (Panel("picks", "mariner", "", {"names": {"against_nash": "against the Nash policy (22)",
         "against_reward": "against the reward's pick (27)"}, "prefix": "Trajectory "}),),
     ),

@@ -34,8 +34,7 @@ RATE_TEMPERATURE, RATE_LEVEL = 0.03, 1e-24
 
 
 def truth() -> Any:
-    """The cycle's Nash policy and its win rates, and the equilibrium of the game regularised around the
-    start."""
+    """The cycle's Nash policy and its win rates, and the equilibrium regularised around the start."""
     import xarray as xr
 
     game = games.comal_cycle()
@@ -52,8 +51,7 @@ def truth() -> Any:
 
 
 def step_size_thresholds() -> Any:
-    """The step at which mirror descent and MMD lose stability, by root finding on the spectral radius, and
-    predicted.
+    """The step at which mirror descent and MMD lose stability, by the spectral radius, and as predicted.
 
     On the cycle (reference: COMAL's start) and one random game of ten answers (reference: uniform), at five
     temperatures each.
@@ -92,8 +90,7 @@ def step_size_thresholds() -> Any:
 
 
 def threshold(growth: Callable[[Any], float], rule: Callable[[float], Any], predicted: float) -> float:
-    """The step size, near the predicted one, below which a rule contracts and above which it does not; nan if
-    none."""
+    """The step size, near the predicted one, up to which a rule contracts; nan if there is none."""
 
     def excess(step_size: float) -> float:
         return growth(rule(step_size)) - 1
@@ -118,8 +115,7 @@ def growth_where_always_stable(data: Data) -> float:
 
 
 def inner_steps() -> Any:
-    """Growth per round of COMAL with K inner mirror-descent steps at Nash, and the largest |g(K, w)| of its
-    frequencies.
+    """Growth per round of COMAL with K inner mirror-descent steps at Nash, and the largest |g(K, w)|.
 
     On the cycle, which has one frequency, and on a random game of five answers with an interior Nash policy
     and two.
@@ -179,8 +175,7 @@ def growth_at_counterexample(data: Data) -> float:
 
 
 class DistanceOnAndOff(eqx.Module):
-    """KL(Nash || policy given that it plays on Nash's support), and the log of the policy's mass off the
-    support."""
+    """KL on Nash's support, and the log of the policy's mass off it."""
 
     target_logp: Any
     on: Any
