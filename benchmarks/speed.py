@@ -19,7 +19,7 @@ import comalgames as cg
 
 # games x actions, and steps long enough for a few tenths of a second.
 CASES = ((10, 10, 100_000), (10, 100, 20_000), (1, 1000, 4_000))
-ROUNDS = 7
+ROUNDS = 9
 STEP_SIZE, TEMPERATURE = 0.3, 0.1
 
 
@@ -65,16 +65,22 @@ def measure(num_games: int, num_actions: int, num_steps: int) -> tuple[float, fl
     rule = cg.MirrorDescent(STEP_SIZE, TEMPERATURE)
     skew, logp = game.skew, game.uniform()
     few = max(num_steps // 20, 50)
-    contestants = (
+    ours = [
         (lambda: cg.solve(game, rule, num_steps).policy, num_steps),
         (lambda: jax.tree.map(np.asarray, scan_by_hand(skew, logp, num_steps)), num_steps),
-        (lambda: numpy_loop(np.asarray(skew), np.asarray(logp), few), few),
-    )
+    ]
+    # On its own: the threads of its products go on spinning for a while, and would slow whoever comes next.
+    loop = [(lambda: numpy_loop(np.asarray(skew), np.asarray(logp), few), few)]
+    (solve, scan), (plain,) = rounds(ours), rounds(loop)
+    return solve, scan, plain
+
+
+def rounds(contestants: list[tuple[Callable[[], Any], int]]) -> list[float]:
+    """Median seconds per step of each contestant over interleaved rounds, after one to warm up."""
     for run, _ in contestants:
         run()
-    rounds = [[seconds(run) / steps for run, steps in contestants] for _ in range(ROUNDS)]
-    ours, scan, loop = np.median(rounds, axis=0)
-    return float(ours), float(scan), float(loop)
+    times = [[seconds(run) / steps for run, steps in contestants] for _ in range(ROUNDS)]
+    return [float(middle) for middle in np.median(times, axis=0)]
 
 
 def main() -> None:

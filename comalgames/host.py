@@ -17,7 +17,7 @@ from comalgames.trajectory import Progress, Records, named_curves, record_steps
 
 # A chunk is what runs between two looks at the clock and the keyboard. Its record buffer holds at most so
 # many records and so many numbers; a chunk is lengthened until it takes about so many seconds.
-MAX_RECORDS, MAX_NUMBERS, CHUNK_SECONDS = 4096, 1 << 22, 0.25
+MAX_RECORDS, MAX_NUMBERS, CHUNK_SECONDS = 16384, 1 << 22, 0.25
 FIRST_CHUNK = 64
 
 # Early stopping looks at the gap when the number of steps is a power of two from here on, so that where a run

@@ -128,7 +128,7 @@ def named_curves(records: Records, steps: Any, record_axis: int = 0, xp: Any = j
         num_policies = xp.asarray(np.asarray(steps) + 1, gap.dtype)
         average = summed / num_policies.reshape(-1, *(1,) * (gap.ndim - record_axis - 1))
         if xp is np:
-            best = np.fmin.accumulate(gap, record_axis)
+            best = np.fmin.accumulate(np.ascontiguousarray(gap), record_axis)  # strided, it is slow
         else:
             best = jax.lax.associative_scan(jnp.fmin, gap, axis=record_axis)
         named_records |= dict(zip(CURVES, (gap, average, best), strict=True))

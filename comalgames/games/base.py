@@ -170,7 +170,12 @@ class PreferenceGame(AbstractGame):
 
     def without_names(self) -> PreferenceGame:
         """The same game with actions named by number."""
-        return PreferenceGame.from_skew(self.skew, prompt_weights=self.prompt_weights)
+        numbered = tuple(str(i) for i in range(self.num_actions))
+        if self.names == numbered:
+            return self
+        game = object.__new__(type(self))
+        game._fill(self.skew, numbered, self.prompt_weights)
+        return game
 
     @property
     def preference(self) -> Float[Array, "*prompts n n"]:
