@@ -193,10 +193,11 @@ def _simplex(ax: Axes, paths: Mapping[str, np.ndarray], nash: Any, names: Sequen
     ax.grid(False)
     outline = np.vstack([CORNERS, CORNERS[:1]])
     ax.plot(*outline.T, color="0.4", linewidth=0.8)
-    for corner, name, (dx, dy), align in zip(
-        CORNERS, names, ((-0.02, -0.03), (0.02, -0.03), (0, 0.02)), ("right", "left", "center"), strict=True
+    ax.set_xlim(-0.12, 1.12)
+    for corner, name, (shift, side) in zip(
+        CORNERS, names, ((-0.03, "top"), (-0.03, "top"), (0.02, "bottom")), strict=True
     ):
-        ax.text(corner[0] + dx, corner[1] + dy, name, ha=align, va="bottom" if dy > 0 else "top")
+        ax.text(corner[0], corner[1] + shift, name, ha="center", va=side)
     for (name, path), style in zip(paths.items(), _styles(), strict=False):
         known = path[np.isfinite(path).all(-1)]
         xy = known @ CORNERS
@@ -215,7 +216,7 @@ def _simplex(ax: Axes, paths: Mapping[str, np.ndarray], nash: Any, names: Sequen
             label="Nash",
             linestyle="none",
         )
-    ax.legend(loc="upper left", bbox_to_anchor=(0.86, 1.04), handlelength=2.4)
+    ax.legend(loc="upper left", bbox_to_anchor=(0.68, 1.04), handlelength=2.4)
     return ax
 
 
