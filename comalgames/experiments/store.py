@@ -196,6 +196,7 @@ def _write_arrays(path: Path, data: Data) -> None:
         arrays[f"{name}/.layout"] = np.array(json.dumps(layout))
     with path.open("wb") as file:
         # Not allow_pickle=False, which NumPy before 2.2 stores as one more array. There are no objects here.
+        # NumPy's stub takes the names of arrays for its own keyword `allow_pickle`.
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
