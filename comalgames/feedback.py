@@ -1,13 +1,44 @@
-"""What a learning rule may ask: actions' advantages against an opponent, and how often each beats each."""
+"""What a learning rule may ask: actions' advantages against an opponent, and how often each beats each.
+
+Every answer is a function of a key and the question alone, so runs with the same keys meet the same noise.
+"""
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
+from typing import Any, NamedTuple
 
 import equinox as eqx
-from jaxtyping import Array, Float, PRNGKeyArray
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from comalgames import pairs, validation
 from comalgames.games.base import AbstractGame, PreferenceGame
+
+# More sets of candidates than this are not enumerated.
+MOST_SETS = 1 << 17
+
+# Mean scores of candidates are compared to this many decimals: the same numbers summed in another order must
+# rank the same.
+SCORE_DECIMALS = 6
+
+
+class Comparisons(NamedTuple):
+    """What is known of pairs that were drawn from a policy, independently for the two places.
+
+    Attributes:
+        skew: how often the row's action was preferred to the column's, minus 1/2, `[..., n, n]`.
+        weights: how large a share of all pairs is (row, column), divided by the row's probability, `[..., n,
+            n]`; for exact feedback the column's probability. (The share itself would underflow.)
+        num_pairs: how many pairs were drawn; infinite for exact feedback.
+    """
+
+    skew: Float[Array, "*batch n n"]
+    weights: Float[Array, "*batch n n"]
+    num_pairs: float | Float[Array, ""] = math.inf
 
 
 class AbstractFeedback(eqx.Module):
@@ -27,6 +58,12 @@ class AbstractFeedback(eqx.Module):
     @abstractmethod
     def pairwise(self, key: PRNGKeyArray) -> Float[Array, "*prompts n n"]:
         """How often the row's action is preferred to the column's, minus 1/2, `[..., n, n]`."""
+
+    def comparisons(self, key: PRNGKeyArray, logp: Float[Array, "*batch n"]) -> Comparisons:
+        """Preferences on pairs drawn from a policy; by default all pairs, each with its exact weight."""
+        skew, n = self.pairwise(key), logp.shape[-1]
+        batch = np.broadcast_shapes(skew.shape[:-2], logp.shape[:-1])
+        return Comparisons(skew, jnp.broadcast_to(jnp.exp(logp)[..., None, :], (*batch, n, n)))
 
 
 class Exact(AbstractFeedback):
@@ -54,3 +91,222 @@ class Exact(AbstractFeedback):
         if not isinstance(self.game, PreferenceGame):
             raise ValueError(f"{type(self.game).__name__} has no pairwise preferences; use a PreferenceGame.")
         return self.game.skew
+
+
+class Sampled(AbstractFeedback):
+    """Feedback by comparisons: opponents drawn from the queried policy, winners drawn by the preferences.
+
+    A query draws `num_opponents` opponents and compares every action with each of them `num_comparisons`
+    times, so it costs `n * num_opponents * num_comparisons` comparisons. The advantages it returns are
+    unbiased, with variance at most 1 / (4 num_opponents) each. Actions meet the same opponents.
+
+    Args:
+        game: a preference game; leading axes are prompts, each with draws of its own.
+        num_opponents: how many opponents a query draws, >= 1.
+        num_comparisons: how often every action is compared with each of them, >= 1.
+
+    Raises:
+        ValueError: the game has payoffs, not preferences, or a number is not a whole number >= 1.
+
+    Reference: Munos et al., "Nash Learning from Human Feedback", 2023, section 7 (one comparison).
+    """
+
+    game: PreferenceGame
+    num_opponents: int = eqx.field(static=True)
+    num_comparisons: int = eqx.field(static=True)
+
+    def __init__(self, game: PreferenceGame, num_opponents: int, num_comparisons: int = 1) -> None:
+        _check_game("Sampled", game)
+        self.game = game.without_names()
+        self.num_opponents = validation.count("num_opponents", num_opponents, minimum=1)
+        self.num_comparisons = validation.count("num_comparisons", num_comparisons, minimum=1)
+
+    @property
+    def is_random(self) -> bool:
+        """Always."""
+        return True
+
+    def advantage(
+        self, key: PRNGKeyArray, opponent_logp: Float[Array, "*batch n"]
+    ) -> Float[Array, "*batch n"]:
+        """Share of comparisons won, minus 1/2."""
+        opponent_key, winner_key = jax.random.split(key)
+        logp = _with_prompts(opponent_logp, self.game)
+        opponents = pairs.draw(opponent_key, logp, (self.num_opponents,))
+        skew = jnp.broadcast_to(self.game.skew, (*logp.shape, logp.shape[-1]))
+        against = jnp.take_along_axis(skew, opponents[..., None, :], axis=-1)
+        return jnp.mean(pairs.wins(winner_key, against, self.num_comparisons), axis=-1) - 0.5
+
+    def pairwise(self, key: PRNGKeyArray) -> Float[Array, "*prompts n n"]:
+        """Every pair compared `num_opponents * num_comparisons` times; exactly skew."""
+        won = pairs.wins(key, self.game.skew, self.num_opponents * self.num_comparisons)
+        lower = jnp.tril(won - 0.5, -1)
+        return lower - lower.swapaxes(-1, -2)
+
+    def comparisons(self, key: PRNGKeyArray, logp: Float[Array, "*batch n"]) -> Comparisons:
+        """As many comparisons as a query makes, each of a pair drawn from the policy."""
+        pair_key, winner_key = jax.random.split(key)
+        logp = _with_prompts(logp, self.game)
+        num_pairs = self.game.num_actions * self.num_opponents * self.num_comparisons
+        drawn = pairs.draw(pair_key, logp, (num_pairs, 2))
+        first, second = drawn[..., 0], drawn[..., 1]
+        margins = pairs.wins(winner_key, pairs.entries(self.game.skew, first, second)) - 0.5
+        return _tallied(logp, first, second, margins, jnp.full_like(margins, 1 / num_pairs), num_pairs)
+
+    def covariance(self, opponent_logp: Float[Array, " n"]) -> Float[Array, "n n"]:
+        """Covariance of the advantages of one query: of drawing opponents, and of drawing winners.
+
+        Args:
+            opponent_logp: the queried policy, normalised log-probabilities `[n]`; the game has no prompts.
+        """
+        q = jnp.exp(opponent_logp)
+        skew = self.game.skew
+        mean = skew @ q
+        of_opponents = (skew * q) @ skew.T - jnp.outer(mean, mean)
+        of_winners = jnp.diag((0.25 - skew**2) @ q) / self.num_comparisons
+        return (of_opponents + of_winners) / self.num_opponents
+
+
+class RegressedPairs(AbstractFeedback):
+    """What the squared loss on labelled pairs learns of the advantages, as preference pipelines collect them.
+
+    The answer to a query is the least-squares solution h of `h(chosen) - h(rejected) = 1/2` over pairs of a
+    chosen and a rejected action: the minimiser of INPO's, IPO's and COMAL's loss is the rule's target with h
+    in the place of the advantage. With two candidates drawn from the policy and labels drawn by the
+    preferences, h is the advantage (but for a constant per prompt). Any other way of collecting pairs is
+    another algorithm, with another limit:
+
+    - pairs drawn from a fixed `behaviour` teach the win rate against that policy;
+    - the best against the worst (or second) of several candidates, labelled as won, makes COMAL stop where
+      the ranking by mean scores says, which need not be Nash.
+
+    Args:
+        game: a preference game; leading axes are prompts.
+        num_sets: sets of candidates that a query draws; None weights every possible set with its exact
+            probability, at most 131,072 of them.
+        num_candidates: actions in a set, >= 2. They are ranked by their mean win rate against the set, the
+            first drawn first where those are equal.
+        rejected: "worst" or "second": which one the best of them is paired with.
+        labels: "drawn" (by the preference of the pair, so that the better-ranked may lose) or "ranked" (the
+            better-ranked counts as preferred). With two candidates "ranked" is a deterministic judge.
+        behaviour: probabilities `[n]` of the policy that draws candidates; None for the queried policy.
+
+    Raises:
+        ValueError: the game has payoffs, a number or word is not one of the above, `behaviour` is not a
+            policy, or there are too many sets to enumerate.
+
+    Reference: COMAL, arXiv 2410.23223, its repository (best against second of five, labels ranked); Zhang et
+    al., "Iterative Nash Policy Optimization", 2024 (best against worst).
+    """
+
+    game: PreferenceGame
+    behaviour_logp: Float[Array, " n"] | None
+    num_sets: int | None = eqx.field(static=True)
+    num_candidates: int = eqx.field(static=True)
+    rejected: str = eqx.field(static=True)
+    labels: str = eqx.field(static=True)
+
+    def __init__(
+        self,
+        game: PreferenceGame,
+        num_sets: int | None = None,
+        num_candidates: int = 2,
+        rejected: str = "worst",
+        labels: str = "drawn",
+        behaviour: Any = None,
+    ) -> None:
+        _check_game("RegressedPairs", game)
+        self.game = game.without_names()
+        self.num_sets = None if num_sets is None else validation.count("num_sets", num_sets, minimum=1)
+        self.num_candidates = validation.count("num_candidates", num_candidates, minimum=2)
+        self.rejected = validation.known("rejected", rejected, ("worst", "second"))
+        self.labels = validation.known("labels", labels, ("drawn", "ranked"))
+        self.behaviour_logp = None
+        if behaviour is not None:
+            policy = validation.policy("behaviour", behaviour, game.num_actions)
+            self.behaviour_logp = jnp.log(jnp.asarray(policy, game.dtype))
+        if num_sets is None and game.num_actions**self.num_candidates > MOST_SETS:
+            raise ValueError(
+                f"`num_sets` must be given: {self.num_candidates} candidates of {game.num_actions} actions "
+                f"are {game.num_actions**self.num_candidates} sets, more than {MOST_SETS} to enumerate."
+            )
+
+    @property
+    def is_random(self) -> bool:
+        """Unless every set is weighted exactly."""
+        return self.num_sets is not None
+
+    def advantage(
+        self, key: PRNGKeyArray, opponent_logp: Float[Array, "*batch n"]
+    ) -> Float[Array, "*batch n"]:
+        """The least-squares solution h, with mean 0 over each set of actions that pairs connect."""
+        seen = self.comparisons(key, opponent_logp)
+        share = seen.weights * jnp.exp(self._candidates_logp(opponent_logp))[..., :, None]
+        return pairs.least_squares(share, seen.skew)
+
+    def pairwise(self, key: PRNGKeyArray) -> Float[Array, "*prompts n n"]:
+        """Pairs are drawn from a policy here: there is no matrix of all of them."""
+        raise ValueError("RegressedPairs knows only pairs that a policy draws; use Exact or Sampled.")
+
+    def comparisons(self, key: PRNGKeyArray, logp: Float[Array, "*batch n"]) -> Comparisons:
+        """The pairs that a query collects; their weights are divided by the candidates' policy."""
+        set_key, winner_key = jax.random.split(key)
+        n, size = self.game.num_actions, self.num_candidates
+        logp = self._candidates_logp(logp)
+        if self.num_sets is None:
+            every = jnp.asarray(np.indices((n,) * size).reshape(size, -1).T)
+            sets = jnp.broadcast_to(every, (*logp.shape[:-1], *every.shape))
+            chance = jnp.exp(jnp.sum(jnp.take_along_axis(logp[..., None, :], sets, axis=-1), axis=-1))
+        else:
+            sets = pairs.draw(set_key, logp, (self.num_sets, size))
+            chance = jnp.full(sets.shape[:-1], 1 / self.num_sets, logp.dtype)
+        best, other = self._pair(sets)
+        margins = pairs.entries(self.game.skew, best, other)
+        if self.labels == "ranked":
+            margins = jnp.full_like(margins, 0.5)
+        elif self.num_sets is not None:
+            margins = pairs.wins(winner_key, margins) - 0.5
+        return _tallied(logp, best, other, margins, chance, self.num_sets or math.inf)
+
+    def _candidates_logp(self, logp: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
+        """The policy that draws candidates, for each prompt."""
+        return _with_prompts(logp if self.behaviour_logp is None else self.behaviour_logp, self.game)
+
+    def _pair(self, sets: Int[Array, "*batch sets candidates"]) -> tuple[Array, Array]:
+        """The best of each set and the one it is paired with, `[..., sets]` each."""
+        if self.num_candidates == 2 and self.labels == "drawn":
+            return sets[..., 0], sets[..., 1]
+        size = self.num_candidates
+        rows = jnp.broadcast_to(sets[..., :, None], (*sets.shape, size)).reshape(*sets.shape[:-2], -1)
+        columns = jnp.broadcast_to(sets[..., None, :], (*sets.shape, size)).reshape(*sets.shape[:-2], -1)
+        against = pairs.entries(self.game.skew, rows, columns).reshape(*sets.shape, size)
+        # Scores that differ by rounding are equal; then the first drawn is ranked first.
+        scores = jnp.round(jnp.sum(against, axis=-1), SCORE_DECIMALS)
+        ranked = jnp.take_along_axis(sets, jnp.argsort(-scores, axis=-1, stable=True), axis=-1)
+        return ranked[..., 0], ranked[..., 1 if self.rejected == "second" else -1]
+
+
+def _check_game(name: str, game: Any) -> None:
+    if not isinstance(game, PreferenceGame):
+        raise ValueError(
+            f"`game` of {name} must be a PreferenceGame, whose preferences can be drawn, got a "
+            f"{type(game).__name__}."
+        )
+
+
+def _with_prompts(logp: Any, game: PreferenceGame) -> Array:
+    """One policy per prompt."""
+    n = game.num_actions
+    return jnp.broadcast_to(logp, (*np.broadcast_shapes(logp.shape[:-1], game.policy_shape[:-1]), n))
+
+
+def _tallied(logp: Any, first: Any, second: Any, margins: Any, shares: Any, num_pairs: float) -> Comparisons:
+    """Pairs as matrices, each seen from both of its sides."""
+    n = logp.shape[-1]
+    one_way = pairs.tally(first, second, shares * margins, n)
+    seen = pairs.tally(first, second, shares, n)
+    one_way, seen = one_way - one_way.swapaxes(-1, -2), seen + seen.swapaxes(-1, -2)
+    known = seen > 0
+    p = jnp.exp(logp)[..., :, None]
+    skew = one_way / jnp.where(known, seen, 1.0)
+    return Comparisons(skew, seen / jnp.where(known, 2.0 * p, 1.0), float(num_pairs))

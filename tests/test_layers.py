@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "comalgames"
 # already.
 LAYERS = (
     "updates losses simplex validation",
-    "proximal bradley_terry",
+    "proximal bradley_terry pairs",
     "games regularizers mirrors",
     "feedback",
     "algorithms",
@@ -22,6 +22,7 @@ LAYERS = (
     "experiments",
     "papers",
     "plots",
+    "panels",
     "report",
     "cli",
     "__main__",
@@ -39,7 +40,7 @@ WITHIN_LAYER = {
 FORBIDDEN = {("algorithms", "games")}
 
 # The public API is for users, and for the outermost layers.
-MAY_IMPORT_ROOT = {"plots", "report", "cli", "__main__"}
+MAY_IMPORT_ROOT = {"plots", "panels", "report", "cli", "__main__"}
 
 READS = {"read_text", "read_bytes", "load", "loadtxt", "genfromtxt", "fromfile", "read_csv"}
 WRITES = {

@@ -1,0 +1,78 @@
+"""Pairs of actions: draw them, tally them, and fit scores to them by least squares, whatever their law."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+
+def draw(
+    key: PRNGKeyArray, logp: Float[Array, "*batch n"], shape: tuple[int, ...]
+) -> Int[Array, "*batch_and_shape"]:
+    """Actions drawn independently from each policy: `[..., *shape]` for policies `[..., n]`."""
+    batch, n = logp.shape[:-1], logp.shape[-1]
+    spread = jnp.broadcast_to(logp.reshape(*batch, *(1,) * len(shape), n), (*batch, *shape, n))
+    return jax.random.categorical(key, spread)
+
+
+def wins(key: PRNGKeyArray, skew: Float[Array, "*shape"], num_comparisons: int = 1) -> Float[Array, "*shape"]:
+    """Share won of `num_comparisons` independent comparisons, each won with probability `skew + 1/2`.
+
+    Not `uniform < skew + 1/2`: in float32 that would lose what `skew` knows of a small advantage.
+    """
+    uniform = jax.random.uniform(key, (*skew.shape, num_comparisons), skew.dtype)
+    return jnp.mean((uniform - 0.5 < skew[..., None]).astype(skew.dtype), axis=-1)
+
+
+def entries(
+    matrix: Float[Array, "*#batch n n"], rows: Int[Array, "*batch pairs"], columns: Int[Array, "*batch pairs"]
+) -> Float[Array, "*batch pairs"]:
+    """Entries (row, column) of each matrix."""
+    n = matrix.shape[-1]
+    flat = matrix.reshape(*matrix.shape[:-2], n * n)
+    flat = jnp.broadcast_to(flat, (*rows.shape[:-1], n * n))
+    found: Array = jnp.take_along_axis(flat, rows * n + columns, axis=-1)
+    return found
+
+
+def tally(
+    rows: Int[Array, "*batch pairs"],
+    columns: Int[Array, "*batch pairs"],
+    amounts: Float[Array, "*batch pairs"],
+    num_actions: int,
+) -> Float[Array, "*batch n n"]:
+    """Matrices of zeros, with each amount added at its (row, column)."""
+
+    def scatter(index: Any, amount: Any) -> Any:
+        return jnp.zeros(num_actions**2, amount.dtype).at[index].add(amount)
+
+    flat = jnp.vectorize(scatter, signature="(k),(k)->(m)")(rows * num_actions + columns, amounts)
+    matrices: Array = flat.reshape(*flat.shape[:-1], num_actions, num_actions)
+    return matrices
+
+
+def least_squares(
+    weights: Float[Array, "*#batch n n"], targets: Float[Array, "*#batch n n"]
+) -> Float[Array, "*batch n"]:
+    """Scores h that minimise `sum_ij weights_ij (h_i - h_j - targets_ij)^2`.
+
+    The minimiser of every squared loss on pairs, as a table, whatever law the pairs have: it solves
+    `L h = b`, with the Laplacian `L = diag(sum_j weights_ij) - weights` and `b_i = sum_j weights_ij
+    targets_ij`. Under a product law, weights_ij = p_i p_j, it is the mean of each row of targets under p.
+
+    Args:
+        weights: how often the pair is seen, symmetric, >= 0.
+        targets: what h_i - h_j should be, skew-symmetric.
+
+    Returns:
+        The solution of smallest norm: mean 0 over each set of actions that pairs connect, and 0 for an action
+        that was never seen.
+    """
+    laplacian = jnp.sum(weights, axis=-1, keepdims=True) * jnp.eye(weights.shape[-1], dtype=weights.dtype)
+    right = jnp.sum(weights * targets, axis=-1)
+    inverse = jnp.linalg.pinv(laplacian - weights, hermitian=True)
+    solution: Array = jnp.einsum("...ij,...j->...i", inverse, right)
+    return solution
