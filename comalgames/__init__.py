@@ -26,9 +26,10 @@ from comalgames.algorithms import (
     State,
 )
 from comalgames.equilibria import NashSolution, nash, qre
-from comalgames.feedback import AbstractFeedback, Exact
+from comalgames.feedback import AbstractFeedback, Exact, RegressedPairs, Sampled
 from comalgames.games import AbstractGame, PreferenceGame, ZeroSumGame
 from comalgames.metrics import duality_gap, entropy, kl_to, regularized_gap, win_rates, worst_win_rate
+from comalgames.parametric import MLP, LogLinear, Parametric, Tabular, objectives
 from comalgames.plots import plot_gap, plot_simplex, plot_win_rates
 from comalgames.solve import Result, solve
 from comalgames.sweep import grid, sweep
@@ -39,6 +40,7 @@ __version__ = "0.1.0"
 __all__ = [
     "COMAL",
     "INPO",
+    "MLP",
     "MMD",
     "MWU",
     "SPPO",
@@ -52,13 +54,18 @@ __all__ = [
     "Extragradient",
     "IterativeDPO",
     "IterativeIPO",
+    "LogLinear",
     "MirrorDescent",
     "NashSolution",
     "OptimisticMWU",
+    "Parametric",
     "PreferenceGame",
+    "RegressedPairs",
     "RegularizedMirrorDescent",
     "Result",
+    "Sampled",
     "State",
+    "Tabular",
     "Trajectory",
     "ZeroSumGame",
     "duality_gap",
@@ -68,6 +75,7 @@ __all__ = [
     "kl_to",
     "metrics",
     "nash",
+    "objectives",
     "plot_gap",
     "plot_simplex",
     "plot_win_rates",

@@ -139,6 +139,14 @@ class AbstractUpdateRule(AbstractAlgorithm[S]):
         """The weight m of the reference in the first step; 0 for a rule that has no reference."""
         return 0.0
 
+    def advantage_weight(self, step: Any) -> Any:
+        """The weight s of the advantage, if the target is the anchor plus s times the policy's own advantage.
+
+        None, the default, for any other rule. The published losses on labelled pairs and on win rates need
+        it.
+        """
+        return None
+
     def move_reference(self, state: S, logp: Float[Array, "*batch n"]) -> S:
         """The state with the reference at `logp` and everything else, momentum included, as it was."""
         return replace(state, reference=logp)
@@ -171,6 +179,10 @@ class AbstractMirrorRule(AbstractUpdateRule[State]):
         """The weight of the reference in the first step."""
         pull, _ = self.weights(0)
         return 0.0 if pull is None else pull
+
+    def advantage_weight(self, step: Any) -> Any:
+        """The step size."""
+        return self.weights(step)[1]
 
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback

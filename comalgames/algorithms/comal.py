@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from comalgames import validation
+from comalgames import regularizers, validation
 from comalgames.algorithms.base import AbstractUpdateRule, S
 from comalgames.feedback import AbstractFeedback
 
@@ -33,7 +33,8 @@ class COMAL(AbstractUpdateRule[S]):
             that will do; below it `solve` warns.
 
     Raises:
-        ValueError: `inner` is not an update rule or has no reference, or `period` is not a whole number >= 1.
+        ValueError: `inner` is not an update rule, has no reference or ignores it, or `period` is not a whole
+            number >= 1.
 
     Reference: Liu et al., "COMAL: A Convergent Meta-Algorithm for Aligning LLMs with General Preferences",
     arXiv 2410.23223, algorithm 1.
@@ -46,6 +47,13 @@ class COMAL(AbstractUpdateRule[S]):
         if not isinstance(self.inner, AbstractUpdateRule):
             raise ValueError(
                 f"`inner` must be an update rule such as MirrorDescent(1.0, 0.1), got {self.inner!r}."
+            )
+        regularizer = getattr(self.inner, "regularizer", None)
+        if regularizer is not None and regularizers.ignores_reference(regularizer):
+            raise ValueError(
+                f"`inner` must have a reference that COMAL can move, but its regulariser "
+                f"{regularizers.name(regularizer)!r} ignores the reference: the regularised equilibrium "
+                f"would stay where it is. Use a divergence from the reference, such as regularizers.kl."
             )
         pull = self.inner.pull
         if validation.is_concrete(pull) and np.all(np.asarray(pull) == 0):
@@ -86,6 +94,10 @@ class COMAL(AbstractUpdateRule[S]):
     def pull(self) -> Any:
         """The inner rule's."""
         return self.inner.pull
+
+    def advantage_weight(self, step: Any) -> Any:
+        """The inner rule's."""
+        return self.inner.advantage_weight(step)
 
     def move_reference(self, state: S, logp: Float[Array, "*batch n"]) -> S:
         """The inner rule's."""

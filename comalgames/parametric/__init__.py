@@ -1,0 +1,7 @@
+"""Softmax policies: a model's scores, trained by an optimiser on a published loss, following any rule."""
+
+from comalgames.parametric import models, objectives
+from comalgames.parametric.learner import Parametric, ParametricState
+from comalgames.parametric.models import MLP, LogLinear, Tabular
+
+__all__ = ["MLP", "LogLinear", "Parametric", "ParametricState", "Tabular", "models", "objectives"]

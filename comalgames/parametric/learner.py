@@ -1,0 +1,210 @@
+"""A softmax policy that follows any update rule by gradient steps on a published loss."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from comalgames import simplex, validation
+from comalgames.algorithms.base import AbstractAlgorithm, AbstractUpdateRule, State
+from comalgames.feedback import AbstractFeedback
+from comalgames.parametric.models import Function, Tabular
+from comalgames.parametric.objectives import AbstractObjective, Laws, Regression
+
+
+class ParametricState(State):
+    """What a `Parametric` remembers besides the policy.
+
+    Attributes:
+        inner: the rule's state.
+        params: the parameters.
+        optimizer_state: the optimiser's, carried from round to round.
+        offset: log-probabilities of the first policy minus its model's scores, `[..., n]`.
+        mean: the mean of all policies so far, as probabilities `[..., n]`.
+    """
+
+    inner: State
+    params: Any
+    optimizer_state: Any
+    offset: Float[Array, "*batch n"]
+    mean: Float[Array, "*batch n"]
+
+
+class Parametric(AbstractAlgorithm[ParametricState]):
+    """A policy given by the softmax of a model's scores, trained towards what an update rule proposes.
+
+        each round:   ask `rule` where to go, take `num_fit_steps` gradient steps on `loss`, tell it where one
+        landed
+
+    The rule is the same object that a table follows; `COMAL` inside takes the policy *reached* as its next
+    reference, not the one aimed at. The policy is `softmax(offset + logits(params))`, with the offset that
+    makes the first policy the one that `solve` is given: so runs of different models start at the same
+    policy. A round costs the rule's queries, however many gradient steps it takes.
+
+    Args:
+        rule: any update rule, such as `MirrorDescent(1.0, 0.1)` or `COMAL(MirrorDescent(1.0, 0.1), 20)`.
+        logits: the model: `Tabular()`, `LogLinear(features)`, `MLP(features)`, or a function
+            `params -> scores` `[..., n]`. All leading axes share the parameters: they are prompts.
+        params: its first parameters, a pytree of floating-point arrays; None for `Tabular` (zeros) and
+            `LogLinear` (zeros).
+        optimizer: an optax optimiser, such as `optax.sgd(0.1)` or `optax.adam(1e-2)`.
+        num_fit_steps: gradient steps in a round, >= 1.
+        loss: an objective, such as `objectives.Regression()` or `objectives.LabelledPairs()`.
+
+    Raises:
+        ValueError: an argument is not as above, `loss` needs a rule that steps by the policy's advantage and
+            `rule` does not, or (when a run begins) the model's scores do not fit the game.
+
+    Example:
+        >>> import optax
+        >>> rule = cg.COMAL(cg.MirrorDescent(step_size=1.0, temperature=0.1), period=20)
+        >>> learner = cg.Parametric(rule, cg.Tabular(), None, optax.sgd(0.5), num_fit_steps=20)
+        >>> game = cg.games.comal_cycle()
+        >>> cg.solve(game, learner, 2000, init=[0.2, 0.5, 0.3]).policy
+        array([0.36363636, 0.27272727, 0.36363636])
+
+    Reference: COMAL, arXiv 2410.23223, section 4.3, of which this is every variant.
+    """
+
+    rule: AbstractUpdateRule[Any]
+    logits: Any
+    params: Any
+    optimizer: optax.GradientTransformation = eqx.field(static=True)
+    num_fit_steps: Any
+    loss: AbstractObjective
+
+    def __init__(
+        self,
+        rule: AbstractUpdateRule[Any],
+        logits: Any,
+        params: Any,
+        optimizer: optax.GradientTransformation,
+        num_fit_steps: Any,
+        loss: AbstractObjective | None = None,
+    ) -> None:
+        self.rule = rule
+        self.logits = logits if isinstance(logits, eqx.Module) or not callable(logits) else Function(logits)
+        self.params = params
+        self.optimizer = optimizer
+        self.num_fit_steps = num_fit_steps
+        self.loss = Regression() if loss is None else loss
+
+    def __check_init__(self) -> None:
+        if not isinstance(self.rule, AbstractUpdateRule):
+            hint = " Put COMAL inside: Parametric(COMAL(rule, period), ...)."
+            raise ValueError(f"`rule` must be an update rule such as MWU(0.1), got {self.rule!r}.{hint}")
+        if not callable(self.logits):
+            raise ValueError(
+                f"`logits` must be a model such as Tabular() or a function params -> scores, got "
+                f"{self.logits!r}."
+            )
+        if not isinstance(self.optimizer, optax.GradientTransformation):
+            raise ValueError(
+                f"`optimizer` must be an optax optimiser such as optax.sgd(0.1), got {self.optimizer!r}."
+            )
+        if validation.is_concrete(self.num_fit_steps):
+            validation.count("num_fit_steps", self.num_fit_steps, minimum=1)
+        if not isinstance(self.loss, AbstractObjective):
+            raise ValueError(
+                f"`loss` must be one of comalgames.objectives, such as Regression(), got {self.loss!r}."
+            )
+        if self.loss.needs != "target" and self.rule.advantage_weight(0) is None:
+            raise ValueError(
+                f"`loss` {type(self.loss).__name__} is made of {self.loss.needs} of the current policy and "
+                f"cannot follow `rule` {self.rule!r}, which steps by something else. Use "
+                f"objectives.Regression(), which follows every rule, or a rule such as MirrorDescent."
+            )
+        if (
+            self.params is None
+            and not hasattr(self.logits, "initial")
+            and not isinstance(self.logits, Tabular)
+        ):
+            raise ValueError("`params` must be the model's first parameters; got None.")
+        for leaf in jax.tree.leaves(self.params):
+            if not eqx.is_inexact_array(jnp.asarray(leaf)):
+                raise ValueError(f"`params` must be a pytree of floating-point arrays; it holds {leaf!r}.")
+
+    def init(self, logp: Float[Array, "*batch n"], reference: Float[Array, "*batch n"]) -> ParametricState:
+        """The state before the first round, at exactly the policy `logp`."""
+        params = self._first_params(logp)
+        scores = self.logits(params)
+        shape = np.shape(scores)
+        try:
+            fits = shape[-1:] == logp.shape[-1:] and np.broadcast_shapes(shape, logp.shape) == logp.shape
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ValueError(
+                f"`logits` gives scores of shape {shape} for policies of shape {logp.shape}: features must "
+                f"be [..., n, d] with n = {logp.shape[-1]} actions, and the game's prompts before that."
+            )
+        return ParametricState(
+            logp=logp,
+            reference=reference,
+            step=jnp.zeros((), jnp.int32),
+            inner=self.rule.init(logp, reference),
+            params=params,
+            optimizer_state=self.optimizer.init(params),
+            offset=logp - scores,
+            mean=jnp.exp(logp),
+        )
+
+    def step(self, key: PRNGKeyArray, state: ParametricState, feedback: AbstractFeedback) -> ParametricState:
+        """One round. The rule's key is the one that a table would give it, so both meet the same noise."""
+        laws = Laws(state.logp, state.inner.reference, jnp.log(state.mean))
+        lesson, inner = self.loss.teach(key, self.rule, state.inner, laws, feedback)
+        fit_key = jax.random.fold_in(key, 1)
+
+        def loss(params: Any, k: Any) -> Array:
+            logp = simplex.log_normalize(state.offset + self.logits(params))
+            return jnp.mean(self.loss(jax.random.fold_in(fit_key, k), logp, lesson))
+
+        def fit_step(k: Any, carry: tuple[Any, Any]) -> tuple[Any, Any]:
+            params, optimizer_state = carry
+            gradient = jax.grad(loss)(params, k)
+            # optax mixes integers with floats.
+            with jax.numpy_dtype_promotion("standard"):
+                updates, optimizer_state = self.optimizer.update(gradient, optimizer_state, params)
+                return optax.apply_updates(params, updates), optimizer_state
+
+        num = jnp.asarray(self.num_fit_steps).astype(jnp.int32)
+        carry = (state.params, state.optimizer_state)
+        params, optimizer_state = jax.lax.fori_loop(0, num, fit_step, carry)
+        logp = simplex.log_normalize(state.offset + self.logits(params))
+        inner = self.rule.commit(inner, logp)
+        count = (state.step + 2).astype(logp.dtype)
+        return replace(
+            state,
+            logp=logp,
+            reference=inner.reference,
+            step=state.step + 1,
+            inner=inner,
+            params=params,
+            optimizer_state=optimizer_state,
+            mean=state.mean + (jnp.exp(logp) - state.mean) / count,
+        )
+
+    def queries(self, num_actions: int) -> int:
+        """The rule's."""
+        return self.rule.queries(num_actions)
+
+    @property
+    def reads_pairs(self) -> bool:
+        """Whether the rule asks for all pairs, or the loss for labelled ones."""
+        return self.rule.reads_pairs or self.loss.needs == "labels"
+
+    def notes(self) -> tuple[str, ...]:
+        """The rule's."""
+        return self.rule.notes()
+
+    def _first_params(self, logp: Float[Array, "*batch n"]) -> Any:
+        if self.params is not None:
+            return jax.tree.map(jnp.asarray, self.params)
+        return jnp.zeros_like(logp) if isinstance(self.logits, Tabular) else self.logits.initial()
