@@ -1,22 +1,21 @@
 """Pictures of runs: curves of the gap, trajectories on the simplex, who beats whom.
 
-`plot_*` take results of `solve`; a paper's figures are drawn by `draw` from saved results. Colours are
-distinguishable without colour vision (Okabe and Ito), and each line has its own dash pattern as well.
+`plot_*` take results of `solve` or of `sweep`. Colours are distinguishable without colour vision (Okabe and
+Ito), and each line has its own dash pattern as well. Runs that differ only in their seed are drawn as their
+median, with a band from the lower to the upper quartile.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure as MplFigure
 
 from comalgames import validation
-from comalgames.experiments.spec import Data, Figure
 from comalgames.solve import Result
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C564B")
@@ -51,16 +50,16 @@ FLOOR = 1e-17
 CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(3) / 2]])
 
 
-def plot_gap(
-    results: Mapping[str, Result], x: str = "queries", curve: str = "duality_gap", ax: Axes | None = None
-) -> Axes:
-    """Duality gap of several runs on a log axis.
+def plot_gap(results: Any, x: str = "queries", curve: str = "duality_gap", ax: Axes | None = None) -> Axes:
+    """Duality gap of several runs on a log axis, with a band over members or seeds.
 
     Args:
-        results: runs by the name to show in the legend.
+        results: runs of `solve` by the name to show in the legend, or what `sweep` returned: then all games
+            and seeds of an algorithm make one curve (`runs.sel(game=...)` chooses).
         x: "queries" (fair between methods) or "steps".
         curve: "duality_gap" (of the last policy), "average_duality_gap" or "best_duality_gap", or any scalar
-            metric that was recorded. Runs with several members (prompts) show their median and quartiles.
+            metric that was recorded. Runs with several members (prompts, seeds) show their median and
+            quartiles.
         ax: axes to draw on; new ones by default.
 
     Raises:
@@ -68,24 +67,29 @@ def plot_gap(
     """
     validation.known("x", x, ("queries", "steps"))
     curves = {}
-    for name, result in _by_name(results).items():
-        validation.known("curve", curve, result.history)
-        rows = result.history[curve]
-        curves[name] = (getattr(result, x), rows.reshape(len(rows), -1).T)
+    if _is_sweep(results):
+        validation.known("curve", curve, [str(name) for name in results.data_vars])
+        curves = sweep_curves(results, curve, x)
+    else:
+        for name, result in _by_name(results).items():
+            validation.known("curve", curve, result.history)
+            rows = result.history[curve]
+            curves[name] = (getattr(result, x), rows.reshape(len(rows), -1).T)
     with mpl.rc_context(STYLE):
-        return _curves(_axes(ax), curves, x, _title(curve))
+        return draw_curves(_axes(ax), curves, x, curve_title(curve))
 
 
 def plot_simplex(
-    results: Mapping[str, Result],
+    results: Any,
     nash: Any = None,
     names: Sequence[str] = ("0", "1", "2"),
     ax: Axes | None = None,
 ) -> Axes:
-    """Trajectories of three-action policies on the simplex.
+    """Trajectories of three-action policies on the simplex; of several seeds, the first, and where all end.
 
     Args:
-        results: runs that recorded the metric "policy", by the name to show in the legend.
+        results: runs of `solve` that recorded the metric "policy", by the name to show in the legend, or what
+            `sweep` returned for one game (`runs.sel(game=...)` chooses it).
         nash: a policy to mark with a star, such as `cg.nash(game).policy`.
         names: what to call the corners, such as `game.names`.
         ax: axes to draw on; new ones by default.
@@ -94,45 +98,59 @@ def plot_simplex(
         ValueError: a run did not record "policy", or has not three actions.
     """
     paths = {}
-    for name, result in _by_name(results).items():
-        if "policy" not in result.history or result.history["policy"].shape[1:] != (3,):
+    if _is_sweep(results):
+        if "policy" not in results or results.sizes.get("action") != 3 or results["game"].size != 1:
             raise ValueError(
-                f"`results` {name!r} must have recorded three-action policies: solve(..., "
-                f'metrics=["policy"]).'
+                "`results` must be a sweep of one game with three actions that recorded policies: sweep(..., "
+                'metrics=["policy"]).sel(game=...).'
             )
-        paths[name] = result.history["policy"]
+        runs = results["policy"].squeeze("game") if "game" in results["policy"].dims else results["policy"]
+        for name in results["algorithm"].values:
+            policies = runs.sel(algorithm=name).transpose("record", "seed", "action").values
+            paths[str(name)] = policies[np.isfinite(policies).all(axis=(1, 2))]
+    else:
+        for name, result in _by_name(results).items():
+            if "policy" not in result.history or result.history["policy"].shape[1:] != (3,):
+                raise ValueError(
+                    f"`results` {name!r} must have recorded three-action policies: solve(..., "
+                    f'metrics=["policy"]).'
+                )
+            paths[name] = result.history["policy"]
     with mpl.rc_context(STYLE):
-        return _simplex(_axes(ax), paths, nash, names)
+        return draw_simplex(_axes(ax), paths, nash, names)
 
 
 def plot_win_rates(matrix: Any, names: Sequence[str], ax: Axes | None = None) -> Axes:
     """Heat map of how often the row's policy is preferred to the column's.
 
     Args:
-        matrix: win rates `[policies, policies]`, such as from `cg.win_rates`.
+        matrix: win rates `[policies, policies]`, such as from `cg.win_rates`; or of several seeds, `[seeds,
+            policies, policies]`, of which the median is shown, and below it half the distance between the
+            quartiles.
         names: what to call the policies.
         ax: axes to draw on; new ones by default.
     """
     with mpl.rc_context(STYLE):
-        return _win_rates(_axes(ax), np.asarray(matrix), list(names))
+        return draw_win_rates(_axes(ax), np.asarray(matrix), list(names))
 
 
-def draw(figure: Figure, data: Data) -> MplFigure:
-    """A paper's figure, from saved results: its panels side by side.
+def _is_sweep(results: Any) -> bool:
+    return hasattr(results, "data_vars") and {"algorithm", "seed"} <= set(results.dims) | set(results.coords)
 
-    Args:
-        figure: what to draw.
-        data: the results by experiment, as `load_run` returns them.
-    """
-    with mpl.rc_context(STYLE):
-        width = sum(PANEL_WIDTHS.get(panel.kind, 4.6) for panel in figure.panels)
-        drawn = MplFigure(figsize=(width, 3.7), layout="constrained")
-        ratios = [PANEL_WIDTHS.get(panel.kind, 4.6) for panel in figure.panels]
-        axes = drawn.subplots(1, len(figure.panels), squeeze=False, width_ratios=ratios)[0]
-        for ax, panel in zip(axes, figure.panels, strict=True):
-            PANELS[panel.kind](ax, data[panel.experiment], **panel.options)
-            ax.set_title(panel.title)
-    return drawn
+
+def sweep_curves(runs: Any, curve: str, x: str = "queries") -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Each algorithm's x `[records]` and rows `[games and seeds, records]` in what `sweep` returned."""
+    runs = runs.expand_dims([name for name in ("game", "algorithm", "seed") if name not in runs.dims])
+    if not {"record"} <= set(runs[curve].dims) <= {"game", "algorithm", "seed", "record"}:
+        raise ValueError(f"`curve` must be one number per record, but {curve!r} has {runs[curve].dims}.")
+    curves = {}
+    for name in runs["algorithm"].values:
+        run = runs.sel(algorithm=name)
+        rows = run[curve].transpose("game", "seed", "record").values
+        horizontal = run[x].values
+        horizontal = horizontal[0] if horizontal.ndim == 2 else horizontal
+        curves[str(name)] = (horizontal, rows.reshape(-1, rows.shape[-1]))
+    return curves
 
 
 def _axes(ax: Axes | None) -> Axes:
@@ -147,16 +165,19 @@ def _by_name(results: Any) -> Mapping[str, Result]:
     if isinstance(results, Mapping) and results and all(isinstance(r, Result) for r in results.values()):
         return results
     raise ValueError(
-        f'`results` must be a dict of results by name, {{"COMAL": result}}, got {type(results).__name__}.'
+        f'`results` must be a dict of results by name, {{"COMAL": result}}, or what `sweep` returns, got '
+        f"{type(results).__name__}."
     )
 
 
-def _styles() -> Iterator[dict[str, Any]]:
+def styles() -> Iterator[dict[str, Any]]:
+    """Colours with their dash patterns, for one line after another."""
     for k in itertools.count():
         yield {"color": COLORS[k % len(COLORS)], "linestyle": DASHES[k % len(DASHES)]}
 
 
-def _title(curve: str) -> str:
+def curve_title(curve: str) -> str:
+    """What to write on the axis of a recorded curve."""
     titles = {
         "duality_gap": "duality gap of the last policy",
         "average_duality_gap": "duality gap of the average policy",
@@ -165,10 +186,10 @@ def _title(curve: str) -> str:
     return titles.get(curve, curve)
 
 
-def _curves(ax: Axes, curves: Mapping[str, tuple[np.ndarray, np.ndarray]], x: str, y: str) -> Axes:
+def draw_curves(ax: Axes, curves: Mapping[str, tuple[np.ndarray, np.ndarray]], x: str, y: str) -> Axes:
     """Each curve: x `[records]` and y `[members, records]`, drawn as the median with the quartiles shaded."""
     low = 1.0
-    for (name, (horizontal, rows)), style in zip(curves.items(), _styles(), strict=False):
+    for (name, (horizontal, rows)), style in zip(curves.items(), styles(), strict=False):
         known = np.isfinite(horizontal)
         horizontal, rows = horizontal[known], np.maximum(np.abs(rows[:, known]), FLOOR)
         if len(rows) > 1:
@@ -187,7 +208,8 @@ def _curves(ax: Axes, curves: Mapping[str, tuple[np.ndarray, np.ndarray]], x: st
     return ax
 
 
-def _simplex(ax: Axes, paths: Mapping[str, np.ndarray], nash: Any, names: Sequence[str]) -> Axes:
+def draw_simplex(ax: Axes, paths: Mapping[str, np.ndarray], nash: Any, names: Sequence[str]) -> Axes:
+    """Each path: `[records, 3]`, or `[records, seeds, 3]`, drawn as the first and where the others end."""
     ax.set_aspect("equal")
     ax.axis("off")
     ax.grid(False)
@@ -198,12 +220,14 @@ def _simplex(ax: Axes, paths: Mapping[str, np.ndarray], nash: Any, names: Sequen
         CORNERS, names, ((-0.03, "top"), (-0.03, "top"), (0.02, "bottom")), strict=True
     ):
         ax.text(corner[0], corner[1] + shift, name, ha="center", va=side)
-    for (name, path), style in zip(paths.items(), _styles(), strict=False):
-        known = path[np.isfinite(path).all(-1)]
-        xy = known @ CORNERS
+    for (name, path), style in zip(paths.items(), styles(), strict=False):
+        of_seeds = path if path.ndim == 3 else path[:, None]
+        known = of_seeds[np.isfinite(of_seeds).all(axis=(1, 2))] @ CORNERS
+        xy = known[:, 0]
         ax.plot(*xy.T, label=name, alpha=0.85, linewidth=1.1, **style)
+        ax.plot(*known[-1, 1:].T, ".", markersize=3, color=style["color"], alpha=0.6, linestyle="none")
         ax.plot(*xy[-1], marker="s", markersize=5, color=style["color"], markeredgecolor="white", zorder=4)
-    first = next(iter(paths.values()))[0] @ CORNERS
+    first = next(iter(paths.values()))[0].reshape(-1, 3)[0] @ CORNERS
     ax.plot(*first, "o", color="black", markersize=6, zorder=5, label="start", linestyle="none")
     if nash is not None:
         ax.plot(
@@ -220,7 +244,12 @@ def _simplex(ax: Axes, paths: Mapping[str, np.ndarray], nash: Any, names: Sequen
     return ax
 
 
-def _win_rates(ax: Axes, matrix: np.ndarray, names: list[str]) -> Axes:
+def draw_win_rates(ax: Axes, matrix: np.ndarray, names: list[str]) -> Axes:
+    """Win rates `[policies, policies]`, or `[seeds, policies, policies]`: their median and spread."""
+    half_spread = None
+    if matrix.ndim == 3:
+        lower, upper = np.quantile(matrix, [0.25, 0.75], axis=0)
+        matrix, half_spread = np.median(matrix, axis=0), (upper - lower) / 2
     spread = max(np.abs(matrix - 0.5).max(), 1e-3)
     ax.imshow(matrix, cmap="PuOr", vmin=0.5 - spread, vmax=0.5 + spread)
     ax.set_xticks(range(len(names)), names, rotation=35, ha="right", rotation_mode="anchor")
@@ -231,7 +260,8 @@ def _win_rates(ax: Axes, matrix: np.ndarray, names: list[str]) -> Axes:
         ax.text(
             j,
             i,
-            f"{100 * matrix[i, j]:.1f}",
+            f"{100 * matrix[i, j]:.1f}"
+            + ("" if half_spread is None else f"\n\u00b1{100 * half_spread[i, j]:.1f}"),
             ha="center",
             va="center",
             fontsize=7,
@@ -240,77 +270,3 @@ def _win_rates(ax: Axes, matrix: np.ndarray, names: list[str]) -> Axes:
     ax.grid(False)
     ax.set_xlabel("against")
     return ax
-
-
-def _gap_panel(
-    ax: Axes,
-    dataset: Any,
-    algorithms: Sequence[str] | None = None,
-    prefix: str = "",
-    curve: str = "duality_gap",
-    until: float | None = None,
-) -> None:
-    """Curves of the given algorithms over the games whose names begin with `prefix`."""
-    chosen = [name for name in dataset["game"].values if str(name).startswith(prefix)]
-    curves = {}
-    for name in dataset["algorithm"].values if algorithms is None else algorithms:
-        runs = dataset.sel(algorithm=name, game=chosen)
-        rows = runs[curve].transpose("game", "seed", "record").values
-        horizontal = runs["queries"].values[0]
-        shown = horizontal <= (np.inf if until is None else until)
-        curves[str(name)] = (horizontal[shown], rows.reshape(-1, rows.shape[-1])[:, shown])
-    _curves(ax, curves, "queries", _title(curve))
-
-
-def _simplex_panel(
-    ax: Axes,
-    dataset: Any,
-    algorithms: Sequence[str],
-    game: str,
-    nash: Sequence[float],
-    names: Sequence[str],
-    until: int,
-) -> None:
-    runs = dataset.sel(game=game, seed=0)["policy"]
-    paths = {name: runs.sel(algorithm=name).values[: until + 1] for name in algorithms}
-    _simplex(ax, paths, nash, names)
-
-
-def _win_rates_panel(ax: Axes, dataset: Any) -> None:
-    _win_rates(ax, dataset["win_rate"].values, [str(name) for name in dataset["policy_name"].values])
-    ax.set_ylabel("how often this policy is preferred, %")
-
-
-def _picks_panel(ax: Axes, dataset: Any, names: Mapping[str, str], prefix: str) -> None:
-    """Win rate of every option against each of two picks, sorted."""
-    first, _ = names
-    order = np.argsort(-dataset[first].values, kind="stable")
-    labels = [str(name).removeprefix(prefix) for name in dataset["option"].values[order]]
-    place = np.arange(len(order))
-    markers: Any = (
-        {"marker": "o", "markersize": 4},
-        {"marker": "s", "markersize": 7.5, "markerfacecolor": "none"},
-    )
-    for k, ((variable, label), marker) in enumerate(zip(names.items(), markers, strict=True)):
-        ax.plot(
-            place,
-            100 * dataset[variable].values[order],
-            color=COLORS[k],
-            label=label,
-            linestyle="none",
-            **marker,
-        )
-    ax.axhline(50, color="0.3", linewidth=0.9)
-    ax.set_xticks(place, labels, fontsize=6.5)
-    ax.set_xlabel(prefix.strip().lower())
-    ax.set_ylabel("win rate, %")
-    ax.legend(loc="upper right")
-
-
-PANELS: Mapping[str, Callable[..., None]] = {
-    "gap": _gap_panel,
-    "simplex": _simplex_panel,
-    "win_rates": _win_rates_panel,
-    "picks": _picks_panel,
-}
-PANEL_WIDTHS = {"simplex": 5.0, "win_rates": 6.8, "picks": 7.5}

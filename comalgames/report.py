@@ -12,7 +12,7 @@ from typing import Any
 
 from matplotlib.figure import Figure as MplFigure
 
-from comalgames import plots
+from comalgames import panels
 from comalgames.experiments import Data, Paper, check_claims, environment, run_experiments, save_run
 from comalgames.experiments.store import check_root, claims_as_json, save_figures, write_text
 
@@ -92,7 +92,7 @@ def publish(
 def drawn_figures(paper: Paper, data: Data) -> dict[str, MplFigure]:
     """Every figure of the paper whose experiments are in `data`, by name."""
     return {
-        figure.name: plots.draw(figure, data)
+        figure.name: panels.draw(figure, data)
         for figure in paper.figures
         if all(need in data for need in figure.needs)
     }

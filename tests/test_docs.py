@@ -26,6 +26,7 @@ MODULES = (
     "comalgames.equilibria",
     "comalgames.experiments",
     "comalgames.diagnostics",
+    "comalgames.panels",
     "comalgames.plots",
 )
 
@@ -83,7 +84,7 @@ def test_the_public_names_were_found():
         "comalgames.games.comal_cycle",
         "comalgames.regularizers.kl",
         "comalgames.diagnostics.spectrum",
-        "comalgames.plots.draw",
+        "comalgames.panels.draw",
         "comalgames.experiments.Paper",
     } <= set(PUBLIC)
     assert len(RULES) == 12

@@ -187,7 +187,7 @@ class Panel:
     """One set of axes, drawn from one experiment's saved results.
 
     Attributes:
-        kind: which drawing function of `plots.PANELS`.
+        kind: which drawing function of `panels.PANELS`.
         experiment: whose results.
         title: above the axes.
         options: keyword arguments of the drawing function.
