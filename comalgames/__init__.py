@@ -6,7 +6,7 @@ game = cg.games.comal_cycle()
 result = cg.solve(game, cg.COMAL(cg.MirrorDescent(step_size=1.0, temperature=0.1), period=20), 2_000)
 """
 
-from comalgames import games, metrics, regularizers
+from comalgames import diagnostics, games, metrics, regularizers
 from comalgames.algorithms import (
     COMAL,
     INPO,
@@ -24,8 +24,19 @@ from comalgames.algorithms import (
     OptimisticMWU,
     RegularizedMirrorDescent,
     State,
+    at,
+    flip_corrected,
 )
-from comalgames.equilibria import NashSolution, nash, qre
+from comalgames.equilibria import (
+    NashSolution,
+    RobustSolution,
+    annotator_robust_nash,
+    nash,
+    qre,
+    robust_nash,
+    worst_annotator_gap,
+    worst_case_gap,
+)
 from comalgames.feedback import AbstractFeedback, Exact, RegressedPairs, Sampled
 from comalgames.games import AbstractGame, PreferenceGame, ZeroSumGame
 from comalgames.metrics import duality_gap, entropy, kl_to, regularized_gap, win_rates, worst_win_rate
@@ -63,13 +74,18 @@ __all__ = [
     "RegressedPairs",
     "RegularizedMirrorDescent",
     "Result",
+    "RobustSolution",
     "Sampled",
     "State",
     "Tabular",
     "Trajectory",
     "ZeroSumGame",
+    "annotator_robust_nash",
+    "at",
+    "diagnostics",
     "duality_gap",
     "entropy",
+    "flip_corrected",
     "games",
     "grid",
     "kl_to",
@@ -82,9 +98,12 @@ __all__ = [
     "qre",
     "regularized_gap",
     "regularizers",
+    "robust_nash",
     "solve",
     "sweep",
     "trajectory",
     "win_rates",
+    "worst_annotator_gap",
+    "worst_case_gap",
     "worst_win_rate",
 ]

@@ -70,9 +70,10 @@ def fit(
     if weights is not None:
         expected = jnp.exp(logp)[..., None, :]
         tied = PSEUDO_COMPARISONS / num_pairs * expected
-        total = jnp.where(weights + tied > 0, weights + tied, 1.0)
-        skew = skew * weights / total
-        weights = total / jnp.sum(weights + tied, axis=-1, keepdims=True)
+        total = weights + tied
+        skew = skew * weights / jnp.where(total > 0, total, 1.0)
+        row = jnp.sum(total, axis=-1, keepdims=True)
+        weights = jnp.where(row > 0, total / jnp.where(row > 0, row, 1.0), expected)
         longest = jnp.where(jnp.isinf(num_pairs), jnp.inf, LONGEST_STEP).astype(skew.dtype)
     else:
         longest = jnp.asarray(jnp.inf, skew.dtype)

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
+import scipy.special
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Complex, Float
+from jaxtyping import Array, Complex, Float, PRNGKeyArray
 
 from comalgames import simplex, validation
 from comalgames.algorithms.base import AbstractAlgorithm, State, with_dtype
-from comalgames.feedback import Exact
+from comalgames.feedback import AbstractFeedback, Exact, Sampled
 from comalgames.games.base import AbstractGame, PreferenceGame
 
 # Rows of a Jacobian that are the identity's up to rounding belong to something that the step leaves alone.
 UNMOVED = 1e-12
+
+# Draws for an expected gap: its standard error is below 1% of it.
+GAP_DRAWS = 20_000
 
 
 def rotation_frequencies(game: PreferenceGame, logp: Any) -> Float[np.ndarray, " pairs"]:
@@ -88,6 +93,152 @@ def spectrum(
         jacobian = np.delete(np.delete(jacobian, held, axis=0), held, axis=1)
     multipliers = np.linalg.eigvals(jacobian).astype(complex)
     return multipliers[np.argsort(-np.abs(multipliers))]
+
+
+class NoiseFloor(NamedTuple):
+    """What `noise_floor` returns, each a mean over the steps of the period.
+
+    Attributes:
+        covariance: of the log-probabilities around the fixed point, in directions that sum to 0, `[n, n]`.
+        kl: expected KL(fixed point || policy), nats, to second order.
+        gap: expected duality gap of the policy, by drawing from the Gaussian with that covariance.
+    """
+
+    covariance: Float[np.ndarray, "n n"]
+    kl: float
+    gap: float
+
+
+class Disturbed(AbstractFeedback):
+    """Exact advantages plus a given error.
+
+    Attributes:
+        game: what is played.
+        error: added to the advantages, `[n]`.
+    """
+
+    game: AbstractGame
+    error: Float[Array, " n"]
+
+    @property
+    def is_random(self) -> bool:
+        """Never."""
+        return False
+
+    def advantage(
+        self, key: PRNGKeyArray, opponent_logp: Float[Array, "*batch n"]
+    ) -> Float[Array, "*batch n"]:
+        """The game's own advantages and the error."""
+        return self.game.advantage(opponent_logp) + self.error
+
+    def pairwise(self, key: PRNGKeyArray) -> Float[Array, "*prompts n n"]:
+        """Not known: the error is one of advantages."""
+        raise ValueError("`algorithm` must ask for advantages; the noise of all pairs is not modelled.")
+
+
+def noise_floor(
+    game: PreferenceGame,
+    algorithm: AbstractAlgorithm[Any],
+    feedback: Sampled,
+    logp: Any,
+    *,
+    reference: Any = None,
+    period: int = 1,
+) -> NoiseFloor:
+    """How far from its fixed point a rule keeps wandering when its advantages are sampled.
+
+    Near the fixed point the state's deviation d obeys `d' = J d + B e`, e the error of one query, of
+    covariance C; over a period this gives one linear map with one noise, whose stationary covariance solves
+    the discrete Lyapunov equation `X = M X M.T + Q`. Good where the floor is small against the policy's
+    smallest probability. The floor of the step size s shrinks with s and with the number of comparisons.
+
+    Args:
+        game: a preference game without prompts.
+        algorithm: a rule that asks once a step for advantages against the current policy.
+        feedback: whose noise; its game may be another one.
+        logp: the fixed point, normalised finite log-probabilities `[n]`.
+        reference: the reference there; `logp` by default.
+        period: after how many steps the same kind of step comes again; for `COMAL` its period.
+
+    Raises:
+        ValueError: a policy is not normalised, `period` is not a whole number >= 1, `algorithm` asks for
+            something else, or `logp` does not attract it: then there is no floor.
+
+    Example:
+        >>> game = cg.games.comal_cycle()
+        >>> rule = cg.COMAL(cg.MirrorDescent(step_size=0.3, temperature=0.1), period=50)
+        >>> nash, feedback = cg.nash(game).logp, cg.Sampled(game, num_opponents=1000)
+        >>> floor = cg.diagnostics.noise_floor(game, rule, feedback, nash, period=50)
+        >>> round(floor.gap, 4)
+        0.0096
+
+    Reference: Mandt, Hoffman and Blei, "Stochastic Gradient Descent as Approximate Bayesian Inference", 2017,
+    section 3 (the continuous-time form).
+    """
+    reference = logp if reference is None else reference
+    for name, policy in (("logp", logp), ("reference", reference)):
+        validation.log_policy(name, policy)
+    period = validation.count("period", period, minimum=1)
+    if algorithm.queries(game.num_actions) != 1 or algorithm.reads_pairs:
+        raise ValueError(f"`algorithm` must ask once a step for advantages, got {algorithm!r}.")
+    with jax.enable_x64(True):
+        game, algorithm = with_dtype((game, algorithm), jnp.float64)
+        starts = jnp.asarray(logp, jnp.float64), jnp.asarray(reference, jnp.float64)
+        maps, noises = _noisy_steps(game, algorithm, algorithm.init(*starts), jnp.arange(period))
+        noise = np.asarray(feedback.covariance(starts[0]))
+    tangent = scipy.linalg.helmert(game.num_actions).T
+    embed = scipy.linalg.block_diag(tangent, tangent, np.eye(maps.shape[-1] - 2 * len(tangent)))
+    maps, noises = embed.T @ np.asarray(maps) @ embed, embed.T @ np.asarray(noises)
+    size = tangent.shape[1]
+    moves = not np.allclose(maps[:, size : 2 * size], np.eye(maps.shape[-1])[size : 2 * size], atol=UNMOVED)
+    kept = np.ones(maps.shape[-1], bool)
+    kept[size : 2 * size] = moves
+    maps, noises = maps[:, kept][:, :, kept], noises[:, kept]
+
+    whole, added = np.eye(kept.sum()), np.zeros((kept.sum(), kept.sum()))
+    for step, gain in zip(maps, noises, strict=True):
+        whole, added = step @ whole, step @ added @ step.T + gain @ noise @ gain.T
+    if np.abs(np.linalg.eigvals(whole)).max() >= 1:
+        raise ValueError(f"`logp` does not attract {algorithm!r}: its noise has no stationary size there.")
+    now = scipy.linalg.solve_discrete_lyapunov(whole, added)
+    covariances = []
+    for step, gain in zip(maps, noises, strict=True):
+        now = step @ now @ step.T + gain @ noise @ gain.T
+        covariances.append(tangent @ now[:size, :size] @ tangent.T)
+    p = np.exp(np.asarray(logp, np.float64))
+    metric = np.diag(p) - np.outer(p, p)
+    gaps = [_expected_gap(np.asarray(game.skew), np.log(p), covariance) for covariance in covariances]
+    mean = np.mean(covariances, axis=0)
+    return NoiseFloor(mean, float(np.sum(metric * mean)) / 2, float(np.mean(gaps)))
+
+
+def _expected_gap(skew: np.ndarray, logp: np.ndarray, covariance: np.ndarray) -> float:
+    values, vectors = np.linalg.eigh(covariance)
+    draws = np.random.default_rng(0).standard_normal((GAP_DRAWS, len(logp)))
+    scores = logp + draws @ (vectors * np.sqrt(np.maximum(values, 0))).T
+    policies = scipy.special.softmax(scores, axis=-1)
+    return float(np.mean(2 * np.max(policies @ skew.T, axis=-1)))
+
+
+@eqx.filter_jit
+def _noisy_steps(
+    game: AbstractGame, algorithm: AbstractAlgorithm[Any], state: State, steps: Array
+) -> tuple[Array, Array]:
+    """Jacobians of each numbered step, with respect to the state and to an error of its advantages."""
+    others = eqx.tree_at(_policies, jax.tree.map(eqx.is_inexact_array, state), (False, False))
+    memory, rest = eqx.partition(state, others)
+    flat, unravel = ravel_pytree((*_policies(state), memory))
+
+    def after(flat: Array, error: Array, step: Array) -> Array:
+        logp, reference, memory = unravel(flat)
+        now = eqx.combine(memory, replace(rest, step=step.astype(rest.step.dtype)))
+        now = eqx.tree_at(_policies, now, (simplex.log_normalize(logp), simplex.log_normalize(reference)))
+        now = algorithm.step(jax.random.key(0), now, Disturbed(game, error))
+        return ravel_pytree((*_policies(now), eqx.filter(now, others)))[0]
+
+    zero = jnp.zeros_like(state.logp)
+    jacobians: tuple[Array, Array] = jax.vmap(lambda step: jax.jacfwd(after, (0, 1))(flat, zero, step))(steps)
+    return jacobians
 
 
 def _policies(state: State) -> tuple[Any, Any]:

@@ -132,14 +132,19 @@ class Sampled(AbstractFeedback):
         """Share of comparisons won, minus 1/2."""
         opponent_key, winner_key = jax.random.split(key)
         logp = _with_prompts(opponent_logp, self.game)
-        opponents = pairs.draw(opponent_key, logp, (self.num_opponents,))
         skew = jnp.broadcast_to(self.game.skew, (*logp.shape, logp.shape[-1]))
+        if pairs.are_many(self.num_opponents * self.num_comparisons, self.game.num_actions):
+            met = self.num_comparisons * pairs.counts(opponent_key, logp, self.num_opponents)
+            won = pairs.counted_wins(winner_key, skew, jnp.broadcast_to(met[..., None, :], skew.shape))
+            return jnp.sum(won, axis=-1) / (self.num_opponents * self.num_comparisons) - 0.5
+        opponents = pairs.draw(opponent_key, logp, (self.num_opponents,))
         against = jnp.take_along_axis(skew, opponents[..., None, :], axis=-1)
         return jnp.mean(pairs.wins(winner_key, against, self.num_comparisons), axis=-1) - 0.5
 
     def pairwise(self, key: PRNGKeyArray) -> Float[Array, "*prompts n n"]:
         """Every pair compared `num_opponents * num_comparisons` times; exactly skew."""
-        won = pairs.wins(key, self.game.skew, self.num_opponents * self.num_comparisons)
+        num = self.num_opponents * self.num_comparisons
+        won = pairs.counted_wins(key, self.game.skew, jnp.full_like(self.game.skew, num)) / num
         lower = jnp.tril(won - 0.5, -1)
         return lower - lower.swapaxes(-1, -2)
 
@@ -147,11 +152,19 @@ class Sampled(AbstractFeedback):
         """As many comparisons as a query makes, each of a pair drawn from the policy."""
         pair_key, winner_key = jax.random.split(key)
         logp = _with_prompts(logp, self.game)
-        num_pairs = self.game.num_actions * self.num_opponents * self.num_comparisons
+        n = self.game.num_actions
+        num_pairs = n * self.num_opponents * self.num_comparisons
+        if pairs.are_many(num_pairs, n * n):
+            of_pair = (logp[..., :, None] + logp[..., None, :]).reshape(*logp.shape[:-1], n * n)
+            seen = pairs.counts(pair_key, of_pair, num_pairs).reshape(*logp.shape, n)
+            won = pairs.counted_wins(winner_key, jnp.broadcast_to(self.game.skew, seen.shape), seen)
+            return _both_ways(logp, (won - seen / 2) / num_pairs, seen / num_pairs, num_pairs)
         drawn = pairs.draw(pair_key, logp, (num_pairs, 2))
         first, second = drawn[..., 0], drawn[..., 1]
         margins = pairs.wins(winner_key, pairs.entries(self.game.skew, first, second)) - 0.5
-        return _tallied(logp, first, second, margins, jnp.full_like(margins, 1 / num_pairs), num_pairs)
+        share = jnp.full_like(margins, 1 / num_pairs)
+        seen, won = (pairs.tally(first, second, amount, n) for amount in (share, share * margins))
+        return _both_ways(logp, won, seen, num_pairs)
 
     def covariance(self, opponent_logp: Float[Array, " n"]) -> Float[Array, "n n"]:
         """Covariance of the advantages of one query: of drawing opponents, and of drawing winners.
@@ -266,11 +279,13 @@ class RegressedPairs(AbstractFeedback):
             margins = jnp.full_like(margins, 0.5)
         elif self.num_sets is not None:
             margins = pairs.wins(winner_key, margins) - 0.5
-        return _tallied(logp, best, other, margins, chance, self.num_sets or math.inf)
+        seen, won = (pairs.tally(best, other, amount, n) for amount in (chance, chance * margins))
+        return _both_ways(logp, won, seen, self.num_sets or math.inf)
 
     def _candidates_logp(self, logp: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
-        """The policy that draws candidates, for each prompt."""
-        return _with_prompts(logp if self.behaviour_logp is None else self.behaviour_logp, self.game)
+        """The policy that draws candidates, for each prompt (and policy of a batch)."""
+        law = logp if self.behaviour_logp is None else jnp.broadcast_to(self.behaviour_logp, logp.shape)
+        return _with_prompts(law, self.game)
 
     def _pair(self, sets: Int[Array, "*batch sets candidates"]) -> tuple[Array, Array]:
         """The best of each set and the one it is paired with, `[..., sets]` each."""
@@ -300,13 +315,17 @@ def _with_prompts(logp: Any, game: PreferenceGame) -> Array:
     return jnp.broadcast_to(logp, (*np.broadcast_shapes(logp.shape[:-1], game.policy_shape[:-1]), n))
 
 
-def _tallied(logp: Any, first: Any, second: Any, margins: Any, shares: Any, num_pairs: float) -> Comparisons:
-    """Pairs as matrices, each seen from both of its sides."""
-    n = logp.shape[-1]
-    one_way = pairs.tally(first, second, shares * margins, n)
-    seen = pairs.tally(first, second, shares, n)
-    one_way, seen = one_way - one_way.swapaxes(-1, -2), seen + seen.swapaxes(-1, -2)
+def _both_ways(logp: Any, margins: Any, shares: Any, num_pairs: float) -> Comparisons:
+    """Pairs (first, second), each seen from both of its sides.
+
+    Args:
+        logp: the policy they were drawn from.
+        margins: share of all pairs that are these and won by the first, minus half their share.
+        shares: share of all pairs that are these.
+        num_pairs: how many there were.
+    """
+    won, seen = margins - margins.swapaxes(-1, -2), shares + shares.swapaxes(-1, -2)
     known = seen > 0
     p = jnp.exp(logp)[..., :, None]
-    skew = one_way / jnp.where(known, seen, 1.0)
-    return Comparisons(skew, seen / jnp.where(known, 2.0 * p, 1.0), float(num_pairs))
+    weights = jnp.where(known, seen / jnp.where(known, 2.0 * p, 1.0), 0.0)
+    return Comparisons(won / jnp.where(known, seen, 1.0), weights, float(num_pairs))

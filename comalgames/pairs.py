@@ -8,6 +8,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+# With more draws than this many times the outcomes, counts are drawn (about as dear as so many draws each).
+MANY = 8
+
 
 def draw(
     key: PRNGKeyArray, logp: Float[Array, "*batch n"], shape: tuple[int, ...]
@@ -25,6 +28,24 @@ def wins(key: PRNGKeyArray, skew: Float[Array, "*shape"], num_comparisons: int =
     """
     uniform = jax.random.uniform(key, (*skew.shape, num_comparisons), skew.dtype)
     return jnp.mean((uniform - 0.5 < skew[..., None]).astype(skew.dtype), axis=-1)
+
+
+def are_many(num_draws: int, num_outcomes: int) -> bool:
+    """Whether it is cheaper to draw how often each outcome occurs than to draw one after another."""
+    return num_draws > MANY * num_outcomes
+
+
+def counts(key: PRNGKeyArray, logp: Float[Array, "*batch k"], num_draws: int) -> Float[Array, "*batch k"]:
+    """How often each outcome occurs in so many independent draws from each law: a multinomial count."""
+    drawn: Array = jax.random.multinomial(key, jnp.asarray(float(num_draws), logp.dtype), jnp.exp(logp))
+    return drawn.astype(logp.dtype)
+
+
+def counted_wins(
+    key: PRNGKeyArray, skew: Float[Array, "*shape"], num_comparisons: Float[Array, "*shape"]
+) -> Float[Array, "*shape"]:
+    """Number won of so many independent comparisons, each won with probability `skew + 1/2`."""
+    return jax.random.binomial(key, num_comparisons, skew + 0.5, dtype=skew.dtype)
 
 
 def entries(

@@ -22,6 +22,8 @@ from comalgames.plots import (
     sweep_curves,
 )
 
+__all__ = ["draw"]
+
 
 def draw(figure: Figure, data: Data) -> MplFigure:
     """A paper's figure, from saved results: its panels side by side.
@@ -48,6 +50,7 @@ def _gap_panel(
     prefix: str = "",
     curve: str = "duality_gap",
     until: float | None = None,
+    bottom: float | None = None,
 ) -> None:
     """Curves of the given algorithms over the games whose names begin with `prefix`, and all seeds."""
     chosen = [name for name in dataset["game"].values if str(name).startswith(prefix)]
@@ -58,6 +61,7 @@ def _gap_panel(
         for name, (horizontal, rows) in sweep_curves(runs, curve).items()
     }
     draw_curves(ax, curves, "queries", curve_title(curve))
+    ax.set_ylim(bottom=bottom)
 
 
 def _lines_panel(
@@ -73,6 +77,7 @@ def _lines_panel(
     ylabel: str = "",
     logx: bool = False,
     logy: bool = True,
+    legend: Any = "best",
 ) -> None:
     """Lines of saved numbers over a coordinate: medians over the dimensions `band`, quartiles shaded.
 
@@ -89,6 +94,7 @@ def _lines_panel(
         ylabel: beside it.
         logx: whether x is logarithmic.
         logy: whether y is.
+        legend: where in the axes, as matplotlib names places.
     """
     bands = [band] if isinstance(band, str) else list(band)
     drawn = {y: y} if isinstance(y, str) else dict(y)
@@ -127,7 +133,7 @@ def _lines_panel(
     ax.set_yscale("log" if logy else "linear")
     ax.set_xlabel(xlabel or x)
     ax.set_ylabel(ylabel)
-    ax.legend()
+    ax.legend(loc=legend)
 
 
 def _map_panel(

@@ -18,6 +18,8 @@ from matplotlib.axes import Axes
 from comalgames import validation
 from comalgames.solve import Result
 
+__all__ = ["plot_gap", "plot_simplex", "plot_win_rates"]
+
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C564B")
 DASHES: tuple[Any, ...] = (
     "-",

@@ -26,6 +26,10 @@ MODULES = (
     "comalgames.equilibria",
     "comalgames.experiments",
     "comalgames.diagnostics",
+    "comalgames.losses",
+    "comalgames.parametric",
+    "comalgames.parametric.models",
+    "comalgames.parametric.objectives",
     "comalgames.panels",
     "comalgames.plots",
 )
@@ -87,7 +91,7 @@ def test_the_public_names_were_found():
         "comalgames.panels.draw",
         "comalgames.experiments.Paper",
     } <= set(PUBLIC)
-    assert len(RULES) == 12
+    assert len(RULES) == 13
 
 
 @each_public_name

@@ -6,8 +6,10 @@ from comalgames.algorithms.base import (
     AbstractSchedule,
     AbstractUpdateRule,
     State,
+    at,
 )
 from comalgames.algorithms.comal import COMAL
+from comalgames.algorithms.corrected import flip_corrected
 from comalgames.algorithms.dpo import IterativeDPO
 from comalgames.algorithms.extragradient import Extragradient
 from comalgames.algorithms.mirror_descent import INPO, MMD, MWU, SPPO, IterativeIPO, MirrorDescent
@@ -34,4 +36,6 @@ __all__ = [
     "OptimisticState",
     "RegularizedMirrorDescent",
     "State",
+    "at",
+    "flip_corrected",
 ]

@@ -51,7 +51,12 @@ Number: TypeAlias = Real[ArrayLike, ""] | AbstractSchedule
 
 
 def at(value: Number, step: Any) -> Any:
-    """`value` itself, or its value at `step` if it is a schedule."""
+    """The value itself, or its value at `step` if it is a schedule.
+
+    Args:
+        value: a number, or an `AbstractSchedule`.
+        step: counted from 0.
+    """
     return value(jnp.asarray(step, jnp.int32)) if isinstance(value, AbstractSchedule) else value
 
 

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -77,7 +77,9 @@ def from_winrates(
     return _without(PreferenceGame(table, names), exclude)
 
 
-def from_rankings(path: str | Path, exclude: Sequence[str | int] = ()) -> PreferenceGame:
+def from_rankings(
+    path: str | Path, exclude: Sequence[str | int] = (), by_ballot: bool = False
+) -> PreferenceGame:
     """The game given by complete rankings: P[i, j] = share of voters who rank i above j, a tie counting 1/2.
 
     Reads PrefLib files of complete orders, with ties (`.toc`) or without (`.soc`): header lines
@@ -86,6 +88,8 @@ def from_rankings(path: str | Path, exclude: Sequence[str | int] = ()) -> Prefer
     Args:
         path: the file.
         exclude: numbers or names of alternatives to leave out; P is then that of the others.
+        by_ballot: give each ballot's own P instead of their mean, `[ballots, n, n]`, with `prompt_weights`
+            how many voters cast it. `annotator_mixture` of it is the mean.
 
     Raises:
         ValueError: a line cannot be parsed or ranks not every alternative exactly once (the message names the
@@ -94,29 +98,16 @@ def from_rankings(path: str | Path, exclude: Sequence[str | int] = ()) -> Prefer
 
     Reference: Mattei and Walsh, "PrefLib: A Library for Preferences", 2013.
     """
-    path = Path(path)
-    names: dict[int, str] = {}  # of alternatives, by their numbers
-    alternatives: list[int] = []
-    wins, voters = np.zeros((0, 0)), 0
-    for number, line in enumerate(_read(path).splitlines(), start=1):
-        where = f"{path.name}, line {number}"
-        if named := re.match(r"# *ALTERNATIVE NAME ([0-9]+): *(.*)", line):
-            name = named[2].strip()
-            if name in names.values() or int(named[1]) in names:
-                raise ValueError(f"{where}: alternative {named[1]}, {name!r}, was named before.")
-            names[int(named[1])] = name
-        elif line.strip() and not line.startswith("#"):
-            multiplicity, groups = _parse_ballot(line, where)
-            if voters == 0:
-                alternatives = sorted(names or {a for group in groups for a in group})
-                wins = np.zeros((len(alternatives), len(alternatives)))
-            rank = _ranks(groups, alternatives, where)
-            wins += multiplicity * ((rank[:, None] < rank) + 0.5 * (rank[:, None] == rank))
-            voters += multiplicity
-    if voters == 0:
-        raise ValueError(f"{path.name} holds no rankings: no line of the form 'multiplicity: 1,2,{{3,4}}'.")
-    game = PreferenceGame(wins / voters, [names.get(a, str(a)) for a in alternatives])
-    return _without(game, exclude, labels=[str(a) for a in alternatives])
+    ballots = _read_ballots(Path(path))
+    if by_ballot:
+        tables = np.stack([_wins(places) for places in ballots.places])
+        game = PreferenceGame(tables, ballots.names, prompt_weights=ballots.voters)
+    else:
+        wins = sum(
+            count * _wins(places) for count, places in zip(ballots.voters, ballots.places, strict=True)
+        )
+        game = PreferenceGame(wins / sum(ballots.voters), ballots.names)
+    return _without(game, exclude, ballots.labels)
 
 
 def mariner(exclude: Sequence[str | int] = ()) -> PreferenceGame:
@@ -136,6 +127,24 @@ def mariner(exclude: Sequence[str | int] = ()) -> PreferenceGame:
     """
     with resources.as_file(resources.files("comalgames") / "data" / "mariner.toc") as path:
         return from_rankings(path, exclude)
+
+
+def mariner_teams(exclude: Sequence[str | int] = ()) -> PreferenceGame:
+    """The ten science teams behind `mariner` as annotators, each with its own game, `[10, n, n]`.
+
+    A team prefers what it ranks higher, always; between trajectories that it ties it is undecided, 1/2.
+    `annotator_mixture(mariner_teams())` is `mariner()`.
+
+    Args:
+        exclude: numbers or names of trajectories to leave out, such as ("22", "25").
+
+    Raises:
+        ValueError: `exclude` names a trajectory that is not there.
+
+    Reference: as `mariner`.
+    """
+    with resources.as_file(resources.files("comalgames") / "data" / "mariner.toc") as path:
+        return from_rankings(path, exclude, by_ballot=True)
 
 
 def _read(path: Path) -> str:
@@ -235,6 +244,51 @@ def _symmetrized(table: np.ndarray, names: Sequence[str]) -> np.ndarray:
     return changed
 
 
+class Ballots(NamedTuple):
+    """What a file of rankings says.
+
+    Attributes:
+        names: of the alternatives.
+        labels: their numbers in the file.
+        voters: how many cast each ballot.
+        places: each ballot's place of each alternative, 0 the best, `[n]`.
+    """
+
+    names: list[str]
+    labels: list[str]
+    voters: list[int]
+    places: list[np.ndarray]
+
+
+def _read_ballots(path: Path) -> Ballots:
+    names: dict[int, str] = {}  # of alternatives, by their numbers
+    alternatives: list[int] = []
+    voters: list[int] = []
+    places: list[np.ndarray] = []
+    for number, line in enumerate(_read(path).splitlines(), start=1):
+        where = f"{path.name}, line {number}"
+        if named := re.match(r"# *ALTERNATIVE NAME ([0-9]+): *(.*)", line):
+            name = named[2].strip()
+            if name in names.values() or int(named[1]) in names:
+                raise ValueError(f"{where}: alternative {named[1]}, {name!r}, was named before.")
+            names[int(named[1])] = name
+        elif line.strip() and not line.startswith("#"):
+            multiplicity, groups = _parse_ballot(line, where)
+            alternatives = alternatives or sorted(names or {a for group in groups for a in group})
+            voters.append(multiplicity)
+            places.append(_ranks(groups, alternatives, where))
+    if not voters:
+        raise ValueError(f"{path.name} holds no rankings: no line of the form 'multiplicity: 1,2,{{3,4}}'.")
+    labels = [str(a) for a in alternatives]
+    return Ballots([names.get(a, str(a)) for a in alternatives], labels, voters, places)
+
+
+def _wins(places: np.ndarray) -> np.ndarray:
+    """1 where the row's alternative is above the column's, 1/2 where they tie."""
+    above: np.ndarray = (places[:, None] < places) + 0.5 * (places[:, None] == places)
+    return above
+
+
 def _parse_ballot(line: str, where: str) -> tuple[int, list[list[int]]]:
     """How many voters cast this ballot, and the groups of alternatives that they tie, best first."""
     ballot = BALLOT.fullmatch(line)
@@ -270,4 +324,5 @@ def _without(
         raise ValueError("`exclude` leaves no action.")
     if not dropped:
         return game
-    return PreferenceGame.from_skew(game.skew[np.ix_(kept, kept)], [game.names[i] for i in kept])
+    skew = game.skew[..., kept, :][..., kept]
+    return PreferenceGame.from_skew(skew, [game.names[i] for i in kept], game.prompt_weights)

@@ -41,7 +41,7 @@ from comalgames.experiments import (
 from comalgames.experiments.spec import Data
 from comalgames.games import PreferenceGame
 from comalgames.metrics import kl_to, win_rates
-from comalgames.papers import comal_theory, reward_models
+from comalgames.papers import comal_learners, comal_noise, comal_theory, reward_models
 
 START = (0.2, 0.5, 0.3)
 NASH = (4 / 11, 3 / 11, 4 / 11)
@@ -502,7 +502,7 @@ PAPER = Paper(
     "comal",
     "COMAL: A Convergent Meta-Algorithm for Aligning LLMs with General Preferences",
     "Liu et al., arXiv 2410.23223",
-    EXPERIMENTS,
-    CLAIMS,
-    FIGURES,
+    (*EXPERIMENTS, *comal_learners.EXPERIMENTS, *comal_noise.EXPERIMENTS),
+    (*CLAIMS, *comal_learners.CLAIMS, *comal_noise.CLAIMS),
+    (*FIGURES, *comal_learners.FIGURES, *comal_noise.FIGURES),
 )

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from comalgames import simplex, validation
 from comalgames.algorithms.base import AbstractAlgorithm, AbstractUpdateRule, State
 from comalgames.feedback import AbstractFeedback
-from comalgames.parametric.models import Function, Tabular
+from comalgames.parametric.models import Function, LogLinear, Tabular
 from comalgames.parametric.objectives import AbstractObjective, Laws, Regression
 
 
@@ -40,13 +40,13 @@ class ParametricState(State):
 class Parametric(AbstractAlgorithm[ParametricState]):
     """A policy given by the softmax of a model's scores, trained towards what an update rule proposes.
 
-        each round:   ask `rule` where to go, take `num_fit_steps` gradient steps on `loss`, tell it where one
-        landed
+        policy = softmax(offset + logits(params))
+        each round:   params <- params after num_fit_steps gradient steps on the loss of the rule's proposal
 
     The rule is the same object that a table follows; `COMAL` inside takes the policy *reached* as its next
-    reference, not the one aimed at. The policy is `softmax(offset + logits(params))`, with the offset that
-    makes the first policy the one that `solve` is given: so runs of different models start at the same
-    policy. A round costs the rule's queries, however many gradient steps it takes.
+    reference, not the one aimed at. The offset makes the first policy the one that `solve` is given: so runs
+    of different models start at the same policy. A round costs the rule's queries, however many gradient
+    steps it takes.
 
     Args:
         rule: any update rule, such as `MirrorDescent(1.0, 0.1)` or `COMAL(MirrorDescent(1.0, 0.1), 20)`.
@@ -70,7 +70,7 @@ class Parametric(AbstractAlgorithm[ParametricState]):
         >>> cg.solve(game, learner, 2000, init=[0.2, 0.5, 0.3]).policy
         array([0.36363636, 0.27272727, 0.36363636])
 
-    Reference: COMAL, arXiv 2410.23223, section 4.3, of which this is every variant.
+    Reference: COMAL, arXiv 2410.23223, on implementing its inner step with published losses.
     """
 
     rule: AbstractUpdateRule[Any]
@@ -121,14 +121,10 @@ class Parametric(AbstractAlgorithm[ParametricState]):
                 f"cannot follow `rule` {self.rule!r}, which steps by something else. Use "
                 f"objectives.Regression(), which follows every rule, or a rule such as MirrorDescent."
             )
-        if (
-            self.params is None
-            and not hasattr(self.logits, "initial")
-            and not isinstance(self.logits, Tabular)
-        ):
+        if self.params is None and not isinstance(self.logits, (Tabular, LogLinear)):
             raise ValueError("`params` must be the model's first parameters; got None.")
         for leaf in jax.tree.leaves(self.params):
-            if not eqx.is_inexact_array(jnp.asarray(leaf)):
+            if not eqx.is_inexact_array_like(leaf):
                 raise ValueError(f"`params` must be a pytree of floating-point arrays; it holds {leaf!r}.")
 
     def init(self, logp: Float[Array, "*batch n"], reference: Float[Array, "*batch n"]) -> ParametricState:

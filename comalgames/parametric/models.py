@@ -17,6 +17,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from comalgames import validation
 
+__all__ = ["MLP", "LogLinear", "Tabular"]
+
 
 class Tabular(eqx.Module):
     """One parameter per action (and prompt): `scores = params`."""
