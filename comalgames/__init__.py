@@ -6,7 +6,7 @@ game = cg.games.comal_cycle()
 result = cg.solve(game, cg.COMAL(cg.MirrorDescent(step_size=1.0, temperature=0.1), period=20), 2_000)
 """
 
-from comalgames import diagnostics, games, metrics, regularizers
+from comalgames import diagnostics, games, metrics, mirrors, regularizers
 from comalgames.algorithms import (
     COMAL,
     INPO,
@@ -42,6 +42,7 @@ from comalgames.games import AbstractGame, PreferenceGame, ZeroSumGame
 from comalgames.metrics import duality_gap, entropy, kl_to, regularized_gap, win_rates, worst_win_rate
 from comalgames.parametric import MLP, LogLinear, Parametric, Tabular, objectives
 from comalgames.plots import plot_gap, plot_simplex, plot_win_rates
+from comalgames.regularizers import RegularizerReport, check_regularizer
 from comalgames.solve import Result, solve
 from comalgames.sweep import grid, sweep
 from comalgames.trajectory import Trajectory, trajectory
@@ -73,6 +74,7 @@ __all__ = [
     "PreferenceGame",
     "RegressedPairs",
     "RegularizedMirrorDescent",
+    "RegularizerReport",
     "Result",
     "RobustSolution",
     "Sampled",
@@ -82,6 +84,7 @@ __all__ = [
     "ZeroSumGame",
     "annotator_robust_nash",
     "at",
+    "check_regularizer",
     "diagnostics",
     "duality_gap",
     "entropy",
@@ -90,6 +93,7 @@ __all__ = [
     "grid",
     "kl_to",
     "metrics",
+    "mirrors",
     "nash",
     "objectives",
     "plot_gap",

@@ -22,7 +22,7 @@ from comalgames.games.base import AbstractGame, PreferenceGame
 # Rows of a Jacobian that are the identity's up to rounding belong to something that the step leaves alone.
 UNMOVED = 1e-12
 
-# Draws for an expected gap: its standard error is below 1% of it.
+# Draws for an expected gap, over all steps of a period: its standard error is below 1% of it.
 GAP_DRAWS = 20_000
 
 
@@ -207,14 +207,18 @@ def noise_floor(
         covariances.append(tangent @ now[:size, :size] @ tangent.T)
     p = np.exp(np.asarray(logp, np.float64))
     metric = np.diag(p) - np.outer(p, p)
-    gaps = [_expected_gap(np.asarray(game.skew), np.log(p), covariance) for covariance in covariances]
+    rng = np.random.default_rng(0)
+    draws = rng.standard_normal((period, max(GAP_DRAWS // period, 1), len(p)))
+    gaps = [
+        _expected_gap(np.asarray(game.skew), np.log(p), *pair)
+        for pair in zip(covariances, draws, strict=True)
+    ]
     mean = np.mean(covariances, axis=0)
     return NoiseFloor(mean, float(np.sum(metric * mean)) / 2, float(np.mean(gaps)))
 
 
-def _expected_gap(skew: np.ndarray, logp: np.ndarray, covariance: np.ndarray) -> float:
+def _expected_gap(skew: np.ndarray, logp: np.ndarray, covariance: np.ndarray, draws: np.ndarray) -> float:
     values, vectors = np.linalg.eigh(covariance)
-    draws = np.random.default_rng(0).standard_normal((GAP_DRAWS, len(logp)))
     scores = logp + draws @ (vectors * np.sqrt(np.maximum(values, 0))).T
     policies = scipy.special.softmax(scores, axis=-1)
     return float(np.mean(2 * np.max(policies @ skew.T, axis=-1)))

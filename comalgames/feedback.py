@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from comalgames import pairs, validation
-from comalgames.games.base import AbstractGame, PreferenceGame
+from comalgames.games.base import PRECISION, AbstractGame, PreferenceGame
 
 # More sets of candidates than this are not enumerated.
 MOST_SETS = 1 << 17
@@ -33,11 +33,13 @@ class Comparisons(NamedTuple):
         skew: how often the row's action was preferred to the column's, minus 1/2, `[..., n, n]`.
         weights: how large a share of all pairs is (row, column), divided by the row's probability, `[..., n,
             n]`; for exact feedback the column's probability. (The share itself would underflow.)
+        logp: the policy they were drawn from, log-probabilities `[..., n]`; not always the one asked about.
         num_pairs: how many pairs were drawn; infinite for exact feedback.
     """
 
     skew: Float[Array, "*batch n n"]
     weights: Float[Array, "*batch n n"]
+    logp: Float[Array, "*batch n"]
     num_pairs: float | Float[Array, ""] = math.inf
 
 
@@ -63,7 +65,8 @@ class AbstractFeedback(eqx.Module):
         """Preferences on pairs drawn from a policy; by default all pairs, each with its exact weight."""
         skew, n = self.pairwise(key), logp.shape[-1]
         batch = np.broadcast_shapes(skew.shape[:-2], logp.shape[:-1])
-        return Comparisons(skew, jnp.broadcast_to(jnp.exp(logp)[..., None, :], (*batch, n, n)))
+        weights = jnp.broadcast_to(jnp.exp(logp)[..., None, :], (*batch, n, n))
+        return Comparisons(skew, weights, jnp.broadcast_to(logp, (*batch, n)))
 
 
 class Exact(AbstractFeedback):
@@ -112,14 +115,21 @@ class Sampled(AbstractFeedback):
     """
 
     game: PreferenceGame
-    num_opponents: int = eqx.field(static=True)
-    num_comparisons: int = eqx.field(static=True)
+    num_opponents: Float[Array, ""]
+    num_comparisons: Float[Array, ""]
+    # Few are drawn one after another, and then their numbers set shapes; of many only counts are drawn, and
+    # other numbers need no compilation.
+    few: tuple[int, int] | None = eqx.field(static=True)
 
     def __init__(self, game: PreferenceGame, num_opponents: int, num_comparisons: int = 1) -> None:
         _check_game("Sampled", game)
+        num_opponents = validation.count("num_opponents", num_opponents, minimum=1)
+        num_comparisons = validation.count("num_comparisons", num_comparisons, minimum=1)
         self.game = game.without_names()
-        self.num_opponents = validation.count("num_opponents", num_opponents, minimum=1)
-        self.num_comparisons = validation.count("num_comparisons", num_comparisons, minimum=1)
+        self.num_opponents = jnp.asarray(num_opponents, game.dtype)
+        self.num_comparisons = jnp.asarray(num_comparisons, game.dtype)
+        many = pairs.are_many(num_opponents * num_comparisons, game.num_actions)
+        self.few = None if many else (num_opponents, num_comparisons)
 
     @property
     def is_random(self) -> bool:
@@ -133,18 +143,19 @@ class Sampled(AbstractFeedback):
         opponent_key, winner_key = jax.random.split(key)
         logp = _with_prompts(opponent_logp, self.game)
         skew = jnp.broadcast_to(self.game.skew, (*logp.shape, logp.shape[-1]))
-        if pairs.are_many(self.num_opponents * self.num_comparisons, self.game.num_actions):
+        if self.few is None:
             met = self.num_comparisons * pairs.counts(opponent_key, logp, self.num_opponents)
             won = pairs.counted_wins(winner_key, skew, jnp.broadcast_to(met[..., None, :], skew.shape))
             return jnp.sum(won, axis=-1) / (self.num_opponents * self.num_comparisons) - 0.5
-        opponents = pairs.draw(opponent_key, logp, (self.num_opponents,))
+        num_opponents, num_comparisons = self.few
+        opponents = pairs.draw(opponent_key, logp, (num_opponents,))
         against = jnp.take_along_axis(skew, opponents[..., None, :], axis=-1)
-        return jnp.mean(pairs.wins(winner_key, against, self.num_comparisons), axis=-1) - 0.5
+        return jnp.mean(pairs.wins(winner_key, against, num_comparisons), axis=-1) - 0.5
 
     def pairwise(self, key: PRNGKeyArray) -> Float[Array, "*prompts n n"]:
         """Every pair compared `num_opponents * num_comparisons` times; exactly skew."""
         num = self.num_opponents * self.num_comparisons
-        won = pairs.counted_wins(key, self.game.skew, jnp.full_like(self.game.skew, num)) / num
+        won = pairs.counted_wins(key, self.game.skew, jnp.broadcast_to(num, self.game.skew.shape)) / num
         lower = jnp.tril(won - 0.5, -1)
         return lower - lower.swapaxes(-1, -2)
 
@@ -154,15 +165,15 @@ class Sampled(AbstractFeedback):
         logp = _with_prompts(logp, self.game)
         n = self.game.num_actions
         num_pairs = n * self.num_opponents * self.num_comparisons
-        if pairs.are_many(num_pairs, n * n):
+        if self.few is None:
             of_pair = (logp[..., :, None] + logp[..., None, :]).reshape(*logp.shape[:-1], n * n)
             seen = pairs.counts(pair_key, of_pair, num_pairs).reshape(*logp.shape, n)
             won = pairs.counted_wins(winner_key, jnp.broadcast_to(self.game.skew, seen.shape), seen)
             return _both_ways(logp, (won - seen / 2) / num_pairs, seen / num_pairs, num_pairs)
-        drawn = pairs.draw(pair_key, logp, (num_pairs, 2))
+        drawn = pairs.draw(pair_key, logp, (n * math.prod(self.few), 2))
         first, second = drawn[..., 0], drawn[..., 1]
         margins = pairs.wins(winner_key, pairs.entries(self.game.skew, first, second)) - 0.5
-        share = jnp.full_like(margins, 1 / num_pairs)
+        share = jnp.broadcast_to(1 / num_pairs, margins.shape)
         seen, won = (pairs.tally(first, second, amount, n) for amount in (share, share * margins))
         return _both_ways(logp, won, seen, num_pairs)
 
@@ -254,8 +265,7 @@ class RegressedPairs(AbstractFeedback):
     ) -> Float[Array, "*batch n"]:
         """The least-squares solution h, with mean 0 over each set of actions that pairs connect."""
         seen = self.comparisons(key, opponent_logp)
-        share = seen.weights * jnp.exp(self._candidates_logp(opponent_logp))[..., :, None]
-        return pairs.least_squares(share, seen.skew)
+        return pairs.least_squares(seen.weights, seen.skew)
 
     def pairwise(self, key: PRNGKeyArray) -> Float[Array, "*prompts n n"]:
         """Pairs are drawn from a policy here: there is no matrix of all of them."""
@@ -280,7 +290,7 @@ class RegressedPairs(AbstractFeedback):
         elif self.num_sets is not None:
             margins = pairs.wins(winner_key, margins) - 0.5
         seen, won = (pairs.tally(best, other, amount, n) for amount in (chance, chance * margins))
-        return _both_ways(logp, won, seen, self.num_sets or math.inf)
+        return _both_ways(logp, won, seen, float(self.num_sets or math.inf))
 
     def _candidates_logp(self, logp: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
         """The policy that draws candidates, for each prompt (and policy of a batch)."""
@@ -301,6 +311,61 @@ class RegressedPairs(AbstractFeedback):
         return ranked[..., 0], ranked[..., 1 if self.rejected == "second" else -1]
 
 
+class Candidates(AbstractFeedback):
+    """Feedback on K sampled answers per prompt, which are a game of K actions.
+
+    Log-probabilities of the answers are known up to a constant per prompt only. An opponent's weight on an
+    answer is `softmax(opponent_logp - behaviour_logp)` over the K: the plain mean where the opponent drew
+    them, else self-normalised importance weights, biased of order 1 / K. An answer meets itself, at 1/2.
+
+    Args:
+        preference: probability that the row's answer is preferred to the column's, `[..., K, K]`, P + P.T =
+            1; hard labels 0 and 1 are a special case.
+        behaviour_logp: log-probabilities of the answers under the policy that drew them, `[..., K]`.
+
+    Raises:
+        ValueError: `preference` is not a preference matrix of at least two answers, or `behaviour_logp` does
+            not fit it.
+
+    Reference: Munos et al., "Nash Learning from Human Feedback", 2023, section 7.
+    """
+
+    skew: Float[Array, "*prompts k k"]
+    behaviour_logp: Float[Array, "*prompts k"]
+
+    def __init__(self, preference: Any, behaviour_logp: Any) -> None:
+        if validation.is_concrete(preference):
+            preference = validation.preference_matrix(preference)
+        if preference.shape[-1] < 2:
+            raise ValueError(
+                f"`preference` must compare at least 2 answers a prompt, got shape {preference.shape}: one "
+                f"answer teaches nothing."
+            )
+        if np.shape(behaviour_logp) != preference.shape[:-1]:
+            raise ValueError(
+                f"`behaviour_logp` must have the shape {preference.shape[:-1]} of the answers, got "
+                f"{np.shape(behaviour_logp)}."
+            )
+        self.skew = jnp.asarray(preference) - 0.5
+        self.behaviour_logp = jnp.asarray(behaviour_logp, self.skew.dtype)
+
+    @property
+    def is_random(self) -> bool:
+        """Never: the drawing has been done."""
+        return False
+
+    def advantage(
+        self, key: PRNGKeyArray, opponent_logp: Float[Array, "*batch n"]
+    ) -> Float[Array, "*batch n"]:
+        """Each answer's win rate against the opponent as the answers show it, minus 1/2."""
+        weights = jax.nn.softmax(opponent_logp - self.behaviour_logp, axis=-1)
+        return jnp.einsum("...ij,...j->...i", self.skew, weights, precision=PRECISION)
+
+    def pairwise(self, key: PRNGKeyArray) -> Float[Array, "*prompts n n"]:
+        """The preferences among the answers, minus 1/2."""
+        return self.skew
+
+
 def _check_game(name: str, game: Any) -> None:
     if not isinstance(game, PreferenceGame):
         raise ValueError(
@@ -315,7 +380,7 @@ def _with_prompts(logp: Any, game: PreferenceGame) -> Array:
     return jnp.broadcast_to(logp, (*np.broadcast_shapes(logp.shape[:-1], game.policy_shape[:-1]), n))
 
 
-def _both_ways(logp: Any, margins: Any, shares: Any, num_pairs: float) -> Comparisons:
+def _both_ways(logp: Any, margins: Any, shares: Any, num_pairs: Any) -> Comparisons:
     """Pairs (first, second), each seen from both of its sides.
 
     Args:
@@ -328,4 +393,4 @@ def _both_ways(logp: Any, margins: Any, shares: Any, num_pairs: float) -> Compar
     known = seen > 0
     p = jnp.exp(logp)[..., :, None]
     weights = jnp.where(known, seen / jnp.where(known, 2.0 * p, 1.0), 0.0)
-    return Comparisons(won / jnp.where(known, seen, 1.0), weights, float(num_pairs))
+    return Comparisons(won / jnp.where(known, seen, 1.0), weights, logp, num_pairs)

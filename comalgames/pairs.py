@@ -35,9 +35,11 @@ def are_many(num_draws: int, num_outcomes: int) -> bool:
     return num_draws > MANY * num_outcomes
 
 
-def counts(key: PRNGKeyArray, logp: Float[Array, "*batch k"], num_draws: int) -> Float[Array, "*batch k"]:
+def counts(
+    key: PRNGKeyArray, logp: Float[Array, "*batch k"], num_draws: Float[Array, ""]
+) -> Float[Array, "*batch k"]:
     """How often each outcome occurs in so many independent draws from each law: a multinomial count."""
-    drawn: Array = jax.random.multinomial(key, jnp.asarray(float(num_draws), logp.dtype), jnp.exp(logp))
+    drawn: Array = jax.random.multinomial(key, num_draws.astype(logp.dtype), jnp.exp(logp))
     return drawn.astype(logp.dtype)
 
 
@@ -78,22 +80,25 @@ def tally(
 def least_squares(
     weights: Float[Array, "*#batch n n"], targets: Float[Array, "*#batch n n"]
 ) -> Float[Array, "*batch n"]:
-    """Scores h that minimise `sum_ij weights_ij (h_i - h_j - targets_ij)^2`.
+    """Scores h that minimise `sum_ij share_ij (h_i - h_j - targets_ij)^2`, share_ij that of the pair (i, j).
 
-    The minimiser of every squared loss on pairs, as a table, whatever law the pairs have: it solves
-    `L h = b`, with the Laplacian `L = diag(sum_j weights_ij) - weights` and `b_i = sum_j weights_ij
-    targets_ij`. Under a product law, weights_ij = p_i p_j, it is the mean of each row of targets under p.
+    The minimiser of every squared loss on pairs, as a table, whatever law the pairs have. Its gradient in h_i
+    is 0 where h_i is the mean over i's opponents j of `h_j + targets_ij`; each such equation is divided by
+    how often i is seen at all, else an action of probability 1e-20 would drop out. Under a product law,
+    share_ij = p_i p_j, h is the mean of each row of targets under p.
 
     Args:
-        weights: how often the pair is seen, symmetric, >= 0.
+        weights: share_ij, each row times any positive number; >= 0.
         targets: what h_i - h_j should be, skew-symmetric.
 
     Returns:
-        The solution of smallest norm: mean 0 over each set of actions that pairs connect, and 0 for an action
-        that was never seen.
+        The solution of smallest norm; scores matter up to a constant in each set of actions that pairs
+        connect, and an action that was never seen has 0.
     """
-    laplacian = jnp.sum(weights, axis=-1, keepdims=True) * jnp.eye(weights.shape[-1], dtype=weights.dtype)
-    right = jnp.sum(weights * targets, axis=-1)
-    inverse = jnp.linalg.pinv(laplacian - weights, hermitian=True)
-    solution: Array = jnp.einsum("...ij,...j->...i", inverse, right)
+    rows = jnp.sum(weights, axis=-1, keepdims=True)
+    shares = jnp.where(rows > 0, weights / jnp.where(rows > 0, rows, 1.0), 0.0)
+    identity = jnp.eye(weights.shape[-1], dtype=weights.dtype)
+    system = jnp.where(rows > 0, identity, 0.0) - shares
+    right = jnp.sum(shares * targets, axis=-1)
+    solution: Array = jnp.einsum("...ij,...j->...i", jnp.linalg.pinv(system), right)
     return solution

@@ -56,7 +56,11 @@ def grid(constructor: Callable[..., Any], **values: Any) -> dict[str, Any]:
     """
     for name in values:
         validation.known("values", name, inspect.signature(constructor).parameters)
-    lists = [list(v) if isinstance(v, (list, tuple, np.ndarray, jax.Array)) else [v] for v in values.values()]
+    lists = [
+        # A named tuple, such as an optax optimiser, is one value.
+        list(v) if isinstance(v, (list, np.ndarray, jax.Array)) or type(v) is tuple else [v]
+        for v in values.values()
+    ]
     found = {}
     for combination in itertools.product(*lists):
         arguments = {

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jaxtyping import Array, Float, Int
 
 import comalgames as cg
@@ -43,6 +44,20 @@ def regularized(regularizer: Any) -> Callable[..., cg.AbstractAlgorithm[Any]]:
     return lambda step_size, temperature: cg.RegularizedMirrorDescent(step_size, temperature, regularizer)
 
 
+def geometry(regularizer: Any, mirror: Any) -> Callable[..., cg.AbstractAlgorithm[Any]]:
+    return lambda step_size, temperature: cg.RegularizedMirrorDescent(
+        step_size, temperature, regularizer, mirror
+    )
+
+
+def taught(loss: Any) -> Callable[..., cg.AbstractAlgorithm[Any]]:
+    def make(step_size: float, temperature: float, period: int, num_fit_steps: int) -> cg.Parametric:
+        rule = cg.COMAL(cg.MirrorDescent(step_size, temperature), period)
+        return cg.Parametric(rule, cg.Tabular(), None, OPTIMISER, num_fit_steps, loss)
+
+    return make
+
+
 def comal(inner: Callable[..., Any]) -> Callable[..., cg.AbstractAlgorithm[Any]]:
     return lambda *leaves: cg.COMAL(inner(*leaves[:-1]), leaves[-1])
 
@@ -50,6 +65,9 @@ def comal(inner: Callable[..., Any]) -> Callable[..., cg.AbstractAlgorithm[Any]]
 def nested(step_size: float, temperature: float, period: int, outer_period: int) -> cg.COMAL:
     return cg.COMAL(cg.COMAL(cg.MirrorDescent(step_size, temperature), period), outer_period)
 
+
+# One object: every call of optax makes functions of its own, and they would be compiled anew.
+OPTIMISER = optax.sgd(0.5)
 
 CONTRACT = {
     "MWU": Entry(cg.MWU, (0.3,), (1.0,)),
@@ -64,6 +82,25 @@ CONTRACT = {
     "OptimisticMWU": Entry(cg.OptimisticMWU, (1.0,), (0.3,)),
     "ExactProx": Entry(cg.ExactProx, (0.1,), (0.5,)),
     "RegularizedMirrorDescent": Entry(regularized(cg.regularizers.chi_squared), (0.3, 0.1), (0.5, 0.05)),
+    "RegularizedMirrorDescent, renyi": Entry(
+        regularized(cg.regularizers.renyi(0.5)), (0.3, 0.1), (0.5, 0.05)
+    ),
+    "RegularizedMirrorDescent, log-barrier": Entry(
+        geometry(cg.regularizers.squared_l2, cg.mirrors.log_barrier), (0.3, 0.1), (0.5, 0.05)
+    ),
+    # Contracts demand finite log-probabilities, which the projection keeps with small steps only.
+    "RegularizedMirrorDescent, euclidean": Entry(
+        geometry(cg.regularizers.chi_squared, cg.mirrors.euclidean), (0.01, 0.1), (0.02, 0.05)
+    ),
+    "RegularizedMirrorDescent, separable": Entry(
+        geometry(cg.regularizers.kl, cg.mirrors.separable(lambda x: x**2 - jnp.log(x))),
+        (0.3, 0.1),
+        (0.5, 0.05),
+    ),
+    "COMAL of RegularizedMirrorDescent, hellinger, tsallis": Entry(
+        comal(geometry(cg.regularizers.hellinger, cg.mirrors.tsallis(0.5))), (0.5, 0.1, 25), (0.3, 0.2, 15)
+    ),
+    "Parametric": Entry(taught(cg.objectives.Regression()), (1.0, 0.1, 20, 5), (0.5, 0.2, 12, 3)),
     "COMAL of MirrorDescent": Entry(comal(cg.MirrorDescent), (1.0, 0.1, 20), (0.5, 0.2, 12)),
     "COMAL of Extragradient": Entry(comal(cg.Extragradient), (1.0, 0.1, 10), (2.0, 0.1, 7)),
     "COMAL of ExactProx": Entry(comal(cg.ExactProx), (0.3, 1), (1.0, 2)),

@@ -191,11 +191,14 @@ def test_a_policy_that_does_not_fit_the_prompts_or_players(argument):
 ARGUMENTS = {
     "step_size": 0.5, "temperature": 0.1, "eta": 1.0, "tau": 0.25, "beta": 1.0, "period": 20,
     "inner": cg.MirrorDescent(1.0, 0.1), "regularizer": cg.regularizers.kl,
+    "mirror": cg.mirrors.entropy,
 }  # fmt: skip
 RULES = [
     rule
     for rule in (getattr(algorithms, name) for name in algorithms.__all__)
-    if issubclass(rule, algorithms.AbstractAlgorithm) and not inspect.isabstract(rule)
+    if inspect.isclass(rule)
+    and issubclass(rule, algorithms.AbstractAlgorithm)
+    and not inspect.isabstract(rule)
 ]
 # 0 has a meaning there: no regularisation.
 MAY_BE_ZERO = {
@@ -360,11 +363,13 @@ def test_a_regularizer_for_one_number_of_actions_is_not_refused_for_it():
 
 def test_a_regularizer_that_returns_nan_ends_the_run_in_words(monkeypatch):
     monkeypatch.undo()  # it takes a run to see it
-    rule = cg.RegularizedMirrorDescent(1.0, 0.1, lambda p, reference: jnp.sqrt(-jnp.sum(p**2)))
+    rule = cg.RegularizedMirrorDescent(
+        1.0, 0.1, lambda p, reference: jnp.sum(p) * jnp.where(jnp.min(p) < 0.3, jnp.nan, 1.0)
+    )
     with pytest.raises(
         FloatingPointError, match=r"(?s)RegularizedMirrorDescent.*stopped being finite at step 1\b"
     ):
-        cg.solve(GAME, rule, 3)
+        cg.solve(GAME, rule, 3, init=[0.2, 0.5, 0.3])
 
 
 # The call of solve

@@ -1,4 +1,7 @@
-"""The Bradley-Terry fit: a stationary point of the likelihood under any pair weights, on any preferences."""
+"""The Bradley-Terry fit: a stationary point of the likelihood under any pair weights, on any preferences.
+
+Of a finite sample: of the likelihood of what was compared, and of one tied comparison more.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -7,6 +10,7 @@ import pytest
 import scipy.optimize
 from scipy.special import expit, log_expit, log_softmax
 
+import comalgames as cg
 from comalgames import bradley_terry
 
 FIT = jax.jit(jax.vmap(bradley_terry.fit))
@@ -219,3 +223,126 @@ def test_float32_is_as_good_as_float32_can_be():
     hard = FIT(rankings(rng, 60, 10).astype(np.float32), policies(rng, 60, 10).astype(np.float32))
     assert np.all(hard.converged)
     assert np.all(np.isfinite(hard.scores))
+
+
+# Samples ----------------------------------------------------------------------------------------------------
+
+
+def samples(rng, games, logp, num_pairs):
+    """Pairs drawn from each policy and compared once: how often seen, and won, [count, n, n], both sides."""
+    count, n = logp.shape
+    seen, won = np.zeros((count, n, n)), np.zeros((count, n, n))
+    for b, (skew, p) in enumerate(zip(games, np.exp(logp), strict=True)):
+        pair = rng.choice(n, size=(num_pairs, 2), p=p / p.sum())
+        first = rng.uniform(size=num_pairs) < skew[pair[:, 0], pair[:, 1]] + 0.5
+        winner, loser = np.where(first, pair.T, pair.T[::-1])
+        np.add.at(won[b], (winner, loser), 1)
+        np.add.at(seen[b], (winner, loser), 1)
+        np.add.at(seen[b], (loser, winner), 1)
+    return seen, won
+
+
+def sampled_fit(seen, won, logp, num_pairs):
+    """The fit of counts, in the terms in which feedback reports them."""
+    skew = np.where(seen > 0, won / np.maximum(seen, 1), 0.5) - 0.5
+    p = np.exp(logp)[:, :, None]
+    weights = seen / (2 * num_pairs) / np.where(p > 0, p, 1)  # what underflows was not seen
+    return FIT(skew, logp, weights, np.full(len(logp), float(num_pairs)))
+
+
+def penalised_gradient(scores, seen, won, p):
+    """Of sum_wins log sigmoid(winner - loser), and one more comparison spread as p_i p_j, each half won.
+
+    Counts of pairs are those of both of their sides, so an action met by itself is a win and a loss.
+    """
+    sigmoid = expit(scores[:, :, None] - scores[:, None, :])
+    tied = p[:, :, None] * p[:, None, :] * bradley_terry.PSEUDO_COMPARISONS
+    return np.sum(won + tied - (seen + 2 * tied) * sigmoid, axis=2)
+
+
+# Divided by the action's own weight the equations hold to 1e-14; times counts of at most 200, to 1e-11.
+@pytest.mark.parametrize("num_pairs", [1, 5, 100])
+@pytest.mark.parametrize("games", [uniform_games, rankings])
+def test_a_samples_scores_are_stationary_for_the_penalised_likelihood(games, num_pairs):
+    rng = np.random.default_rng(11)
+    skew, logp = games(rng, 500, 6), policies(rng, 500, 6)
+    seen, won = samples(rng, skew, logp, num_pairs)
+    fit = sampled_fit(seen, won, logp, num_pairs)
+    assert np.all(np.isfinite(fit.scores))
+    assert np.all(fit.converged)
+    assert np.max(fit.num_solves) < 40
+    gradient = penalised_gradient(np.asarray(fit.scores), seen, won, np.exp(logp))
+    assert np.max(np.abs(gradient)) < 1e-11
+    assert np.max(np.abs(penalised_gradient(np.zeros((500, 6)), seen, won, np.exp(logp)))) > 0.1
+
+
+# A weight of 0 must stay one: the pair's preference does not matter then, whatever it is.
+def test_pairs_of_no_weight_do_not_count():
+    rng = np.random.default_rng(13)
+    skew, logp = uniform_games(rng, 60, 6), log_softmax(rng.normal(size=(60, 6)), axis=-1)
+    share = rng.uniform(size=(60, 6, 6)) * (rng.uniform(size=(60, 6, 6)) < 0.3)
+    share[:, np.arange(5), np.arange(1, 6)] += 0.1  # every action is connected to the next one
+    share = share + share.swapaxes(1, 2)
+    weights = share / np.exp(logp)[:, :, None]
+    fit = FIT(skew, logp, weights, np.full(60, np.inf))
+    assert np.all(fit.converged)
+    scores = np.asarray(fit.scores)
+    gradient = np.sum(share * (skew + 0.5 - expit(scores[:, :, None] - scores[:, None, :])), axis=2)
+    assert np.max(np.abs(gradient)) < 1e-13
+    turned = np.where(share > 0, skew, -0.4 * np.sign(skew))
+    np.testing.assert_allclose(
+        FIT(turned, logp, weights, np.full(60, np.inf)).scores, scores, rtol=0, atol=1e-12
+    )
+
+
+def test_exact_weights_are_the_default_ones_also_where_probabilities_underflow():
+    rng = np.random.default_rng(14)
+    skew, logp = uniform_games(rng, 60, 6), policies(rng, 60, 6)
+    weights = np.broadcast_to(np.exp(logp)[:, None, :], skew.shape)
+    given = FIT(skew, logp, weights, np.full(60, np.inf)).scores
+    assert np.sum(np.exp(logp) == 0) > 20
+    np.testing.assert_allclose(given, FIT(skew, logp).scores, rtol=1e-11, atol=1e-11)
+
+
+def test_two_actions_and_one_comparison_have_a_closed_form():
+    """Won once: sigmoid(f) = (1 + p_0 p_1) / (1 + 2 p_0 p_1), from one win and p_0 p_1 of each on top."""
+    p = np.array([[0.7, 0.3]])
+    seen, won = np.array([[[0.0, 1.0], [1.0, 0.0]]]), np.array([[[0.0, 1.0], [0.0, 0.0]]])
+    fit = sampled_fit(seen, won, np.log(p), 1)
+    np.testing.assert_allclose(fit.scores, [[0.0, -np.log(1.21 / 0.21)]], rtol=1e-12)
+
+
+def test_the_fit_of_a_sample_tends_to_that_of_all_pairs():
+    """In the same proportions, the tied comparison matters as 1 / num_pairs; and samples err as its root."""
+    rng = np.random.default_rng(12)
+    skew, logp = uniform_games(rng, 60, 6), log_softmax(rng.normal(size=(60, 6)), axis=-1)
+    exact = np.asarray(FIT(skew, logp).scores)
+    weights = np.broadcast_to(np.exp(logp)[:, None, :], skew.shape)
+    without_end = FIT(skew, logp, weights, np.full(60, np.inf))
+    np.testing.assert_allclose(without_end.scores, exact, rtol=0, atol=1e-12)
+    errors = [
+        np.max(np.abs(FIT(skew, logp, weights, np.full(60, num_pairs)).scores - exact))
+        for num_pairs in (1e3, 1e4)
+    ]
+    assert errors[0] / errors[1] == pytest.approx(10, rel=0.05)
+    typical = []
+    for num_pairs in (400, 40_000):
+        seen, won = samples(rng, skew, logp, num_pairs)
+        typical.append(np.median(np.abs(sampled_fit(seen, won, logp, num_pairs).scores - exact)))
+    assert typical[0] / typical[1] == pytest.approx(10, rel=0.3)
+
+
+def test_feedback_and_fit_agree_on_what_a_sample_is():
+    """`Sampled.comparisons` fitted is the fit of the counts that it stands for."""
+    n, count = 6, 60
+    game = cg.games.random(jax.random.key(0), n)
+    logp = np.log([0.45, 0.2, 0.15, 0.1, 0.05, 0.05])
+    p = np.tile(np.exp(logp), (count, 1))
+    compare = jax.jit(jax.vmap(cg.Sampled(game, 3).comparisons, (0, None)))
+    sample = compare(jax.random.split(jax.random.key(0), count), jnp.asarray(logp))
+    fit = FIT(sample.skew, np.log(p), sample.weights, np.asarray(sample.num_pairs))
+    seen = np.asarray(sample.weights) * p[:, :, None] * 2 * 3 * n
+    won = seen * (np.asarray(sample.skew) + 0.5)
+    np.testing.assert_allclose(seen.sum((1, 2)), 2 * 3 * n, rtol=1e-12)
+    np.testing.assert_allclose(2 * won, np.round(2 * won), rtol=0, atol=1e-10)  # halves: against itself
+    assert np.max(np.abs(penalised_gradient(np.asarray(fit.scores), seen, won, p))) < 1e-12

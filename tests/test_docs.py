@@ -23,6 +23,7 @@ MODULES = (
     "comalgames.algorithms",
     "comalgames.regularizers",
     "comalgames.metrics",
+    "comalgames.mirrors",
     "comalgames.equilibria",
     "comalgames.experiments",
     "comalgames.diagnostics",

@@ -152,7 +152,7 @@ def test_undoing_flips_that_cannot_have_been_is_refused_or_clipped():
 
 # Rules corrected for flips
 
-LINEAR = sorted(set(CONTRACT) - {"IterativeDPO"})
+LINEAR = sorted(set(CONTRACT) - {"IterativeDPO", "Parametric"})
 
 
 @eqx.filter_jit

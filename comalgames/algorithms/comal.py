@@ -46,7 +46,8 @@ class COMAL(AbstractUpdateRule[S]):
     def __check_init__(self) -> None:
         if not isinstance(self.inner, AbstractUpdateRule):
             raise ValueError(
-                f"`inner` must be an update rule such as MirrorDescent(1.0, 0.1), got {self.inner!r}."
+                f"`inner` must be an update rule such as MirrorDescent(1.0, 0.1), got {self.inner!r}. "
+                f"To train a model, put COMAL inside: Parametric(COMAL(rule, period), ...)."
             )
         regularizer = getattr(self.inner, "regularizer", None)
         if regularizer is not None and regularizers.ignores_reference(regularizer):

@@ -72,7 +72,7 @@ def flip_corrected(rule: Rule, rate: float) -> Rule:
     if not isinstance(rule, LINEAR):
         raise ValueError(
             f"`rule` must be one whose step is linear in the advantage, got {type(rule).__name__}; correct "
-            f"the game or its labels instead, by cg.games.unflip_labels."
+            f"the rule inside it, or the game or its labels, by cg.games.unflip_labels."
         )
     shrinkage = 1 - 2 * rate
     changes: dict[str, Any] = {

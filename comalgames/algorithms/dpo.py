@@ -46,6 +46,6 @@ class IterativeDPO(AbstractUpdateRule[State]):
     ) -> tuple[Float[Array, "*batch n"], State]:
         """Tilt the current policy by the scores fitted under it; nan where the fit fails."""
         seen = feedback.comparisons(key, state.logp)
-        fitted = bradley_terry.fit(seen.skew, state.logp, seen.weights, seen.num_pairs)
+        fitted = bradley_terry.fit(seen.skew, seen.logp, seen.weights, seen.num_pairs)
         scores = jnp.where(fitted.converged[..., None], fitted.scores, jnp.nan)
         return mirror_target(state.logp, scores, 1.0 / at(self.beta, state.step)), state

@@ -43,8 +43,7 @@ class SPPO(AbstractMirrorRule):
         policy' ~ policy * exp(step_size * (win rate - 1/2))
 
     As a table this is `MWU`, with its guarantee for the average and none for the last policy. The 1/2 belongs
-    to
-    SPPO: it is what its squared loss uses instead of the unknown normaliser.
+    to SPPO: it is what its squared loss uses instead of the unknown normaliser.
 
     Args:
         step_size: eta > 0, the published 1 / beta (their beta = 1e-3 is a step of 1000).

@@ -7,18 +7,20 @@ from typing import Any
 import equinox as eqx
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from comalgames import regularizers, validation
+from comalgames import mirrors, regularizers, validation
 from comalgames.algorithms.base import AbstractUpdateRule, Number, State, at
 from comalgames.feedback import AbstractFeedback
+from comalgames.mirrors import Mirror
 from comalgames.regularizers import Regularizer
-from comalgames.updates import mirror_target
 
 
 class RegularizedMirrorDescent(AbstractUpdateRule[State]):
     """Mirror descent on the game with payoff minus `temperature * regularizer(policy, reference)`.
 
-        policy' ~ policy * exp(step_size * (advantage - temperature * grad regularizer))
+        policy' = argmax <p, utility> - Bregman(p, policy) / step_size
+        utility = advantage - temperature * grad regularizer
 
+    With the mirror map of entropy, the default, this is `policy' ~ policy * exp(step_size * utility)`.
     With `regularizers.kl` it is `MirrorDescent`. For a strictly convex divergence from the reference its
     fixed points inside `COMAL` are the Nash policies; it converges there where the step is stable and the
     period long enough (measured for the built-in divergences at step 1, temperature 0.1, period 50).
@@ -28,10 +30,14 @@ class RegularizedMirrorDescent(AbstractUpdateRule[State]):
         temperature: tau >= 0, in units of payoff.
         regularizer: a differentiable function `(p, reference) -> number` of two probability vectors (1-D),
             such as `lambda p, r: jnp.sum((p - r) ** 2 / r)`. The gradient is taken by JAX, with both
-            arguments floored at `regularizers.LOG_FLOOR`.
+            arguments floored at `regularizers.LOG_FLOOR`. What `check_regularizer` says of it is worth
+            reading.
+        mirror: which distance a step is measured by: `mirrors.entropy`, `mirrors.euclidean`,
+            `mirrors.log_barrier`, `mirrors.tsallis(q)` or `mirrors.separable(potential)`.
 
     Raises:
-        ValueError: a number is not finite or out of range, or `regularizer` is not a function.
+        ValueError: a number is not finite or out of range; `regularizer` is not a function of two policies
+            with one finite real value; or `mirror` is not a mirror map.
 
     Reference: Tang et al., "RSPO: Regularized Self-Play Alignment of Large Language Models", 2025; Sokota et
     al., 2023, section 3.
@@ -40,16 +46,27 @@ class RegularizedMirrorDescent(AbstractUpdateRule[State]):
     step_size: Number
     temperature: Number
     regularizer: Regularizer = eqx.field(static=True)
+    mirror: Mirror = eqx.field(static=True, default=mirrors.entropy)
 
     def __check_init__(self) -> None:
         validation.positive("step_size", self.step_size)
         validation.non_negative("temperature", self.temperature)
         regularizers.check(self.regularizer)
+        mirrors.check(self.mirror)
 
     @property
     def pull(self) -> Any:
-        """step_size * temperature: the reference's weight, if the regulariser curves like KL."""
+        """step_size * temperature, the reference's weight if regulariser and mirror map curve like KL.
+
+        0 for a regulariser that ignores the reference.
+        """
+        if regularizers.ignores_reference(self.regularizer):
+            return 0.0
         return at(self.step_size, 0) * at(self.temperature, 0)
+
+    def advantage_weight(self, step: Any) -> Any:
+        """The step size, if steps are measured by entropy."""
+        return at(self.step_size, step) if self.mirror is mirrors.entropy else None
 
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
@@ -57,4 +74,4 @@ class RegularizedMirrorDescent(AbstractUpdateRule[State]):
         """Step along the regularised payoff's gradient at the current policy."""
         penalty = regularizers.gradient(self.regularizer, state.logp, state.reference)
         utility = feedback.advantage(key, state.logp) - at(self.temperature, state.step) * penalty
-        return mirror_target(state.logp, utility, at(self.step_size, state.step)), state
+        return self.mirror(state.logp, utility, at(self.step_size, state.step)), state

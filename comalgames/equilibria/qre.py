@@ -1,4 +1,4 @@
-"""The quantal response equilibrium: the unique equilibrium of the KL-regularised game."""
+"""The equilibrium of the regularised game; with KL, the quantal response equilibrium."""
 
 from __future__ import annotations
 
@@ -8,34 +8,49 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from comalgames import validation
+from comalgames import regularizers, validation
 from comalgames.games.base import PreferenceGame
 from comalgames.proximal import regularized_equilibrium
+from comalgames.regularizers import Regularizer
 
 # Compiled once per shape: the solver's loops would otherwise be compiled at every call.
 _equilibrium = jax.jit(regularized_equilibrium)
 
+# The largest regularised gap at which a policy counts as the equilibrium, in units of payoff.
+SOLVED = 1e-12
 
-def qre(game: PreferenceGame, temperature: float, reference: Any = None) -> np.ndarray:
-    """The policy that is its own best response in the KL-regularised game, the one equilibrium it has.
 
-        policy ~ reference * exp(advantage(policy) / temperature)
+def qre(
+    game: PreferenceGame,
+    temperature: float,
+    reference: Any = None,
+    regularizer: Regularizer = regularizers.kl,
+) -> np.ndarray:
+    """The policy that is its own best response in the regularised game, the one equilibrium it has.
 
-    The regularised payoff is the advantage minus `temperature * KL(policy || reference)`. This is where
-    `MirrorDescent`, `MMD`, `INPO` and EGPO stop. Solved by Newton's method in float64.
+        policy ~ reference * exp(advantage(policy) / temperature)    if the regulariser is KL
+
+    The regularised payoff is the advantage minus `temperature * regularizer(policy, reference)`. With KL this
+    is where `MirrorDescent`, `MMD`, `INPO` and EGPO stop, and it is solved by Newton's method in float64, to
+    rounding of each log-probability. With another regulariser it is where `RegularizedMirrorDescent` stops,
+    solved by an interior-point method: probabilities that should be 0 come out at 1e-16 or so.
 
     Args:
         game: a preference game; leading axes are prompts.
         temperature: tau > 0, in units of payoff.
         reference: positive probabilities `[..., n]`; uniform by default.
+        regularizer: a function `(p, reference) -> number` of two probability vectors, convex in p and twice
+            differentiable.
 
     Returns:
         The equilibrium as probabilities `[..., n]`, float64 NumPy.
 
     Raises:
         ValueError: `temperature` is not a finite number above 0, `reference` is not a policy without zeros,
-            or the game is not a `PreferenceGame`.
-        ArithmeticError: Newton's method did not converge.
+            the game is not a `PreferenceGame`, or `regularizer` is not a function of two policies with one
+            finite real value.
+        ArithmeticError: the equilibrium was not found. For regularisers other than KL this means a
+            regularised gap above 1e-12, as it may be for one that is not convex or not smooth.
 
     Example:
         >>> policy = cg.qre(cg.games.comal_cycle(), temperature=0.1, reference=[0.2, 0.5, 0.3])
@@ -47,10 +62,13 @@ def qre(game: PreferenceGame, temperature: float, reference: Any = None) -> np.n
     if not isinstance(game, PreferenceGame):
         raise ValueError(f"`game` must be a PreferenceGame, got {type(game).__name__}.")
     validation.positive("temperature", temperature)
+    regularizers.check(regularizer)
     n = game.num_actions
     policy = np.full(n, 1 / n) if reference is None else validation.policy("reference", reference, n)
     with jax.enable_x64(True):
         skew = jnp.asarray(np.asarray(game.skew, np.float64))
+        if regularizer is not regularizers.kl:
+            return _general_qre(skew, temperature, jnp.asarray(np.log(policy)), regularizer)
         solution = _equilibrium(skew, jnp.asarray(np.log(policy)), temperature)
         if not bool(jnp.all(solution.converged)):
             raise ArithmeticError(
@@ -59,3 +77,21 @@ def qre(game: PreferenceGame, temperature: float, reference: Any = None) -> np.n
                 f"closer."
             )
         return np.asarray(np.exp(np.asarray(solution.logp)))
+
+
+def _general_qre(
+    skew: jax.Array, temperature: float, reference_logp: jax.Array, regularizer: Regularizer
+) -> np.ndarray:
+    policy, excess = regularizers.equilibrium(
+        regularizer, skew, jnp.zeros(skew.shape[-1]), jnp.asarray(temperature, float), reference_logp
+    )
+    # Both players play the policy, and each may gain by deviating.
+    worst = 2 * float(jnp.max(excess))
+    if not worst <= SOLVED:
+        raise ArithmeticError(
+            f"the equilibrium at temperature {temperature:g} regularised by "
+            f"{regularizers.name(regularizer)!r} was not found: the regularised gap is {worst:.2g}. Is the "
+            f"regulariser convex and smooth? check_regularizer looks. If it is, move the reference from the "
+            f"boundary."
+        )
+    return np.asarray(policy)

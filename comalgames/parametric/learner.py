@@ -51,10 +51,12 @@ class Parametric(AbstractAlgorithm[ParametricState]):
     Args:
         rule: any update rule, such as `MirrorDescent(1.0, 0.1)` or `COMAL(MirrorDescent(1.0, 0.1), 20)`.
         logits: the model: `Tabular()`, `LogLinear(features)`, `MLP(features)`, or a function
-            `params -> scores` `[..., n]`. All leading axes share the parameters: they are prompts.
+            `params -> scores` `[..., n]`. Leading axes are prompts that share the parameters, and the loss is
+            their mean; with `Tabular` they share nothing, and each learns as if it were alone.
         params: its first parameters, a pytree of floating-point arrays; None for `Tabular` (zeros) and
             `LogLinear` (zeros).
-        optimizer: an optax optimiser, such as `optax.sgd(0.1)` or `optax.adam(1e-2)`.
+        optimizer: an optax optimiser, such as `optax.sgd(0.1)` or `optax.adam(1e-2)`. In a sweep pass one
+            object to all: each call of optax makes functions of its own, which are compiled anew.
         num_fit_steps: gradient steps in a round, >= 1.
         loss: an objective, such as `objectives.Regression()` or `objectives.LabelledPairs()`.
 
@@ -91,15 +93,18 @@ class Parametric(AbstractAlgorithm[ParametricState]):
     ) -> None:
         self.rule = rule
         self.logits = logits if isinstance(logits, eqx.Module) or not callable(logits) else Function(logits)
-        self.params = params
+        is_table = isinstance(logits, Tabular) and isinstance(params, (list, tuple, np.ndarray))
+        self.params = jnp.asarray(validation.real_array("params", params)) if is_table else params
         self.optimizer = optimizer
         self.num_fit_steps = num_fit_steps
         self.loss = Regression() if loss is None else loss
 
     def __check_init__(self) -> None:
         if not isinstance(self.rule, AbstractUpdateRule):
-            hint = " Put COMAL inside: Parametric(COMAL(rule, period), ...)."
-            raise ValueError(f"`rule` must be an update rule such as MWU(0.1), got {self.rule!r}.{hint}")
+            raise ValueError(
+                f"`rule` must be an update rule such as MWU(0.1), or COMAL inside, as in "
+                f"Parametric(COMAL(rule, period), ...); got {self.rule!r}."
+            )
         if not callable(self.logits):
             raise ValueError(
                 f"`logits` must be a model such as Tabular() or a function params -> scores, got "
@@ -157,10 +162,12 @@ class Parametric(AbstractAlgorithm[ParametricState]):
         laws = Laws(state.logp, state.inner.reference, jnp.log(state.mean))
         lesson, inner = self.loss.teach(key, self.rule, state.inner, laws, feedback)
         fit_key = jax.random.fold_in(key, 1)
+        shares_nothing = isinstance(self.logits, Tabular) and state.params.shape == state.logp.shape
 
         def loss(params: Any, k: Any) -> Array:
             logp = simplex.log_normalize(state.offset + self.logits(params))
-            return jnp.mean(self.loss(jax.random.fold_in(fit_key, k), logp, lesson))
+            per_prompt = self.loss(jax.random.fold_in(fit_key, k), logp, lesson)
+            return jnp.sum(per_prompt) if shares_nothing else jnp.mean(per_prompt)
 
         def fit_step(k: Any, carry: tuple[Any, Any]) -> tuple[Any, Any]:
             params, optimizer_state = carry
@@ -193,8 +200,8 @@ class Parametric(AbstractAlgorithm[ParametricState]):
 
     @property
     def reads_pairs(self) -> bool:
-        """Whether the rule asks for all pairs, or the loss for labelled ones."""
-        return self.rule.reads_pairs or self.loss.needs == "labels"
+        """Whether the rule asks for all pairs, or the loss for labels or win rates."""
+        return self.rule.reads_pairs or self.loss.needs != "target"
 
     def notes(self) -> tuple[str, ...]:
         """The rule's."""

@@ -48,6 +48,11 @@ class LogLinear(eqx.Module):
 
     def __call__(self, params: Float[Array, " d"]) -> Float[Array, "*prompts n"]:
         """Scores `[..., n]` for parameters `[d]`."""
+        if jnp.shape(params) != self.features.shape[-1:]:
+            raise ValueError(
+                f"`params` must be one number per feature, shape {self.features.shape[-1:]}, got "
+                f"{jnp.shape(params)}."
+            )
         return jnp.einsum("...d,d->...", self.features, params)
 
     def initial(self) -> Float[Array, " d"]:
@@ -63,7 +68,7 @@ class MLP(eqx.Module):
     Args:
         features: `[..., n, d]`, d numbers for each action (of each prompt). Features that tell the actions
             apart, such as one-hot ones or random ones, let a wide enough network represent every policy.
-        widths: number of units of each hidden layer, such as (32, 32).
+        widths: number of units of each hidden layer, such as (32, 32), or of the only one.
 
     Raises:
         ValueError: `features` is not a finite array with at least two axes, or a width not a whole number >=
@@ -73,9 +78,10 @@ class MLP(eqx.Module):
     features: Float[Array, "*prompts n d"]
     widths: tuple[int, ...] = eqx.field(static=True)
 
-    def __init__(self, features: Any, widths: Sequence[int] = (32,)) -> None:
+    def __init__(self, features: Any, widths: Sequence[int] | int = (32,)) -> None:
         self.features = _features(features)
-        self.widths = tuple(validation.count("widths", width, minimum=1) for width in widths)
+        sizes = [widths] if isinstance(widths, int) else widths
+        self.widths = tuple(validation.count("widths", width, minimum=1) for width in sizes)
 
     def initial(self, key: PRNGKeyArray) -> list[tuple[Array, Array]]:
         """Parameters at random: weights and offsets of each layer, of variance 1 / (number of inputs).

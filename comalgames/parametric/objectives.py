@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from comalgames import losses, pairs, validation
+from comalgames import losses, pairs, simplex, validation
 from comalgames.algorithms.base import AbstractUpdateRule
 from comalgames.feedback import AbstractFeedback, Comparisons
 
@@ -350,7 +350,7 @@ class KTO(AbstractObjective):
     ) -> Float[Array, "*batch"]:
         """The mean of `losses.kto`; its baseline is the KL to the anchor, and not differentiated."""
         beta = 1.0 / lesson.step_size
-        log_ratio = logp - _known(lesson.anchor)
+        log_ratio = logp - simplex.log_normalize(_known(lesson.anchor))
         divergence = jnp.sum(jnp.exp(logp) * log_ratio, axis=-1, keepdims=True)
         baseline = jax.lax.stop_gradient(jnp.maximum(beta * divergence, 0.0))
         loss = losses.kto(log_ratio, _known(lesson.win_rate), beta, baseline)
@@ -384,4 +384,4 @@ def _labelled(lesson: Lesson) -> tuple[Array, Array]:
     """Each pair's share of all, and how often the first was preferred."""
     seen = lesson.seen
     assert seen is not None  # `teach` fills it in for objectives on labels
-    return jnp.exp(lesson.drawn)[..., :, None] * seen.weights, seen.skew + 0.5
+    return jnp.exp(seen.logp)[..., :, None] * seen.weights, seen.skew + 0.5

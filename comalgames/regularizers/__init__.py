@@ -1,0 +1,47 @@
+"""What a regularised game penalises: any differentiable function of the policy and the reference.
+
+A regulariser is a function `(p, reference) -> number` of two probability vectors `[n]`.
+"""
+
+from comalgames.regularizers.checks import check as check
+from comalgames.regularizers.checks import ignores_reference as ignores_reference
+from comalgames.regularizers.divergences import (
+    Regularizer,
+    alpha_divergence,
+    chi_squared,
+    entropy,
+    forward_kl,
+    hellinger,
+    jensen_shannon,
+    kl,
+    renyi,
+    squared_l2,
+    tsallis,
+    weighted_sum,
+)
+from comalgames.regularizers.divergences import name as name
+from comalgames.regularizers.evaluation import LOG_FLOOR
+from comalgames.regularizers.evaluation import floored as floored
+from comalgames.regularizers.evaluation import gradient as gradient
+from comalgames.regularizers.evaluation import value as value
+from comalgames.regularizers.interior import RegularizedSolution as RegularizedSolution
+from comalgames.regularizers.interior import equilibrium as equilibrium
+from comalgames.regularizers.report import RegularizerReport, check_regularizer
+
+__all__ = [
+    "LOG_FLOOR",
+    "Regularizer",
+    "RegularizerReport",
+    "alpha_divergence",
+    "check_regularizer",
+    "chi_squared",
+    "entropy",
+    "forward_kl",
+    "hellinger",
+    "jensen_shannon",
+    "kl",
+    "renyi",
+    "squared_l2",
+    "tsallis",
+    "weighted_sum",
+]

@@ -1,0 +1,238 @@
+"""Find out by experiment what a regulariser is worth, for those who prototype one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from comalgames import validation
+from comalgames.regularizers.checks import WRONG_SIZE, check_form, no_number
+from comalgames.regularizers.divergences import Regularizer, name
+
+Evaluate: TypeAlias = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+class RegularizerReport(NamedTuple):
+    """What `check_regularizer` found.
+
+    Attributes:
+        finite: no value or derivative was nan or infinite at policies without zeros.
+        differentiable: JAX's gradient is the slope, and the same from both sides, at the reference too.
+        convex: no segment between policies lies below the function.
+        strictly_convex: no segment touches it either: regularised games have one equilibrium.
+        minimal_at_reference: no policy has less than the reference.
+        zero_at_reference: it is 0 there.
+        depends_on_reference: moving the reference changes what sets policies apart.
+        finite_at_boundary: it tends to a finite number as a probability tends to 0.
+        suits_comal: all of the first seven but `zero_at_reference` hold.
+        sentences: what that means for COMAL.
+    """
+
+    finite: bool
+    differentiable: bool
+    convex: bool
+    strictly_convex: bool
+    minimal_at_reference: bool
+    zero_at_reference: bool
+    depends_on_reference: bool
+    finite_at_boundary: bool
+    suits_comal: bool
+    sentences: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        findings = zip(self._fields[:-1], self, strict=False)
+        lines = [f"{field.replace('_', ' '):<22}{'yes' if holds else 'no'}" for field, holds in findings]
+        return "\n".join([*lines, *self.sentences])
+
+
+# What a finding means; the boundary's last, for neither answer is wrong.
+CONSEQUENCES = {
+    "finite": "It is nan or infinite at policies without zeros: runs that come there stop being finite.",
+    "differentiable": "Its slope jumps, or JAX's gradient is not its slope: steps along the gradient need "
+    "not settle, and regularised equilibria are not found by Newton's method.",
+    "convex": "It is not convex: regularised games may have several equilibria or none, and nothing is "
+    "guaranteed, neither inside COMAL nor outside.",
+    "strictly_convex": "It is flat along some direction: there it does not stop the cycling, and regularised "
+    "games may have many equilibria.",
+    "minimal_at_reference": "It is not least at the reference: where COMAL stops, policy and reference "
+    "alike, the pull is not 0, so that COMAL's fixed points are not Nash policies.",
+    "zero_at_reference": "It is not 0 at the reference: no step changes by it, only the values reported.",
+    "depends_on_reference": "It ignores the reference: COMAL cannot move the regularised equilibrium, and "
+    "refuses it.",
+}
+SUITS = "It has what COMAL needs: its fixed points without zeros are the Nash policies."
+INTERIOR = "It grows without bound towards the boundary: regularised equilibria give no action probability 0."
+BOUNDARY = "It is finite at the boundary: whether regularised equilibria reach it depends on its slope there."
+
+# How many random segments and points are tried, and how far from exact a value may be in units of its size.
+NUM_SEGMENTS, NUM_REFERENCES, TOLERANCE = 2000, 20, 1e-10
+
+
+def check_regularizer(
+    regularizer: Regularizer, num_actions: int = 4, reference: Any = None
+) -> RegularizerReport:
+    """Whether a function is a regulariser that COMAL works with, found by experiment, and what it lacks.
+
+    Looks at thousands of random policies in float64. What it denies was seen; what it affirms was only not
+    contradicted.
+
+    Args:
+        regularizer: a function `(p, reference) -> number` of two probability vectors.
+        num_actions: for how many actions to try it, >= 2.
+        reference: positive probabilities `[num_actions]` to try it around; random ones by default.
+
+    Returns:
+        A `RegularizerReport`; print it.
+
+    Raises:
+        ValueError: `regularizer` is not a function of two policies that returns one real number,
+            `num_actions` is not a whole number >= 2, or `reference` is not a policy without zeros.
+
+    Example:
+        >>> cg.regularizers.check_regularizer(cg.regularizers.entropy).sentences[-2]
+        'It ignores the reference: COMAL cannot move the regularised equilibrium, and refuses it.'
+    """
+    check_form(regularizer)
+    n = validation.count("num_actions", num_actions, minimum=2)
+    rng = np.random.default_rng(0)
+    references = _policies(rng, NUM_REFERENCES, n)
+    if reference is not None:
+        references = np.broadcast_to(validation.policy("reference", reference, n), references.shape)
+    with jax.enable_x64(True):
+        _check_call(regularizer, references[0])
+        value = _over_pairs(regularizer, "()")
+        slope = _over_pairs(jax.grad(regularizer), "(n)")
+        finite = _is_finite(value, slope, rng, references)
+        convex, strictly = _is_convex(value, rng, references)
+        minimal, zero = _is_minimal(value, rng, references)
+        found = {
+            "finite": finite,
+            "differentiable": _is_differentiable(value, slope, rng, references),
+            "convex": convex,
+            "strictly_convex": strictly,
+            "minimal_at_reference": minimal,
+            "zero_at_reference": zero,
+            "depends_on_reference": _depends(value, rng, n),
+        }
+        at_boundary = _is_finite_at_boundary(value, references)
+    suits = all(holds for key, holds in found.items() if key != "zero_at_reference")
+    sentences = [CONSEQUENCES[key] for key, holds in found.items() if not holds]
+    if found["finite"]:
+        sentences.append(BOUNDARY if at_boundary else INTERIOR)
+    return RegularizerReport(
+        **found,
+        finite_at_boundary=at_boundary,
+        suits_comal=suits,
+        sentences=((SUITS, *sentences) if suits else tuple(sentences)),
+    )
+
+
+def _check_call(regularizer: Regularizer, policy: np.ndarray) -> None:
+    """Refuse what cannot be called with policies of this size, or returns something else than a number."""
+    try:
+        out = jax.eval_shape(regularizer, policy, policy)
+    except WRONG_SIZE as error:
+        raise ValueError(
+            f"`regularizer` {name(regularizer)!r} cannot be called by JAX with policies over {len(policy)} "
+            f"actions ({str(error).splitlines()[0]}). Pass the `num_actions` it is made for, and write it in "
+            f"jax.numpy."
+        ) from error
+    complaint = no_number(regularizer, len(policy), out)
+    if complaint:
+        raise ValueError(complaint)
+
+
+def _over_pairs(function: Any, out: str) -> Evaluate:
+    compiled = jax.jit(jnp.vectorize(function, signature=f"(n),(n)->{out}"))
+    return lambda p, reference: np.asarray(compiled(p, reference))
+
+
+def _policies(rng: np.random.Generator, count: int, n: int) -> np.ndarray:
+    """Half of them all over the simplex, half near its boundary; none gives an action less than 1e-3 / n."""
+    anywhere, near = (rng.dirichlet(np.full(n, spread), count) for spread in (1.0, 0.3))
+    return 0.999 * np.where(np.arange(count)[:, None] % 2 == 0, anywhere, near) + 0.001 / n
+
+
+def _pairs(rng: np.random.Generator, references: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Random policies, some of them the reference itself, each with a reference."""
+    chosen = references[rng.integers(0, len(references), count)]
+    policies = _policies(rng, count, references.shape[-1])
+    return np.where(np.arange(count)[:, None] % 10 == 0, chosen, policies), chosen
+
+
+def _size(values: np.ndarray) -> np.ndarray:
+    sizes: np.ndarray = 1.0 + np.abs(values)
+    return sizes
+
+
+def _is_finite(value: Evaluate, slope: Evaluate, rng: np.random.Generator, references: np.ndarray) -> bool:
+    pairs = _pairs(rng, references, NUM_SEGMENTS)
+    return bool(np.all(np.isfinite(value(*pairs))) and np.all(np.isfinite(slope(*pairs))))
+
+
+def _is_convex(value: Evaluate, rng: np.random.Generator, references: np.ndarray) -> tuple[bool, bool]:
+    """Whether it is convex, and strictly so, along segments between policies and along single exchanges."""
+    (p, chosen), n = _pairs(rng, references, NUM_SEGMENTS), references.shape[-1]
+    q = _policies(rng, NUM_SEGMENTS, n)
+    give, take = rng.integers(0, n, (2, NUM_SEGMENTS))
+    exchange = 0.9 * np.take_along_axis(p, give[:, None], -1) * (np.eye(n)[take] - np.eye(n)[give])
+    is_exchange = (np.arange(NUM_SEGMENTS)[:, None] % 2 == 1) & (give != take)[:, None]
+    q = np.where(is_exchange, p + exchange, q)
+    ends, middle = (value(p, chosen) + value(q, chosen)) / 2, value((p + q) / 2, chosen)
+    rounding = TOLERANCE * _size(ends)
+    # A strictly convex function sags by about its curvature times the squared length.
+    sag = (ends - middle) / np.maximum(np.sum((p - q) ** 2, -1), 1e-6)
+    return bool(np.all(middle <= ends + rounding)), bool(np.all(sag > TOLERANCE * _size(ends)))
+
+
+def _is_minimal(value: Evaluate, rng: np.random.Generator, references: np.ndarray) -> tuple[bool, bool]:
+    """Whether no policy, far from the reference or near, has less than the reference; whether that is 0."""
+    p, chosen = _pairs(rng, references, NUM_SEGMENTS)
+    share = 10.0 ** rng.uniform(-4, 0, (NUM_SEGMENTS, 1))
+    values, least = value(chosen + share * (p - chosen), chosen), value(chosen, chosen)
+    rounding = TOLERANCE * _size(least)
+    return bool(np.all(values >= least - rounding)), bool(np.all(np.abs(least) <= rounding))
+
+
+def _is_differentiable(
+    value: Evaluate, slope: Evaluate, rng: np.random.Generator, references: np.ndarray
+) -> bool:
+    """Whether the slopes to both sides agree with JAX's along random directions, the reference included."""
+    p, chosen = _pairs(rng, references, NUM_SEGMENTS)
+    towards = rng.normal(size=p.shape)
+    towards -= towards.mean(-1, keepdims=True)
+    towards /= np.abs(towards).max(-1, keepdims=True)
+    here, rise = value(p, chosen), np.sum(slope(p, chosen) * towards, -1)
+    errors = []
+    for share in (1e-3, 1e-5):
+        length = share * p.min(-1)
+        ahead, back = (value(p + sign * length[:, None] * towards, chosen) for sign in (1, -1))
+        errors.append(
+            np.maximum(np.abs((ahead - here) / length - rise), np.abs((here - back) / length - rise))
+        )
+    # Where it is smooth the error falls with the length, down to rounding over the length.
+    rounding = 1e-15 * _size(here) / (1e-5 * p.min(-1))
+    return bool(np.all(errors[1] <= 0.3 * errors[0] + 10 * rounding))
+
+
+def _depends(value: Evaluate, rng: np.random.Generator, n: int) -> bool:
+    """Whether the difference of two policies depends on the reference."""
+    p, q, first, second = _policies(rng, 4 * NUM_REFERENCES, n).reshape(4, -1, n)
+    change = (value(p, first) - value(q, first)) - (value(p, second) - value(q, second))
+    return not bool(np.all(np.abs(change) <= TOLERANCE * _size(value(p, first) + value(q, first))))
+
+
+def _is_finite_at_boundary(value: Evaluate, references: np.ndarray) -> bool:
+    """Whether its increments die out as the first action's log-probability falls to -100, -200, -300."""
+    rest = references / (1 - references[:, :1])
+    levels = []
+    for log_probability in (-100.0, -200.0, -300.0):
+        p = rest * (1 - np.exp(log_probability))
+        p[:, 0] = np.exp(log_probability)
+        levels.append(value(p, references))
+    increments = np.abs(np.diff(levels, axis=0))
+    return bool(np.all(increments[1] <= np.maximum(0.9 * increments[0], TOLERANCE * _size(levels[0]))))
