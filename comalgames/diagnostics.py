@@ -15,7 +15,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Complex, Float, PRNGKeyArray
 
 from comalgames import simplex, validation
-from comalgames.algorithms.base import AbstractAlgorithm, State, with_dtype
+from comalgames.algorithms.base import AbstractAlgorithm, AbstractUpdateRule, State, with_dtype
 from comalgames.feedback import AbstractFeedback, Exact, Sampled
 from comalgames.games.base import AbstractGame, PreferenceGame
 
@@ -67,14 +67,16 @@ def spectrum(
 
     Args:
         game: what is played.
-        algorithm: the rule.
+        algorithm: an update rule; not a `Parametric`, whose parameters have other coordinates.
         logp: the policy to linearise at, normalised finite log-probabilities `[..., n]`.
         reference: the reference's, likewise; `logp` by default.
         num_steps: how many steps make the map, >= 1.
 
     Raises:
-        ValueError: `logp` or `reference` is not normalised, or `num_steps` is not a whole number >= 1.
+        ValueError: `algorithm` is no update rule, `logp` or `reference` is not normalised, or `num_steps` is
+            not a whole number >= 1.
     """
+    _check_rule(algorithm)
     reference = logp if reference is None else reference
     for name, policy in (("logp", logp), ("reference", reference)):
         validation.log_policy(name, policy)
@@ -175,6 +177,7 @@ def noise_floor(
     Reference: Mandt, Hoffman and Blei, "Stochastic Gradient Descent as Approximate Bayesian Inference", 2017,
     section 3 (the continuous-time form).
     """
+    _check_rule(algorithm)
     reference = logp if reference is None else reference
     for name, policy in (("logp", logp), ("reference", reference)):
         validation.log_policy(name, policy)
@@ -215,6 +218,14 @@ def noise_floor(
     ]
     mean = np.mean(covariances, axis=0)
     return NoiseFloor(mean, float(np.sum(metric * mean)) / 2, float(np.mean(gaps)))
+
+
+def _check_rule(algorithm: Any) -> None:
+    if not isinstance(algorithm, AbstractUpdateRule):
+        raise ValueError(
+            f"`algorithm` must be an update rule, whose state is policies and numbers, got a "
+            f"{type(algorithm).__name__}."
+        )
 
 
 def _expected_gap(skew: np.ndarray, logp: np.ndarray, covariance: np.ndarray, draws: np.ndarray) -> float:

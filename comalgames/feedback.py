@@ -276,6 +276,8 @@ class RegressedPairs(AbstractFeedback):
         set_key, winner_key = jax.random.split(key)
         n, size = self.game.num_actions, self.num_candidates
         logp = self._candidates_logp(logp)
+        if self.num_sets is None and size == 2 and self.labels == "drawn":
+            return Exact(self.game).comparisons(key, logp)
         if self.num_sets is None:
             every = jnp.asarray(np.indices((n,) * size).reshape(size, -1).T)
             sets = jnp.broadcast_to(every, (*logp.shape[:-1], *every.shape))

@@ -15,7 +15,7 @@ from typing import Any
 def regression(margin: Any, target_margin: Any) -> Any:
     """Squared error of a margin against the difference that the rule proposes.
 
-    Its expectation over any law of pairs that reaches every answer is least exactly at the rule's target.
+    Its expectation over any law of pairs that connects all answers is least exactly at the rule's target.
 
     Args:
         margin: of log-probabilities, or of log-ratios; nats.
@@ -119,8 +119,8 @@ def kto(log_ratio: Any, win_rate: Any, beta: Any, baseline: Any) -> Any:
 def smoothed(label: Any, flip_rate: Any) -> Any:
     """The unbiased soft label from one that was flipped with a known rate: (label - rate) / (1 - 2 rate).
 
-    Squared losses with it are least where they would be on clean labels. It leaves [0, 1], so a logistic loss
-    with it is unbiased too but no longer convex in the margin for every single pair.
+    Losses linear in the label, or squared, are on average what they would be on clean labels. It leaves
+    [0, 1]: a logistic loss with it is unbiased and still convex, but unbounded below for a single pair.
 
     Args:
         label: 0 or 1, or a probability.

@@ -1,5 +1,13 @@
 """What holds for every test: float64, no silent dtype promotion, no window, checked annotations."""
 
+import os
+from pathlib import Path
+
+# Workers, notebooks and subprocesses share what they compile, and the next run finds it too.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
 import jax
 import jaxtyping
 import matplotlib as mpl

@@ -56,13 +56,14 @@ class RegularizedMirrorDescent(AbstractUpdateRule[State]):
 
     @property
     def pull(self) -> Any:
-        """step_size * temperature, the reference's weight if regulariser and mirror map curve like KL.
+        """step_size * temperature * curvature, the reference's weight near it if the mirror map is entropy.
 
-        0 for a regulariser that ignores the reference.
+        The curvature is the regulariser's at a uniform reference, beside KL's; 0 for one that ignores the
+        reference.
         """
         if regularizers.ignores_reference(self.regularizer):
             return 0.0
-        return at(self.step_size, 0) * at(self.temperature, 0)
+        return at(self.step_size, 0) * at(self.temperature, 0) * regularizers.curvature(self.regularizer)
 
     def advantage_weight(self, step: Any) -> Any:
         """The step size, if steps are measured by entropy."""

@@ -77,8 +77,8 @@ def robust_nash(game: PreferenceGame, radius: Any) -> RobustSolution:
     """The policy whose duality gap is smallest in the worst of all games within `radius` of this one.
 
     The worst case is over all preference games whose win rates differ from this one's by at most `radius`
-    each. Radius 0 gives a Nash policy; a radius moves the policy towards more even mixtures, whose opponents
-    cannot be strong against all of it. Solved by linear programming; see `worst_case_gap`.
+    each. Radius 0 gives a Nash policy; a larger one may move the policy towards more even mixtures, whose
+    opponents cannot be strong against all of it. Solved by linear programming; see `worst_case_gap`.
 
     Args:
         game: a preference game; leading axes are prompts.

@@ -79,8 +79,8 @@ def flip_pairs(game: PreferenceGame, rates: Any) -> PreferenceGame:
 
         P'[i, j] - 1/2 = (1 - 2 rates[i, j]) (P[i, j] - 1/2)
 
-    Close answers are confused more often than others. Unlike a common rate this moves Nash policies, though
-    no majority changes.
+    Close answers are confused more often than others. Unlike a common rate this may move Nash
+    policies, though no majority changes.
 
     Args:
         game: a preference game.

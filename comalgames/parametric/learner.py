@@ -18,6 +18,9 @@ from comalgames.feedback import AbstractFeedback
 from comalgames.parametric.models import Function, LogLinear, Tabular
 from comalgames.parametric.objectives import AbstractObjective, Laws, Regression
 
+# Folded into a round's key for the gradient steps: a number that no `split` of it by a feedback reaches.
+FIT_STREAM = 0x5EED
+
 
 class ParametricState(State):
     """What a `Parametric` remembers besides the policy.
@@ -161,7 +164,7 @@ class Parametric(AbstractAlgorithm[ParametricState]):
         """One round. The rule's key is the one that a table would give it, so both meet the same noise."""
         laws = Laws(state.logp, state.inner.reference, jnp.log(state.mean))
         lesson, inner = self.loss.teach(key, self.rule, state.inner, laws, feedback)
-        fit_key = jax.random.fold_in(key, 1)
+        fit_key = jax.random.fold_in(key, FIT_STREAM)
         shares_nothing = isinstance(self.logits, Tabular) and state.params.shape == state.logp.shape
 
         def loss(params: Any, k: Any) -> Array:

@@ -27,7 +27,7 @@ class Laws(eqx.Module):
     Attributes:
         policy: the one the round began with.
         reference: the rule's.
-        replay: the mean of all policies so far, as a buffer of all past pairs would hold them.
+        replay: the mean of all policies so far: a buffer of all past answers, paired afresh.
     """
 
     policy: Float[Array, "*batch n"]
@@ -49,7 +49,7 @@ class Lesson(eqx.Module):
         drawn: the policy that pairs or answers are drawn from, log-probabilities `[..., n]`.
         step_size: the weight of the advantage in the rule; 1 for a rule that has no such weight.
         target: the rule's proposal, up to a constant, `[..., n]`; for objectives on it.
-        anchor: the rule's proposal under zero advantage, up to a constant, `[..., n]`; for the others.
+        anchor: the rule's proposal under zero advantage, normalised, `[..., n]`; for the others.
         seen: the labelled pairs of the round, for objectives on labels.
         win_rate: each action's, against the policy the round began with, for objectives on win rates.
     """
@@ -89,7 +89,8 @@ class AbstractObjective(eqx.Module):
         if self.needs == "target":
             target, state = rule.propose(key, state, feedback)
             return Lesson(drawn, 1.0 if step_size is None else step_size, target=target), state
-        anchor, _ = rule.propose(key, state, NoAdvantage())
+        proposal, _ = rule.propose(key, state, NoAdvantage())
+        anchor = simplex.log_normalize(proposal)  # a proposal's constant means nothing
         if self.needs == "labels":
             return Lesson(drawn, step_size, anchor=anchor, seen=feedback.comparisons(key, drawn)), state
         win_rate = feedback.advantage(key, state.logp) + 0.5
@@ -231,7 +232,9 @@ class Pointwise(AbstractObjective):
         E_{y ~ policy} [log pi(y) - target(y)]^2
 
     The target is not normalised and the policy is, so the exact minimiser is not quite the rule's target: the
-    two differ at third order in the step. `centred` leaves a constant per prompt free, and then it is. With
+    two differ at third order in the step without a reference, at second with one, and not at all at the
+    rule's fixed point. `centred` leaves a constant per prompt free, and then they agree; without it the
+    constant of the rule's own proposal counts, as SPPO's 1/2 is part of SPPO. With
     `MWU` this is SPPO's loss; with a reference, RSPO's with the squared log-ratio to the reference (the two
     squares add up to one around the rule's target, and a constant).
 
@@ -291,7 +294,7 @@ class PolicyGradient(AbstractObjective):
             drawn = pairs.draw(key, now, (self.num_samples,))
             share = jnp.mean(jax.nn.one_hot(drawn, logp.shape[-1], dtype=logp.dtype), axis=-2)
         error = now - _known(lesson.target)
-        # A constant reward has no gradient on average; without it the samples' noise is least.
+        # A constant reward has no gradient on average; without it the samples' noise is smaller.
         error = error - jnp.sum(jnp.exp(now) * error, axis=-1, keepdims=True)
         surrogate: Array = jnp.sum(share * error * logp, axis=-1) / lesson.step_size
         return surrogate
@@ -350,7 +353,7 @@ class KTO(AbstractObjective):
     ) -> Float[Array, "*batch"]:
         """The mean of `losses.kto`; its baseline is the KL to the anchor, and not differentiated."""
         beta = 1.0 / lesson.step_size
-        log_ratio = logp - simplex.log_normalize(_known(lesson.anchor))
+        log_ratio = logp - _known(lesson.anchor)
         divergence = jnp.sum(jnp.exp(logp) * log_ratio, axis=-1, keepdims=True)
         baseline = jax.lax.stop_gradient(jnp.maximum(beta * divergence, 0.0))
         loss = losses.kto(log_ratio, _known(lesson.win_rate), beta, baseline)

@@ -4,6 +4,7 @@ A regulariser is a function `(p, reference) -> number` of two probability vector
 """
 
 from comalgames.regularizers.checks import check as check
+from comalgames.regularizers.checks import curvature as curvature
 from comalgames.regularizers.checks import ignores_reference as ignores_reference
 from comalgames.regularizers.divergences import (
     Regularizer,

@@ -107,6 +107,26 @@ def _interior(size: int, dtype: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 @lru_cache(maxsize=256)
+def curvature(regularizer: Regularizer) -> float:
+    """How hard a regulariser pulls to a uniform reference: its smallest curvature there, over KL's.
+
+    c in d^2 R = c sum_i dp_i^2 / reference_i, over directions dp that sum to 0; 1 where that is not known.
+    """
+    dtype = jnp.result_type(float)
+    for size in SIZES:
+        uniform = jnp.full(size, 1 / size, dtype)
+        try:
+            with jax.ensure_compile_time_eval():
+                hessian = np.asarray(jax.hessian(regularizer)(uniform, uniform), np.float64) / size
+        except WRONG_SIZE:
+            continue
+        directions = np.linalg.svd(np.ones((1, size)))[2][1:]
+        smallest = float(np.linalg.eigvalsh(directions @ hessian @ directions.T)[0])
+        return smallest if np.isfinite(smallest) and smallest > 0 else 1.0
+    return 1.0
+
+
+@lru_cache(maxsize=256)
 def ignores_reference(regularizer: Regularizer) -> bool:
     """Whether what sets policies apart is the same around every reference; False where that is not known."""
     dtype = jnp.result_type(float)

@@ -1,7 +1,8 @@
 """Divergences of the policy from the reference, as papers write them: functions of two probability vectors.
 
-All but `entropy` are convex in the policy and 0, their least value, at the reference. Their curvature there,
-d^2 R / dp_i^2 = c / reference_i, says how hard they pull beside KL, whose c is 1.
+All but `entropy` are convex in the policy and 0, their least value, at the reference. Their curvature c
+there, along directions that sum to 0 (d^2 R = c sum_i dp_i^2 / reference_i, `squared_l2` excepted), says how
+hard they pull beside KL, whose c is 1.
 """
 
 from __future__ import annotations
