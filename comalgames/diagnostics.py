@@ -16,6 +16,7 @@ from jaxtyping import Array, Complex, Float, PRNGKeyArray
 
 from comalgames import simplex, validation
 from comalgames.algorithms.base import AbstractAlgorithm, AbstractUpdateRule, State, with_dtype
+from comalgames.algorithms.comal import COMAL
 from comalgames.feedback import AbstractFeedback, Exact, Sampled
 from comalgames.games.base import AbstractGame, PreferenceGame
 
@@ -141,11 +142,11 @@ class Disturbed(AbstractFeedback):
 def noise_floor(
     game: PreferenceGame,
     algorithm: AbstractAlgorithm[Any],
-    feedback: Sampled,
+    feedback: AbstractFeedback,
     logp: Any,
     *,
     reference: Any = None,
-    period: int = 1,
+    period: int | None = None,
 ) -> NoiseFloor:
     """How far from its fixed point a rule keeps wandering when its advantages are sampled.
 
@@ -160,7 +161,8 @@ def noise_floor(
         feedback: whose noise; its game may be another one.
         logp: the fixed point, normalised finite log-probabilities `[n]`.
         reference: the reference there; `logp` by default.
-        period: after how many steps the same kind of step comes again; for `COMAL` its period.
+        period: after how many steps the same kind of step comes again; by default `COMAL`'s period, and 1 for
+            other rules.
 
     Raises:
         ValueError: a policy is not normalised, `period` is not a whole number >= 1, `algorithm` asks for
@@ -170,7 +172,7 @@ def noise_floor(
         >>> game = cg.games.comal_cycle()
         >>> rule = cg.COMAL(cg.MirrorDescent(step_size=0.3, temperature=0.1), period=50)
         >>> nash, feedback = cg.nash(game).logp, cg.Sampled(game, num_opponents=1000)
-        >>> floor = cg.diagnostics.noise_floor(game, rule, feedback, nash, period=50)
+        >>> floor = cg.diagnostics.noise_floor(game, rule, feedback, nash)
         >>> round(floor.gap, 4)
         0.0096
 
@@ -181,7 +183,10 @@ def noise_floor(
     reference = logp if reference is None else reference
     for name, policy in (("logp", logp), ("reference", reference)):
         validation.log_policy(name, policy)
-    period = validation.count("period", period, minimum=1)
+    if not isinstance(feedback, Sampled):
+        raise ValueError(f"`feedback` must be Sampled(game, ...), whose noise is known, got {feedback!r}.")
+    own = algorithm.period if isinstance(algorithm, COMAL) else 1
+    period = validation.count("period", own if period is None else period, minimum=1)
     if algorithm.queries(game.num_actions) != 1 or algorithm.reads_pairs:
         raise ValueError(f"`algorithm` must ask once a step for advantages, got {algorithm!r}.")
     with jax.enable_x64(True):

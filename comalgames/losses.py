@@ -116,7 +116,7 @@ def kto(log_ratio: Any, win_rate: Any, beta: Any, baseline: Any) -> Any:
     return win_rate * _sigmoid(-r) + (1.0 - win_rate) * _sigmoid(r)
 
 
-def smoothed(label: Any, flip_rate: Any) -> Any:
+def unflipped(label: Any, rate: Any) -> Any:
     """The unbiased soft label from one that was flipped with a known rate: (label - rate) / (1 - 2 rate).
 
     Losses linear in the label, or squared, are on average what they would be on clean labels. It leaves
@@ -124,12 +124,12 @@ def smoothed(label: Any, flip_rate: Any) -> Any:
 
     Args:
         label: 0 or 1, or a probability.
-        flip_rate: how often labels are flipped, in [0, 1/2).
+        rate: how often labels are flipped, in [0, 1/2).
 
     Reference: Natarajan et al., "Learning with Noisy Labels", 2013, lemma 1; Chowdhury et al., "Provably
     Robust DPO", 2024.
     """
-    return (label - flip_rate) / (1.0 - 2.0 * flip_rate)
+    return (label - rate) / (1.0 - 2.0 * rate)
 
 
 def _cross_entropy(logit: Any, probability: Any) -> Any:

@@ -82,7 +82,7 @@ def sweep(
     key: PRNGKeyArray | None = None,
     init: Any = None,
     reference: Any = None,
-    feedback: Callable[[AbstractGame], AbstractFeedback] | None = None,
+    feedback: Callable[[AbstractGame], AbstractFeedback] | AbstractFeedback | None = None,
     metrics: Mapping[str, Metric] | Sequence[str | Metric] | None = None,
     game_metrics: Callable[[AbstractGame], Mapping[str, Metric]] | None = None,
     record_every: int = 1,
@@ -105,7 +105,8 @@ def sweep(
         init: the first policy: probabilities `[n]`, a dict of them by game, a function `(key, game) ->
             probabilities`, or None for uniform.
         reference: the first reference: probabilities `[n]`, a dict of them by game, or None for `init`.
-        feedback: makes each game's feedback, such as `lambda game: MyFeedback(game)`; exact by default.
+        feedback: makes each game's feedback, such as `lambda game: cg.Sampled(game, 100)` (or the feedback
+            itself, if there is one game); exact by default.
         metrics: what to record besides the curves of the gap, as in `solve`.
         game_metrics: makes metrics with data of the game, such as
             `lambda game: {"kl": cg.kl_to(cg.nash(game).logp)}`. Games of one shape run together, so the data
@@ -144,6 +145,14 @@ def sweep(
         for label in policies if isinstance(policies, Mapping) else ():
             validation.known(argument, label, games)
 
+    if isinstance(feedback, AbstractFeedback):
+        if len(games) > 1:
+            raise ValueError(
+                "`feedback` must make each game's feedback, such as `lambda game: Sampled(game, 16)`: one "
+                "object cannot serve several games."
+            )
+        only = feedback
+        feedback = lambda game: only  # noqa: E731
     root = jax.random.key(0) if key is None else key
     setups = {}
     for label, game in games.items():

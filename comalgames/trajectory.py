@@ -178,10 +178,13 @@ def prepare(
         raise ValueError(f"`feedback` must be an AbstractFeedback such as Exact(game), got {feedback!r}.")
     if isinstance(feedback, Exact) and feedback.game is game:
         feedback = None
+    if isinstance(key, (int, float)):
+        raise ValueError(f"`key` must be a JAX random key, got {key!r}; pass jax.random.key({key!r}).")
     if key is None:
-        if feedback is not None and feedback.is_random:
+        random = [thing for thing in (feedback, algorithm) if thing is not None and thing.is_random]
+        if random:
             raise ValueError(
-                f"`key` is needed: {type(feedback).__name__} is random. Pass key=jax.random.key(0)."
+                f"`key` is needed: {type(random[0]).__name__} is random. Pass key=jax.random.key(0)."
             )
         key = jax.random.key(0)
     return Run(

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import jaxtyping
 import numpy as np
+import optax
 import pytest
 from helpers import COMAL_START, gap, log_normalize, one_step, random_game, random_policy
 
@@ -441,3 +442,55 @@ def test_float32_stays_float32():
         for answer in jax.eval_shape(answers_of, feedback, KEYS[0], logp):
             assert answer.dtype == jnp.float32
     assert jax.eval_shape(cg.Sampled(game, 2).pairwise, KEYS[0]).dtype == jnp.float32
+
+
+def test_random_losses_need_a_key_as_random_feedback_does():
+    for loss in (cg.objectives.Regression(num_pairs=4), cg.objectives.PolicyGradient(num_samples=2)):
+        learner = cg.Parametric(cg.MWU(0.1), cg.Tabular(), None, optax.sgd(0.1), 1, loss)
+        with pytest.raises(ValueError, match="`key` is needed: Parametric is random"):
+            cg.solve(GAME, learner, 3)
+        cg.solve(GAME, learner, 3, key=jax.random.key(0), metrics=[])
+
+
+def test_a_sweep_of_one_game_takes_the_feedback_itself():
+    game = cg.games.comal_cycle()
+    feedback = cg.Sampled(game, 5)
+    rule = {"rule": cg.MWU(0.3)}
+    itself = cg.sweep({"game": game}, rule, 5, feedback=feedback)
+    made = cg.sweep({"game": game}, rule, 5, feedback=lambda game: cg.Sampled(game, 5))
+    np.testing.assert_array_equal(itself["duality_gap"].values, made["duality_gap"].values)
+    with pytest.raises(ValueError, match="cannot serve several games"):
+        cg.sweep({"one": game, "two": game}, rule, 5, feedback=feedback)
+
+
+def test_the_noise_floor_takes_comals_own_period_and_sampled_feedback_only():
+    game = cg.games.comal_cycle()
+    rule, nash = cg.COMAL(cg.MirrorDescent(0.3, 0.1), 50), cg.nash(game).logp
+    floor = cg.diagnostics.noise_floor(game, rule, cg.Sampled(game, 1000), nash)
+    assert floor.kl == cg.diagnostics.noise_floor(game, rule, cg.Sampled(game, 1000), nash, period=50).kl
+    # Ten times the comparisons, a tenth of the variance.
+    finer = cg.diagnostics.noise_floor(game, rule, cg.Sampled(game, 10_000), nash)
+    np.testing.assert_allclose(finer.covariance, floor.covariance / 10, rtol=1e-9, atol=1e-15)
+    with pytest.raises(ValueError, match="`feedback` must be Sampled"):
+        cg.diagnostics.noise_floor(game, rule, cg.Exact(game), nash)
+    with pytest.raises(ValueError, match="does not attract"):
+        cg.diagnostics.noise_floor(game, cg.MWU(0.3), cg.Sampled(game, 10), nash)
+
+
+def test_the_noise_floor_of_mirror_descent_is_that_of_a_linear_recursion():
+    """d' = (1 - s tau) d + s A (diag p - p p') d + s e, iterated to its end in NumPy."""
+    game, step, tau = cg.games.comal_cycle(), 0.3, 0.1
+    policy = cg.qre(game, tau, [0.2, 0.5, 0.3])
+    feedback = cg.Sampled(game, 500)
+    floor = cg.diagnostics.noise_floor(
+        game, cg.MirrorDescent(step, tau), feedback, np.log(policy), reference=np.log([0.2, 0.5, 0.3])
+    )
+    centred = np.eye(3) - 1 / 3
+    slope = np.diag(policy) - np.outer(policy, policy)
+    jacobian = centred @ ((1 - step * tau) * np.eye(3) + step * np.asarray(game.skew) @ slope) @ centred
+    noise = step**2 * centred @ np.asarray(feedback.covariance(jnp.log(jnp.asarray(policy)))) @ centred
+    covariance = np.zeros((3, 3))
+    for _ in range(2000):
+        covariance = jacobian @ covariance @ jacobian.T + noise
+    np.testing.assert_allclose(floor.covariance, covariance, rtol=1e-9, atol=1e-15)
+    assert floor.kl == pytest.approx(np.trace(slope @ covariance) / 2, rel=1e-9)

@@ -151,7 +151,7 @@ def test_ktos_loss_only_falls_towards_the_likelier_side(rate, direction):
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.4])
 @pytest.mark.parametrize("label", [0.0, 1.0, 0.7])
 def test_smoothed_labels_are_the_clean_label_on_average(rate, label):
-    mean = (1 - rate) * losses.smoothed(label, rate) + rate * losses.smoothed(1 - label, rate)
+    mean = (1 - rate) * losses.unflipped(label, rate) + rate * losses.unflipped(1 - label, rate)
     assert mean == pytest.approx(label, abs=1e-15)
     if rate:
         assert abs((1 - rate) * label + rate * (1 - label) - label) > 0.01 or label == 0.5
@@ -168,7 +168,7 @@ def test_with_smoothed_labels_the_mean_gradient_is_the_clean_one(name):
     for label in (0.0, 1.0):
         clean = jax.vmap(jax.grad(CALLS[name]), (0, None))(jnp.asarray(MARGINS), label)
         smooth = jax.vmap(
-            jax.grad(lambda x, y: flipped(x, y, lambda z: losses.smoothed(z, rate))), (0, None)
+            jax.grad(lambda x, y: flipped(x, y, lambda z: losses.unflipped(z, rate))), (0, None)
         )(jnp.asarray(MARGINS), label)
         naive = jax.vmap(jax.grad(lambda x, y: flipped(x, y, lambda z: z)), (0, None))(
             jnp.asarray(MARGINS), label
@@ -199,4 +199,4 @@ def test_torch_gives_torch_with_the_same_gradient(name):
 def test_torch_smooths_labels_too():
     torch = pytest.importorskip("torch")
     labels = torch.tensor([0.0, 1.0])
-    np.testing.assert_allclose(losses.smoothed(labels, 0.1).numpy(), [-0.125, 1.125], rtol=1e-6)
+    np.testing.assert_allclose(losses.unflipped(labels, 0.1).numpy(), [-0.125, 1.125], rtol=1e-6)

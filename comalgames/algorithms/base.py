@@ -85,6 +85,11 @@ class AbstractAlgorithm(eqx.Module, Generic[S]):
         """Whether the algorithm asks for `pairwise` preferences, which two-player games do not have."""
         return False
 
+    @property
+    def is_random(self) -> bool:
+        """Whether steps draw random numbers of their own, so that a run needs a key."""
+        return False
+
     def notes(self) -> tuple[str, ...]:
         """What a user should be warned of before running this algorithm with these numbers."""
         return ()

@@ -30,7 +30,8 @@ class COMAL(AbstractUpdateRule[S]):
         inner: any update rule with a reference (its `pull` is above 0), such as `MirrorDescent(1.0, 0.1)`,
             `Extragradient`, `RegularizedMirrorDescent` or `ExactProx`.
         period: steps of `inner` between two moves of the reference, >= 1. `inner.shortest_period` is a value
-            that will do; below it `solve` warns.
+            that will do for steps measured by entropy that a table takes (a softmax policy that goes part of
+            the way, or another mirror map, asks for more); below it `solve` warns.
 
     Raises:
         ValueError: `inner` is not an update rule, has no reference or ignores it, or `period` is not a whole

@@ -107,7 +107,7 @@ def log_odds_feedback(game: AbstractGame) -> AbstractFeedback:
     return Exact(log_odds_game())
 
 
-def last_gap(data: Data, experiment: str, algorithm: str) -> float:
+def late_gap(data: Data, experiment: str, algorithm: str) -> float:
     """The largest gap over the last twentieth of the records of a run on an experiment's only game."""
     run = data[experiment].sel(algorithm=algorithm, seed=0).isel(game=0)
     if str(run["status"].values) != "completed":
@@ -395,7 +395,7 @@ CLAIMS = (
             f"COMAL's inner step can be {what}: it reaches Nash.",
             SECTION,
             "largest duality gap late in the run",
-            partial(last_gap, experiment="inner losses", algorithm=name),
+            partial(late_gap, experiment="inner losses", algorithm=name),
             at_most(1e-11),
             ("inner losses",),
         )
@@ -457,7 +457,7 @@ CLAIMS = (
         "whose gap in win rates is not 0.",
         NEW,
         "last duality gap",
-        partial(last_gap, experiment="score reward", algorithm="COMAL on scores"),
+        partial(late_gap, experiment="score reward", algorithm="COMAL on scores"),
         between(0.03, 0.04),
         ("score reward",),
     ),

@@ -108,10 +108,10 @@ class Parametric(AbstractAlgorithm[ParametricState]):
                 f"`rule` must be an update rule such as MWU(0.1), or COMAL inside, as in "
                 f"Parametric(COMAL(rule, period), ...); got {self.rule!r}."
             )
-        if not callable(self.logits):
+        given = self.logits.function if isinstance(self.logits, Function) else self.logits
+        if not callable(given) or isinstance(given, type):
             raise ValueError(
-                f"`logits` must be a model such as Tabular() or a function params -> scores, got "
-                f"{self.logits!r}."
+                f"`logits` must be a model such as Tabular() or a function params -> scores, got {given!r}."
             )
         if not isinstance(self.optimizer, optax.GradientTransformation):
             raise ValueError(
@@ -121,16 +121,23 @@ class Parametric(AbstractAlgorithm[ParametricState]):
             validation.count("num_fit_steps", self.num_fit_steps, minimum=1)
         if not isinstance(self.loss, AbstractObjective):
             raise ValueError(
-                f"`loss` must be one of comalgames.objectives, such as Regression(), got {self.loss!r}."
+                f"`loss` must be an instance of one of comalgames.objectives: Regression() follows every "
+                f"rule, LabelledPairs() is IPO's, INPO's and COMAL's loss, Logistic() DPO's, Pointwise() "
+                f"SPPO's and RSPO's, PolicyGradient() RLHF's, KTO(), NCA(), BCO(); got {self.loss!r}."
             )
         if self.loss.needs != "target" and self.rule.advantage_weight(0) is None:
             raise ValueError(
                 f"`loss` {type(self.loss).__name__} is made of {self.loss.needs} of the current policy and "
-                f"cannot follow `rule` {self.rule!r}, which steps by something else. Use "
-                f"objectives.Regression(), which follows every rule, or a rule such as MirrorDescent."
+                f"cannot follow `rule` {self.rule!r}, which has no `advantage_weight`: its target is not its "
+                f"anchor plus a multiple of the policy's own advantage. Use objectives.Regression(), which "
+                f"follows every rule, or a rule such as MirrorDescent; for iterative DPO, MWU(1 / beta) with "
+                f"Logistic()."
             )
         if self.params is None and not isinstance(self.logits, (Tabular, LogLinear)):
-            raise ValueError("`params` must be the model's first parameters; got None.")
+            raise ValueError(
+                "`params` must be the model's first parameters, such as mlp.initial(jax.random.key(0)); got "
+                "None."
+            )
         for leaf in jax.tree.leaves(self.params):
             if not eqx.is_inexact_array_like(leaf):
                 raise ValueError(f"`params` must be a pytree of floating-point arrays; it holds {leaf!r}.")
@@ -206,8 +213,13 @@ class Parametric(AbstractAlgorithm[ParametricState]):
         """Whether the rule asks for all pairs, or the loss for labels or win rates."""
         return self.rule.reads_pairs or self.loss.needs != "target"
 
+    @property
+    def is_random(self) -> bool:
+        """Whether the loss draws pairs or answers, or the rule something of its own."""
+        return self.loss.is_random or self.rule.is_random
+
     def notes(self) -> tuple[str, ...]:
-        """The rule's."""
+        """The rule's; what it says of COMAL's period is for rounds that are trained to their minimum."""
         return self.rule.notes()
 
     def _first_params(self, logp: Float[Array, "*batch n"]) -> Any:

@@ -18,6 +18,18 @@ from comalgames import losses, pairs, simplex, validation
 from comalgames.algorithms.base import AbstractUpdateRule
 from comalgames.feedback import AbstractFeedback, Comparisons
 
+__all__ = [
+    "BCO",
+    "KTO",
+    "NCA",
+    "AbstractObjective",
+    "LabelledPairs",
+    "Logistic",
+    "Pointwise",
+    "PolicyGradient",
+    "Regression",
+]
+
 LAWS = ("policy", "uniform", "reference", "replay")
 
 
@@ -73,6 +85,11 @@ class AbstractObjective(eqx.Module):
     def law(self) -> str:
         """Which of `LAWS` pairs or answers are drawn from."""
         return "policy"
+
+    @property
+    def is_random(self) -> bool:
+        """Whether gradient steps draw pairs or answers."""
+        return False
 
     @abstractmethod
     def __call__(
@@ -144,6 +161,11 @@ class Regression(AbstractObjective):
     def __check_init__(self) -> None:
         validation.known("law", self.law, LAWS)
         _check_num("num_pairs", self.num_pairs)
+
+    @property
+    def is_random(self) -> bool:
+        """If pairs are drawn."""
+        return self.num_pairs is not None
 
     def __call__(
         self, key: PRNGKeyArray, logp: Float[Array, "*batch n"], lesson: Lesson
@@ -282,6 +304,11 @@ class PolicyGradient(AbstractObjective):
 
     def __check_init__(self) -> None:
         _check_num("num_samples", self.num_samples)
+
+    @property
+    def is_random(self) -> bool:
+        """If answers are drawn."""
+        return self.num_samples is not None
 
     def __call__(
         self, key: PRNGKeyArray, logp: Float[Array, "*batch n"], lesson: Lesson

@@ -20,6 +20,8 @@ SIZES = (2, 3, 4, 5, 10)
 # What calling a function with policies of a size it was not made for raises.
 WRONG_SIZE = (IndexError, TypeError, ValueError)
 
+CURVATURE_DECIMALS = 10
+
 
 def check(regularizer: Any) -> None:
     """Refuse what is not a function (p, reference) -> one finite real number that JAX can differentiate."""
@@ -122,7 +124,8 @@ def curvature(regularizer: Regularizer) -> float:
             continue
         directions = np.linalg.svd(np.ones((1, size)))[2][1:]
         smallest = float(np.linalg.eigvalsh(directions @ hessian @ directions.T)[0])
-        return smallest if np.isfinite(smallest) and smallest > 0 else 1.0
+        # Rounded, for rounding in it would show in the period that `COMAL` advises.
+        return round(smallest, CURVATURE_DECIMALS) if np.isfinite(smallest) and smallest > 0 else 1.0
     return 1.0
 
 
