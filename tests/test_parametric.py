@@ -587,7 +587,9 @@ def test_every_gradient_step_draws_anew():
     one = cg.Parametric(RULE, cg.Tabular(), None, SGD, 1, drawing)
     many = cg.Parametric(RULE, cg.Tabular(), None, SGD, 12, drawing)
     init = random_policy(N, seed=1)
-    results = [run(learner, rounds, GAME, init, key=KEY) for learner, rounds in ((one, 1), (many, 1), (one, 12))]
+    results = [
+        run(learner, rounds, GAME, init, key=KEY) for learner, rounds in ((one, 1), (many, 1), (one, 12))
+    ]
     moved = [np.count_nonzero(np.abs(result.state.params) > 1e-9) for result in results]
     assert moved[0] in (0, 2)
     assert moved[1] > 2
