@@ -6,7 +6,7 @@ game = cg.games.comal_cycle()
 result = cg.solve(game, cg.COMAL(cg.MirrorDescent(step_size=1.0, temperature=0.1), period=20), 2_000)
 """
 
-from comalgames import diagnostics, games, metrics, mirrors, regularizers
+from comalgames import diagnostics, games, lm, metrics, mirrors, regularizers
 from comalgames.algorithms import (
     COMAL,
     INPO,
@@ -37,7 +37,7 @@ from comalgames.equilibria import (
     worst_annotator_gap,
     worst_case_gap,
 )
-from comalgames.feedback import AbstractFeedback, Exact, RegressedPairs, Sampled
+from comalgames.feedback import AbstractFeedback, Candidates, Exact, RegressedPairs, Sampled
 from comalgames.games import AbstractGame, PreferenceGame, ZeroSumGame
 from comalgames.metrics import duality_gap, entropy, kl_to, regularized_gap, win_rates, worst_win_rate
 from comalgames.parametric import MLP, LogLinear, Parametric, Tabular, objectives
@@ -61,6 +61,7 @@ __all__ = [
     "AbstractGame",
     "AbstractSchedule",
     "AbstractUpdateRule",
+    "Candidates",
     "Exact",
     "ExactProx",
     "Extragradient",
@@ -92,6 +93,7 @@ __all__ = [
     "games",
     "grid",
     "kl_to",
+    "lm",
     "metrics",
     "mirrors",
     "nash",

@@ -82,15 +82,9 @@ CONTRACT = {
     "OptimisticMWU": Entry(cg.OptimisticMWU, (1.0,), (0.3,)),
     "ExactProx": Entry(cg.ExactProx, (0.1,), (0.5,)),
     "RegularizedMirrorDescent": Entry(regularized(cg.regularizers.chi_squared), (0.3, 0.1), (0.5, 0.05)),
-    "RegularizedMirrorDescent, log-barrier": Entry(
-        geometry(cg.regularizers.squared_l2, cg.mirrors.log_barrier), (0.3, 0.1), (0.5, 0.05)
-    ),
     # Contracts demand finite log-probabilities, which the projection keeps with small steps only.
     "RegularizedMirrorDescent, euclidean": Entry(
         geometry(cg.regularizers.chi_squared, cg.mirrors.euclidean), (0.01, 0.1), (0.02, 0.05)
-    ),
-    "COMAL of RegularizedMirrorDescent, hellinger, tsallis": Entry(
-        comal(geometry(cg.regularizers.hellinger, cg.mirrors.tsallis(0.5))), (0.5, 0.4, 25), (0.3, 0.8, 15)
     ),
     "Parametric": Entry(taught(cg.objectives.Regression()), (1.0, 0.1, 20, 5), (0.5, 0.2, 12, 3)),
     "COMAL of MirrorDescent": Entry(comal(cg.MirrorDescent), (1.0, 0.1, 20), (0.5, 0.2, 12)),

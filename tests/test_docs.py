@@ -27,6 +27,8 @@ MODULES = (
     "comalgames.equilibria",
     "comalgames.experiments",
     "comalgames.diagnostics",
+    "comalgames.lm",
+    "comalgames.lm.losses",
     "comalgames.losses",
     "comalgames.parametric",
     "comalgames.parametric.models",

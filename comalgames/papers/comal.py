@@ -120,6 +120,7 @@ EXPERIMENTS = (
         cycle_game,
         SLOW,
         {"num_queries": 5000, "init": START},
+        is_quick=False,
     ),
     Experiment(
         "periods",
@@ -163,6 +164,7 @@ EXPERIMENTS = (
             "mirror descent": MirrorDescent(step_size=1 / 1.3, temperature=TEMPERATURE),
         },
         {"num_steps": 500, "metrics": ["policy"], "record_every": 10},
+        is_quick=False,
     ),
     Measurement("truth", "What are the exact answers on the cycle?", comal_theory.truth),
     Measurement("final policies", "Which final policy beats which?", win_rates_of_final_policies),
