@@ -145,20 +145,17 @@ def sweep(
         for label in policies if isinstance(policies, Mapping) else ():
             validation.known(argument, label, games)
 
-    if isinstance(feedback, AbstractFeedback):
-        if len(games) > 1:
-            raise ValueError(
-                "`feedback` must make each game's feedback, such as `lambda game: Sampled(game, 16)`: one "
-                "object cannot serve several games."
-            )
-        only = feedback
-        feedback = lambda game: only  # noqa: E731
+    if isinstance(feedback, AbstractFeedback) and len(games) > 1:
+        raise ValueError(
+            "`feedback` must make each game's feedback, such as `lambda game: Sampled(game, 16)`: one object "
+            "cannot serve several games."
+        )
     root = jax.random.key(0) if key is None else key
     setups = {}
     for label, game in games.items():
         keys = jax.vmap(partial(jax.random.fold_in, _fold_name(root, label)))(jnp.arange(num_seeds))
         logp = _starts(init, label, game, keys)
-        source = None if feedback is None else feedback(game)
+        source = feedback(game) if callable(feedback) else feedback
         # A number that is no array would be part of what is compiled, in a placeholder as well.
         placeholder = with_dtype(next(iter(algorithms.values())), game.dtype)
         run = prepare(game, placeholder, source, root, metrics, record_every)
