@@ -41,11 +41,17 @@ from comalgames.experiments import (
 from comalgames.experiments.spec import Data
 from comalgames.games import PreferenceGame
 from comalgames.metrics import kl_to, win_rates
-from comalgames.papers import comal_learners, comal_noise, comal_theory, reward_models
+from comalgames.papers import (
+    comal_losses,
+    comal_noise,
+    comal_optimiser,
+    comal_samples,
+    comal_theory,
+    reward_models,
+)
+from comalgames.papers.comal_setting import NEW, START, TEMPERATURE, cycle_game
 
-START = (0.2, 0.5, 0.3)
 NASH = (4 / 11, 3 / 11, 4 / 11)
-TEMPERATURE = 0.1
 
 BASELINES: Mapping[str, AbstractAlgorithm[Any]] = {
     "INPO": INPO(eta=1.0, tau=TEMPERATURE),
@@ -66,11 +72,6 @@ SLOW: Mapping[str, AbstractAlgorithm[Any]] = {
 }
 PERIODS = (1, 3, 5, 6, 20, 100)
 PROX_TEMPERATURES = (0.03, 0.1, 0.3, 1.0, 3.0)
-
-
-def cycle_game() -> dict[str, PreferenceGame]:
-    """The three-answer cycle."""
-    return {"cycle": games.comal_cycle()}
 
 
 def ten_random_games() -> dict[str, PreferenceGame]:
@@ -274,7 +275,6 @@ def condorcet_and_nash(data: Data) -> float:
 
 EXACT_STEPS = ("exact steps", "exact steps from the start")
 SECTION = "COMAL, synthetic experiment"
-NEW = "not in the paper"
 
 CLAIMS = (
     Claim(
@@ -500,11 +500,14 @@ FIGURES = (
     ),
 )  # fmt: skip
 
+# Each holds the experiments, claims and figures of one question.
+PARTS = (comal_losses, comal_samples, comal_optimiser, comal_noise)
+
 PAPER = Paper(
     "comal",
     "COMAL: A Convergent Meta-Algorithm for Aligning LLMs with General Preferences",
     "Liu et al., arXiv 2410.23223",
-    (*EXPERIMENTS, *comal_learners.EXPERIMENTS, *comal_noise.EXPERIMENTS),
-    (*CLAIMS, *comal_learners.CLAIMS, *comal_noise.CLAIMS),
-    (*FIGURES, *comal_learners.FIGURES, *comal_noise.FIGURES),
+    (*EXPERIMENTS, *(experiment for part in PARTS for experiment in part.EXPERIMENTS)),
+    (*CLAIMS, *(claim for part in PARTS for claim in part.CLAIMS)),
+    (*FIGURES, *(figure for part in PARTS for figure in part.FIGURES)),
 )

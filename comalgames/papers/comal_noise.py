@@ -18,10 +18,10 @@ from comalgames.experiments.spec import Data
 from comalgames.feedback import Exact
 from comalgames.games import PreferenceGame
 from comalgames.metrics import duality_gap, win_rates
+from comalgames.papers.comal_setting import NEW, START, TEMPERATURE
 from comalgames.solve import Result, solve
 
-START = (0.2, 0.5, 0.3)
-TEMPERATURE, PERIOD = 0.1, 20
+PERIOD = 20
 
 # At a flip rate of 0.45 advantages are a tenth of the true ones, and COMAL needs some 3000 rounds.
 FLIP_RATES = tuple(np.arange(10) / 20)
@@ -277,8 +277,6 @@ def gap_when_reweighted(data: Data) -> float:
         return float("nan")
     return float(data["annotators left out"]["gap"].max(skipna=False))
 
-
-NEW = "not in the paper"
 
 EXPERIMENTS = (
     Measurement("label flips", "What do flipped labels do to what is learnt?", label_flips, is_quick=False),

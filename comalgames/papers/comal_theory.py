@@ -20,9 +20,9 @@ from comalgames.equilibria import nash, qre
 from comalgames.experiments.spec import Data
 from comalgames.feedback import Exact
 from comalgames.games import AbstractGame, PreferenceGame
+from comalgames.papers.comal_setting import START
 from comalgames.sweep import sweep
 
-START = (0.2, 0.5, 0.3)
 TEMPERATURES = (0.01, 0.05, 0.1, 0.15, 0.25)
 
 # Inner step sizes and temperatures of claim A8, and the numbers of inner steps tried.
