@@ -452,6 +452,27 @@ def test_random_losses_need_a_key_as_random_feedback_does():
         cg.solve(GAME, learner, 3, key=jax.random.key(0), metrics=[])
 
 
+class Jittered(cg.AbstractUpdateRule):
+    """A rule that draws numbers of its own."""
+
+    @property
+    def pull(self):
+        return 0.1
+
+    @property
+    def is_random(self):
+        return True
+
+    def propose(self, key, state, feedback):
+        return state.logp + 0.01 * jax.random.normal(key, state.logp.shape), state
+
+
+@pytest.mark.parametrize("rule", [Jittered(), cg.COMAL(Jittered(), 20)], ids=["alone", "in COMAL"])
+def test_a_rule_that_draws_needs_a_key(rule):
+    with pytest.raises(ValueError, match="`key` is needed"):
+        cg.solve(GAME, rule, 2)
+
+
 def test_a_sweep_of_one_game_takes_the_feedback_itself():
     game = cg.games.comal_cycle()
     feedback = cg.Sampled(game, 5)

@@ -111,6 +111,11 @@ class COMAL(AbstractUpdateRule[S]):
         return self.inner.reads_pairs
 
     @property
+    def is_random(self) -> bool:
+        """The inner rule's."""
+        return self.inner.is_random
+
+    @property
     def shortest_period(self) -> float:
         """The inner rule's."""
         return self.inner.shortest_period

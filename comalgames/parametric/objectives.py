@@ -7,6 +7,8 @@ policies, is the rule's target, or what the class says instead.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -342,8 +344,7 @@ class NCA(AbstractObjective):
         self, key: PRNGKeyArray, logp: Float[Array, "*batch n"], lesson: Lesson
     ) -> Float[Array, "*batch"]:
         """The mean of `losses.nca`."""
-        loss = losses.nca(logp - _known(lesson.anchor), _known(lesson.win_rate), 1.0 / lesson.step_size)
-        return jnp.sum(jnp.exp(lesson.drawn) * loss, axis=-1)
+        return _over_answers(losses.nca, logp, lesson)
 
 
 class BCO(AbstractObjective):
@@ -360,8 +361,7 @@ class BCO(AbstractObjective):
         self, key: PRNGKeyArray, logp: Float[Array, "*batch n"], lesson: Lesson
     ) -> Float[Array, "*batch"]:
         """The mean of `losses.bco`."""
-        loss = losses.bco(logp - _known(lesson.anchor), _known(lesson.win_rate), 1.0 / lesson.step_size)
-        return jnp.sum(jnp.exp(lesson.drawn) * loss, axis=-1)
+        return _over_answers(losses.bco, logp, lesson)
 
 
 class KTO(AbstractObjective):
@@ -383,8 +383,7 @@ class KTO(AbstractObjective):
         log_ratio = logp - _known(lesson.anchor)
         divergence = jnp.sum(jnp.exp(logp) * log_ratio, axis=-1, keepdims=True)
         baseline = jax.lax.stop_gradient(jnp.maximum(beta * divergence, 0.0))
-        loss = losses.kto(log_ratio, _known(lesson.win_rate), beta, baseline)
-        return jnp.sum(jnp.exp(lesson.drawn) * loss, axis=-1)
+        return _over_answers(partial(losses.kto, baseline=baseline), logp, lesson)
 
 
 def _check_num(name: str, value: Any) -> None:
@@ -408,6 +407,14 @@ def _product(logp: Float[Array, "*batch n"]) -> Float[Array, "*batch n n"]:
 
 def _mean(share: Float[Array, "*batch n n"], loss: Float[Array, "*batch n n"]) -> Float[Array, "*batch"]:
     return jnp.sum(share * loss, axis=(-2, -1))
+
+
+def _over_answers(
+    loss: Callable[[Any, Any, Any], Any], logp: Float[Array, "*batch n"], lesson: Lesson
+) -> Float[Array, "*batch"]:
+    """Mean of `loss(log_ratio, win_rate, beta)` over answers drawn from the policy."""
+    each = loss(logp - _known(lesson.anchor), _known(lesson.win_rate), 1.0 / lesson.step_size)
+    return jnp.sum(jnp.exp(lesson.drawn) * each, axis=-1)
 
 
 def _labelled(lesson: Lesson) -> tuple[Array, Array]:
