@@ -94,18 +94,12 @@ right.legend(frameon=False)
 # each of them once. COMAL keeps wandering around Nash, the closer the more comparisons: its gap falls like
 # one over the square root of their number. INPO wanders around its own equilibrium, so that more data soon
 # stop helping. `noise_floor` predicts both from the rule linearised where it settles, without a run.
-#
-# (INPO is written here as a COMAL that never gets to move its reference. The two are then of one kind, and
-# `sweep` compiles them once.)
 
 # %%
-inner = cg.MirrorDescent(0.3, tau)
-rules = {"COMAL": cg.COMAL(inner, period=50), "INPO": cg.COMAL(inner, period=1_000_000)}
+rules = {"COMAL": cg.COMAL(cg.MirrorDescent(0.3, tau), period=50), "INPO": cg.INPO(1 / 0.3, tau)}
 sampled = {
-    N: cg.sweep(
-        game, rules, 2_000, num_seeds=8, init=start, feedback=lambda game, N=N: cg.Sampled(game, N)
-    ).isel(game=0)
-    for N in (20, 1_000, 50_000)
+    N: cg.sweep(game, rules, 2_000, num_seeds=8, init=start, feedback=cg.Sampled(game, N)).isel(game=0)
+    for N in (50, 1_000, 50_000)
 }
 
 # %%
@@ -113,10 +107,8 @@ equilibrium = np.log(cg.qre(game, tau, reference=start))
 
 
 def floor(name, N):
-    rule, feedback = rules[name], cg.Sampled(game, N)
-    if name == "COMAL":
-        return cg.diagnostics.noise_floor(game, rule, feedback, nash.logp, period=50).gap
-    return cg.diagnostics.noise_floor(game, inner, feedback, equilibrium, reference=np.log(start)).gap
+    limit, reference = (nash.logp, nash.logp) if name == "COMAL" else (equilibrium, np.log(start))
+    return cg.diagnostics.noise_floor(game, rules[name], cg.Sampled(game, N), limit, reference=reference).gap
 
 
 def settled(name):
@@ -127,7 +119,7 @@ def settled(name):
 
 
 bias = cg.duality_gap(game, equilibrium)
-opponents = (20, 100, 1_000, 50_000)
+opponents = (50, 200, 1_000, 50_000)
 floors = {name: np.array([floor(name, N) for N in opponents]) for name in rules}
 
 # %%
