@@ -348,11 +348,9 @@ class Candidates(AbstractFeedback):
                 f"`preference` must compare at least 2 answers a prompt, got shape {preference.shape}: one "
                 f"answer teaches nothing."
             )
-        if np.shape(behaviour_logp) != preference.shape[:-1]:
-            raise ValueError(
-                f"`behaviour_logp` must have the shape {preference.shape[:-1]} of the answers, got "
-                f"{np.shape(behaviour_logp)}."
-            )
+        behaviour_logp = validation.log_probabilities(
+            "behaviour_logp", behaviour_logp, tuple(preference.shape[:-1])
+        )
         self.skew = jnp.asarray(preference) - 0.5
         self.behaviour_logp = jnp.asarray(behaviour_logp, self.skew.dtype)
 
@@ -365,8 +363,16 @@ class Candidates(AbstractFeedback):
         self, key: PRNGKeyArray, opponent_logp: Float[Array, "*batch n"]
     ) -> Float[Array, "*batch n"]:
         """Each answer's win rate against the opponent as the answers show it, minus 1/2."""
-        weights = jax.nn.softmax(opponent_logp - self.behaviour_logp, axis=-1)
+        weights = jnp.exp(self.weights_logp(opponent_logp))
         return jnp.einsum("...ij,...j->...i", self.skew, weights, precision=PRECISION)
+
+    def weights_logp(self, logp: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
+        """What each answer counts in an expectation over a policy, as logarithms `[..., K]`; they sum to 1.
+
+        Args:
+            logp: log-probabilities of the answers under that policy, `[..., K]`, up to a constant per prompt.
+        """
+        return jax.nn.log_softmax(logp - self.behaviour_logp, axis=-1)
 
     def pairwise(self, key: PRNGKeyArray) -> Float[Array, "*prompts n n"]:
         """The preferences among the answers, minus 1/2."""
@@ -374,7 +380,7 @@ class Candidates(AbstractFeedback):
 
     def comparisons(self, key: PRNGKeyArray, logp: Float[Array, "*batch n"]) -> Comparisons:
         """All pairs of answers, each with the weights that the policy gives them."""
-        weights_logp = jax.nn.log_softmax(logp - self.behaviour_logp, axis=-1)
+        weights_logp = self.weights_logp(logp)
         weights = jnp.broadcast_to(jnp.exp(weights_logp)[..., None, :], (*logp.shape, logp.shape[-1]))
         return Comparisons(jnp.broadcast_to(self.skew, weights.shape), weights, weights_logp)
 

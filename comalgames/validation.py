@@ -95,11 +95,13 @@ def win_rates(name: str, value: Any) -> np.ndarray:
             f"`{name}` must be square, [..., n, n] with n >= 1 (row i, column j: how often i beats j), "
             f"got shape {array.shape}."
         )
-    if array.min() < -SUM_TOLERANCE or array.max() > 1 + SUM_TOLERANCE:
+    outside = (array < -SUM_TOLERANCE) | (array > 1 + SUM_TOLERANCE)
+    if outside.any():
+        where = tuple(int(k) for k in np.argwhere(outside)[0])
         raise ValueError(
             f"`{name}` must hold probabilities in [0, 1], got values from {array.min():g} to "
-            f"{array.max():g}. For payoffs in [-1/2, 1/2] use PreferenceGame.from_skew; for any other payoff "
-            f"use ZeroSumGame."
+            f"{array.max():g}, the first outside at {where}. For payoffs in [-1/2, 1/2] use "
+            f"PreferenceGame.from_skew; for any other payoff use ZeroSumGame."
         )
     return array
 
@@ -109,10 +111,11 @@ def preference_matrix(preference: Any) -> np.ndarray:
     array = win_rates("preference", preference)
     error = np.abs(array + np.swapaxes(array, -1, -2) - 1)
     if error.max() > SUM_TOLERANCE:
-        *_, i, j = (int(k) for k in np.unravel_index(error.argmax(), error.shape))
+        *prompt, i, j = (int(k) for k in np.unravel_index(error.argmax(), error.shape))
+        where = f" of prompt {tuple(prompt)}" if prompt else ""
         raise ValueError(
             f"`preference` must satisfy P + P.T = 1 within {SUM_TOLERANCE:g}; it is off by {error.max():.3g} "
-            f"at the pair ({i}, {j}). If these are measured win rates, use games.from_winrates(..., "
+            f"at the pair ({i}, {j}){where}. If these are measured win rates, use games.from_winrates(..., "
             f"symmetrize=True) (--symmetrize on the command line)."
         )
     return array
@@ -154,6 +157,31 @@ def log_policy(name: str, logp: Any) -> None:
             f"`{name}` must be normalised log-probabilities, but exp({name}) sums to {worst:.6g}. "
             f"If these are probabilities, pass jnp.log({name})."
         )
+
+
+def log_probabilities(name: str, value: Any, shape: tuple[int, ...], lowest: float = -math.inf) -> Any:
+    """`value` as finite log-probabilities of the given shape, `[prompts, answers]`; they need not sum to 1.
+
+    Args:
+        name: of the argument.
+        value: what came.
+        shape: what it must have.
+        lowest: the smallest accepted.
+    """
+    if not is_concrete(value):
+        return value
+    array = np.asarray(value, np.float64)
+    if array.shape != shape:
+        raise ValueError(f"`{name}` must have the shape {shape} of the answers, got {array.shape}.")
+    bad = ~((array <= 0) & np.isfinite(array) & (array >= lowest))
+    if bad.any():
+        row = tuple(int(k) for k in np.argwhere(bad)[0])
+        floor = "" if lowest == -math.inf else f" and at least {lowest:g}, below which this rule cannot tell"
+        raise ValueError(
+            f"`{name}` must hold finite log-probabilities, at most 0{floor}; at {row} (answers on the last "
+            f"axis) it has {array[row]:g}."
+        )
+    return array
 
 
 def known(name: str, value: str, choices: Iterable[str]) -> str:

@@ -35,6 +35,12 @@ def margins(scores):
     return scores[..., 0] - scores[..., 1]
 
 
+def assert_same_margins(found, expected):
+    """Equal up to a constant per prompt."""
+    difference = np.asarray(found) - np.asarray(expected)
+    np.testing.assert_allclose(difference - difference[..., :1], 0, **EXACT)
+
+
 PROMPTS = 6
 HARD, FIRST_WINS = labels(PROMPTS)
 LAST, REFERENCE, MODEL = logps(PROMPTS, 2), logps(PROMPTS, 2), logps(PROMPTS, 2)
@@ -93,7 +99,57 @@ def test_extragradient_takes_its_half_step_on_the_candidates():
     half = base + step * skew.mean(-1)
     weights = np.exp(log_normalize(half - last))
     expected = base + step * np.einsum("pij,pj->pi", skew, weights)
-    np.testing.assert_allclose(margins(np.asarray(goal.target)), margins(expected), **EXACT)
+    assert_same_margins(goal.target, expected)
+
+
+def two_passes(rule, policies, feedback, half=None):
+    """The target of the first pass, or of the second once the half step was trained to `half`."""
+    return cg.lm.targets(rule, KEY, policies, feedback, opponents=[] if half is None else [half])
+
+
+def test_extragradient_in_two_passes_is_egpo():
+    """First pass: towards the half step. Second: the same base, but win rates against the half step."""
+    step, tau, k = 0.7, 0.2, 4
+    skew = np.tril(RNG.uniform(-0.5, 0.5, (PROMPTS, k, k)), -1)
+    skew = skew - skew.swapaxes(-1, -2)
+    last, reference, half = logps(PROMPTS, k), logps(PROMPTS, k), logps(PROMPTS, k)
+    rule, policies = cg.Extragradient(step, tau), {"logp": last, "reference": reference}
+    base = (1 - step * tau) * last + step * tau * reference
+    first = two_passes(rule, policies, cg.Candidates(skew + 0.5, last))
+    assert_same_margins(first.target, base + step * skew.mean(-1))
+    # Fresh answers, drawn by the half step, so that they count alike against it.
+    second = two_passes(rule, policies, cg.Candidates(skew + 0.5, half), half)
+    assert_same_margins(second.target, base + step * skew.mean(-1))
+    # The old answers, which the last policy drew, count by importance.
+    second = two_passes(rule, policies, cg.Candidates(skew + 0.5, last), half)
+    weights = np.exp(log_normalize(half - last))
+    assert_same_margins(second.target, base + step * np.einsum("pij,pj->pi", skew, weights))
+    assert_same_margins(second.anchor, base)
+    with pytest.raises(ValueError, match="asks about 1 besides"):
+        cg.lm.targets(rule, KEY, policies, cg.Candidates(skew + 0.5, last), opponents=[half, half])
+
+
+def test_two_passes_of_exact_training_are_the_tables_step():
+    rule = cg.COMAL(cg.Extragradient(0.9, 0.2), 4)
+    columns = {"logp": np.log(POLICY), "reference": np.log(ANCHOR_POLICY)}
+    every = cg.Candidates(GAME.preference, np.full(5, np.log(0.2)))
+    half = log_normalize(np.asarray(two_passes(rule, columns, every).target))
+    reached = log_normalize(np.asarray(two_passes(rule, columns, every, half).target))
+    table = rule.step(
+        KEY, rule.init(*(jnp.log(jnp.asarray(p)) for p in (POLICY, ANCHOR_POLICY))), cg.Exact(GAME)
+    )
+    np.testing.assert_allclose(reached, table.logp, **EXACT)
+
+
+def test_a_schedule_of_two_passes_commits_the_second():
+    passes = list(cg.lm.schedule(cg.COMAL(cg.Extragradient(1.0, 0.1), 2), 2, train_opponents=True))
+    assert [(p.round, p.number, p.commits, p.moves_reference) for p in passes] == [
+        (0, 0, False, False),
+        (0, 1, True, False),
+        (1, 0, False, False),
+        (1, 1, True, True),
+    ]
+    assert len(list(cg.lm.schedule(cg.INPO(1.0, 0.1), 3, train_opponents=True))) == 3
 
 
 # The same rule as the table's
@@ -101,11 +157,28 @@ def test_extragradient_takes_its_half_step_on_the_candidates():
 
 GAME = random_game(5, seed=2)
 POLICY, ANCHOR_POLICY = random_policy(5, seed=3), random_policy(5, seed=4)
-ON_ANSWERS = [
-    name
-    for name in CONTRACT
-    if not {"Optimistic", "Prox", "DPO", "Parametric"} & set(re.findall("[A-Z][a-z]+|DPO", name))
-]
+RULES = {name: entry.rule for name, entry in CONTRACT.items() if name != "Parametric"}
+# Rules that remember advantages, or need the probabilities of all actions.
+REFUSED_RULES = {"OptimisticMWU", "ExactProx", "COMAL of ExactProx", "RegularizedMirrorDescent, euclidean"}
+ON_ANSWERS = [name for name, rule in RULES.items() if name not in REFUSED_RULES and not rule.reads_pairs]
+
+
+def test_every_rule_is_one_that_answers_can_follow_or_is_refused_by_name():
+    """So that a rule has one copy: what the table follows is what the bridge asks, for every rule."""
+    assert set(RULES) - set(ON_ANSWERS) - REFUSED_RULES == {"IterativeDPO"}
+    for name in REFUSED_RULES:
+        with pytest.raises(ValueError, match=type(RULES[name]).__name__):
+            cg.lm.policies_of(RULES[name])
+
+
+def test_regularisers_that_are_sums_over_actions_are_the_ones_that_answers_can_follow():
+    def refused(regularizer):
+        return cg.RegularizedMirrorDescent(1.0, 0.1, regularizer).needs_all_actions
+
+    r = cg.regularizers
+    sums = (r.kl, r.forward_kl, r.chi_squared, r.jensen_shannon, r.hellinger, r.squared_l2, r.entropy)
+    assert not any(refused(each) for each in (*sums, r.alpha_divergence(0.3)))
+    assert refused(r.renyi(0.5))
 
 
 @pytest.mark.parametrize("name", ON_ANSWERS)
@@ -116,8 +189,7 @@ def test_with_all_answers_enumerated_the_bridge_proposes_what_the_table_proposes
     goal = cg.lm.targets(rule, KEY, columns, every)
     state = rule.init(jnp.log(jnp.asarray(POLICY)), jnp.log(jnp.asarray(ANCHOR_POLICY)))
     target, _ = rule.propose(KEY, state, cg.Exact(GAME))
-    difference = np.asarray(goal.target) - np.asarray(target)
-    np.testing.assert_allclose(difference - difference[0], 0, **EXACT)
+    assert_same_margins(goal.target, target)
 
 
 def test_answers_that_the_policy_drew_have_equal_weights():
@@ -139,11 +211,42 @@ def test_losses_on_labels_weight_candidates_as_advantages_do():
     np.testing.assert_allclose(taught.logp, table.logp, rtol=0, atol=1e-8)
 
 
+def test_weights_make_the_loss_the_expectation_over_independent_draws():
+    """Of all answers enumerated, each weighted by its probability; and with equal weights, the plain mean."""
+    rng = np.random.default_rng(1)
+    model, target, preference = logps(3), logps(3), np.array([[0.5, 1, 0], [0, 0.5, 1], [1, 0, 0.5]])
+    p = np.array([0.6, 0.3, 0.1])
+    drawn = rng.choice(3, p=p, size=(400_000, 2))
+    gathered = [np.stack([x[drawn[:, 0]], x[drawn[:, 1]]], -1) for x in (model / 60, target / 60)]
+    sampled = cg.lm.losses.regression(*gathered).mean()
+    np.testing.assert_allclose(cg.lm.losses.regression(model / 60, target / 60, p), sampled, rtol=0.02)
+    np.testing.assert_allclose(
+        cg.lm.losses.pointwise(model, target, p), np.sum(p * (model - target) ** 2), **EXACT
+    )
+    third = np.full(3, 1 / 3)
+    for loss, rest in (("regression", (target,)), ("logistic", (target, preference, 0.1))):
+        plain = getattr(cg.lm.losses, loss)(model, *rest)
+        diagonal = np.log(2) / 3 if loss == "logistic" else 0.0  # an answer against itself
+        weighted = getattr(cg.lm.losses, loss)(model, *rest, third)
+        np.testing.assert_allclose(weighted, plain * 2 / 3 + diagonal, **EXACT)
+
+
+def test_targets_can_be_asked_for_under_jit_and_vmap():
+    def target(step_size, last):
+        rule = cg.COMAL(cg.MirrorDescent(step_size, 0.1), 3)
+        return cg.lm.targets(rule, KEY, {"logp": last, "reference": last}, cg.Candidates(HARD, last)).target
+
+    steps = jnp.array([0.5, 2.0])
+    found = jax.jit(jax.vmap(target, (0, None)))(steps, jnp.asarray(LAST))
+    for k, step in enumerate((0.5, 2.0)):
+        np.testing.assert_allclose(found[k], target(step, jnp.asarray(LAST)), **EXACT)
+
+
 def test_a_schedule_says_what_the_rule_does():
     moves = [r.moves_reference for r in cg.lm.schedule(cg.COMAL(cg.INPO(1.0, 0.1), 3), 7)]
     assert moves == [False, False, True, False, False, True, False]
     assert not any(r.moves_reference for r in cg.lm.schedule(cg.INPO(1.0, 0.1), 5))
-    assert [r.number for r in cg.lm.schedule(cg.MWU(1.0), 3)] == [0, 1, 2]
+    assert [r.round for r in cg.lm.schedule(cg.MWU(1.0), 3)] == [0, 1, 2]
 
 
 def test_a_trainer_logs_the_policies_that_the_rule_remembers():
@@ -185,7 +288,7 @@ def test_sequences_are_summed_unless_asked_otherwise():
     mask = np.array([[0, 1, 1], [0, 1, 0]])
     np.testing.assert_array_equal(cg.lm.losses.sequence_logp(tokens, mask), [-6.0, -5.0])
     np.testing.assert_array_equal(cg.lm.losses.sequence_logp(tokens, mask, average=True), [-3.0, -5.0])
-    with pytest.raises(ValueError, match=r"no token in 1 answers, such as \(1,\)"):
+    with pytest.raises(ValueError, match=r"no token in 1 answers, the first at \(1,\)"):
         cg.lm.losses.sequence_logp(tokens, np.array([[0, 1, 1], [0, 0, 0]]))
 
 
@@ -197,6 +300,12 @@ def asked(**policies):
     return lambda: cg.lm.targets(cg.INPO(ETA, TAU), KEY, policies, PAIR)
 
 
+def with_prompt(number, preference):
+    """Candidates whose one prompt has other preferences."""
+    is_it = np.arange(PROMPTS)[:, None, None] == number
+    return lambda: cg.Candidates(np.where(is_it, preference, HARD), LAST)
+
+
 REFUSED = {
     "a probability": (asked(logp=-LAST, reference=LAST), "at most 0"),
     "nan": (asked(logp=LAST * np.nan, reference=LAST), "finite log-probabilities"),
@@ -206,6 +315,23 @@ REFUSED = {
     "one answer": (lambda: cg.Candidates(np.full((3, 1, 1), 0.5), np.zeros((3, 1))), "at least 2 answers"),
     "a preference of 1.2": (lambda: cg.Candidates([[0.5, 1.2], [-0.2, 0.5]], [-1.0, -2.0]), "[0, 1]"),
     "a preference of nan": (lambda: cg.Candidates([[0.5, np.nan], [0.5, 0.5]], [-1.0, -2.0]), "(0, 1)"),
+    "a preference of 1.2 in prompt 3": (
+        lambda: cg.Candidates(np.where(np.arange(6)[:, None, None] == 3, [[0.5, 1.2], [-0.2, 0.5]], HARD), LAST),
+        "the first outside at (3, 0, 1)",
+    ),
+    "a preference of nan in prompt 3": (
+        lambda: cg.Candidates(np.where(np.arange(6)[:, None, None] == 3, np.nan, HARD), LAST), "(3, 0, 0)",
+    ),
+    "preferences of prompt 2 that do not sum to 1": (
+        lambda: cg.Candidates(np.where(np.arange(6)[:, None, None] == 2, 0.6, HARD), LAST), "prompt (2,)",
+    ),
+    "a behaviour above 0": (lambda: cg.Candidates(HARD, -LAST), "`behaviour_logp` must hold finite"),
+    "an answer too unlikely for a regulariser": (
+        lambda: cg.lm.targets(
+            cg.RegularizedMirrorDescent(1.0, 0.1, cg.regularizers.chi_squared), KEY,
+            {"logp": LAST - 300, "reference": LAST}, PAIR,
+        ), "at least -300",
+    ),
     "another shape": (lambda: cg.Candidates(HARD, LAST[:2]), "`behaviour_logp`"),
 }  # fmt: skip
 

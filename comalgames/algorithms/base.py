@@ -157,6 +157,15 @@ class AbstractUpdateRule(AbstractAlgorithm[S]):
         """
         return None
 
+    @property
+    def needs_all_actions(self) -> bool:
+        """Whether a step at one action needs the probabilities of all others, so that no sample will do."""
+        return False
+
+    def lowest_logp(self, dtype: Any) -> float:
+        """Log-probabilities below this are all one to the rule; -inf for rules that compute with any."""
+        return -math.inf
+
     def move_reference(self, state: S, logp: Float[Array, "*batch n"]) -> S:
         """The state with the reference at `logp` and everything else, momentum included, as it was."""
         return replace(state, reference=logp)

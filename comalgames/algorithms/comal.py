@@ -101,6 +101,15 @@ class COMAL(AbstractUpdateRule[S]):
         """The inner rule's."""
         return self.inner.advantage_weight(step)
 
+    @property
+    def needs_all_actions(self) -> bool:
+        """The inner rule's."""
+        return self.inner.needs_all_actions
+
+    def lowest_logp(self, dtype: Any) -> float:
+        """The inner rule's."""
+        return self.inner.lowest_logp(dtype)
+
     def move_reference(self, state: S, logp: Float[Array, "*batch n"]) -> S:
         """The inner rule's."""
         return self.inner.move_reference(state, logp)

@@ -51,6 +51,11 @@ class ExactProx(AbstractUpdateRule[State]):
         """Newton's method reads the whole matrix."""
         return True
 
+    @property
+    def needs_all_actions(self) -> bool:
+        """An equilibrium is one of the whole game."""
+        return True
+
     def queries(self, num_actions: int) -> int:
         """n: the matrix is as much as all actions against n opponents."""
         return num_actions

@@ -69,6 +69,15 @@ class RegularizedMirrorDescent(AbstractUpdateRule[State]):
         """The step size, if steps are measured by entropy."""
         return at(self.step_size, step) if self.mirror is mirrors.entropy else None
 
+    @property
+    def needs_all_actions(self) -> bool:
+        """Unless the mirror map is entropy and the regulariser a sum over the actions, one term for each."""
+        return self.mirror is not mirrors.entropy or not regularizers.is_separable(self.regularizer)
+
+    def lowest_logp(self, dtype: Any) -> float:
+        """Where probabilities are floored for the regulariser."""
+        return regularizers.log_floor(dtype)
+
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], State]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -14,10 +14,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from comalgames import validation
 from comalgames.algorithms.base import AbstractUpdateRule, with_dtype
-from comalgames.feedback import Candidates
+from comalgames.feedback import AbstractFeedback, Candidates
 
 # Fields of a state that are not policies.
 OTHERS = {"step"}
+
+# A policy that stands for any, to see what a rule does with policies.
+PROBE = np.log([0.25, 0.75])
 
 
 class Targets(NamedTuple):
@@ -33,16 +36,44 @@ class Targets(NamedTuple):
     anchor: Float[Array, "*prompts k"]
 
 
-class Round(NamedTuple):
-    """One round of training.
+class Pass(NamedTuple):
+    """One training of the model: from the last policy towards a target.
 
     Attributes:
-        number: counted from 0.
+        round: number of the round it belongs to, counted from 0; the `step` of `targets`.
+        number: which pass of its round it is, counted from 0.
+        commits: whether the policy it reaches is the rule's next one. If not, it is an opponent that the next
+            pass of the round asks about, and that pass starts from the last policy again.
         moves_reference: whether, after it, the reference becomes the policy it reached.
     """
 
+    round: int
     number: int
+    commits: bool
     moves_reference: bool
+
+
+class _InPasses(AbstractFeedback):
+    """Candidates whose later queries meet trained opponents, and which notes whom each query asks about."""
+
+    candidates: Candidates
+    opponents: tuple[Float[Array, "*prompts k"], ...]
+    asked: list[Any] = eqx.field(static=True)
+
+    @property
+    def is_random(self) -> bool:
+        return False
+
+    def advantage(
+        self, key: PRNGKeyArray, opponent_logp: Float[Array, "*batch n"]
+    ) -> Float[Array, "*batch n"]:
+        number = len(self.asked)
+        self.asked.append(opponent_logp)
+        trained = self.opponents[number - 1] if 0 < number <= len(self.opponents) else opponent_logp
+        return self.candidates.advantage(key, trained)
+
+    def pairwise(self, key: PRNGKeyArray) -> Float[Array, "*prompts n n"]:
+        return self.candidates.pairwise(key)
 
 
 def policies_of(rule: AbstractUpdateRule[Any]) -> tuple[str, ...]:
@@ -52,25 +83,29 @@ def policies_of(rule: AbstractUpdateRule[Any]) -> tuple[str, ...]:
         rule: any update rule.
 
     Raises:
-        ValueError: the rule remembers something per action that is no policy, such as the last advantages,
-            which fresh answers do not have.
+        ValueError: the rule makes no sense on sampled answers: it remembers something per action that is no
+            policy, such as the last advantages, or its step needs the probabilities of all actions.
     """
-    logp = jnp.log(jnp.array([0.25, 0.75]))
-    state = rule.init(logp, logp)
-    names = []
-    for field in dataclasses.fields(state):
-        value = getattr(state, field.name)
-        if field.name in OTHERS or np.ndim(value) == 0:
-            continue
-        if not np.array_equal(np.asarray(value), np.asarray(logp)):
+    name = type(rule).__name__
+    if rule.needs_all_actions:
+        raise ValueError(
+            f"{name} needs the probabilities of all actions for a step at any of them, and a few sampled "
+            f"answers do not have them; use a rule such as MirrorDescent, INPO or Extragradient, or COMAL "
+            f"around it."
+        )
+    with jax.ensure_compile_time_eval():
+        state = rule.init(jnp.asarray(PROBE), jnp.asarray(PROBE))
+        fields = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
+        policies = {field: np.asarray(value) for field, value in fields.items() if field not in OTHERS}
+    for field, value in policies.items():
+        if not np.array_equal(value, PROBE.astype(value.dtype)):
             raise ValueError(
-                f"{type(rule).__name__} remembers {field.name!r} for every action, which makes no sense for "
-                f"answers that are drawn afresh; use a rule whose memory is policies, such as MirrorDescent, "
-                f"COMAL or Extragradient."
+                f"{name} remembers {field!r} for every action, which makes no sense for answers that are "
+                f"drawn afresh; use a rule whose memory is policies, such as MirrorDescent, COMAL or "
+                f"Extragradient."
             )
-        names.append(field.name)
-    uses_reference = not np.all(np.asarray(rule.pull) == 0)
-    return tuple(name for name in names if name != "reference" or uses_reference)
+    ignores_reference = validation.is_concrete(rule.pull) and np.all(np.asarray(rule.pull) == 0)
+    return tuple(field for field in policies if field != "reference" or not ignores_reference)
 
 
 def targets(
@@ -78,7 +113,8 @@ def targets(
     key: PRNGKeyArray | None,
     policies: Mapping[str, Any],
     feedback: Candidates,
-    step: int | Array = 0,
+    step: Any = 0,
+    opponents: Sequence[Any] | None = None,
 ) -> Targets:
     """Where a rule would move the log-probabilities of sampled answers.
 
@@ -93,10 +129,15 @@ def targets(
             policy stepped from; "reference"; ...). Summed over an answer's tokens.
         feedback: the answers' preferences among each other, and who drew them.
         step: number of the round, for rules whose numbers change with it.
+        opponents: for a rule with several queries (`Extragradient`), whom the second and later ones meet.
+            None, the default: what the rule computes on the answers, so that one pass of training is enough.
+            A sequence: log-probabilities `[..., K]` under the policies that earlier passes of this round
+            trained; where it is too short, the target is the opponent to train next. `schedule` with
+            `train_opponents=True` says which pass that is.
 
     Raises:
         ValueError: a policy is missing or too many, a log-probability is above 0, nan or of the wrong shape
-            (the message names the row), or the rule remembers something else.
+            (the message names the row), or the rule makes no sense on sampled answers.
     """
     names = policies_of(rule)
     for name in policies:
@@ -104,9 +145,12 @@ def targets(
     for name in names:
         if name not in policies:
             raise ValueError(f"`policies` must hold {name!r}: {rule!r} needs {', '.join(names)}.")
-    shape = feedback.behaviour_logp.shape
-    dtype = feedback.skew.dtype
-    columns = {name: _column(name, value, shape, dtype) for name, value in policies.items()}
+    shape, dtype = feedback.behaviour_logp.shape, feedback.skew.dtype
+
+    def column(name: str, value: Any) -> Array:
+        return jnp.asarray(validation.log_probabilities(name, value, shape, rule.lowest_logp(dtype)), dtype)
+
+    columns = {name: column(f"policies[{name!r}]", value) for name, value in policies.items()}
     rule = with_dtype(rule, dtype)
     state = rule.init(columns["logp"], columns.get("reference", columns["logp"]))
     state = dataclasses.replace(state, **columns, step=jnp.asarray(step, jnp.int32))
@@ -115,48 +159,54 @@ def targets(
     anchor, _ = rule.propose(key, state, nothing)
     if rule.reads_pairs:
         return Targets(None, anchor)
-    target, _ = rule.propose(key, state, feedback)
-    return Targets(target, anchor)
+    if opponents is None:
+        target, _ = rule.propose(key, state, feedback)
+        return Targets(target, anchor)
+    trained = tuple(column(f"opponents[{k}]", value) for k, value in enumerate(opponents))
+    in_passes = _InPasses(feedback, trained, [])
+    target, _ = rule.propose(key, state, in_passes)
+    if len(trained) >= len(in_passes.asked):
+        raise ValueError(
+            f"`opponents` holds {len(trained)} policies, but {type(rule).__name__} asks about "
+            f"{len(in_passes.asked) - 1} besides the current one."
+        )
+    later = in_passes.asked[len(trained) + 1 :]
+    return Targets(later[0] if later else target, anchor)
 
 
-def schedule(rule: AbstractUpdateRule[Any], num_rounds: int) -> Iterator[Round]:
-    """What a trainer does around each round: asked of the rule's own `commit`, not written down twice.
+def schedule(rule: AbstractUpdateRule[Any], num_rounds: int, train_opponents: bool = False) -> Iterator[Pass]:
+    """What a trainer does one after the other: asked of the rule's own `commit`, not written down twice.
+
+        for todo in schedule(rule, num_rounds):
+            draw answers, have them compared, look up their log-probabilities under the stored policies
+            train from the last policy towards targets(rule, key, policies, feedback, todo.round)
+            if todo.moves_reference: store what was reached as the reference
 
     Args:
         rule: any update rule.
         num_rounds: how many rounds.
+        train_opponents: whether a rule with several queries (`Extragradient`) gets a pass of training for
+            each of its opponents, instead of computing them on the sampled answers: twice the cost, and no
+            bias from few answers.
 
     Raises:
-        ValueError: `num_rounds` is not a whole number >= 0.
+        ValueError: `num_rounds` is not a whole number >= 0, or the rule makes no sense on sampled answers.
 
     Example:
         >>> rule = cg.COMAL(cg.INPO(eta=1.0, tau=0.1), period=3)
-        >>> [round.moves_reference for round in cg.lm.schedule(rule, 6)]
+        >>> [todo.moves_reference for todo in cg.lm.schedule(rule, 6)]
         [False, False, True, False, False, True]
+        >>> [todo.commits for todo in cg.lm.schedule(cg.Extragradient(1.0), 2, train_opponents=True)]
+        [False, True, False, True]
     """
     num_rounds = validation.count("num_rounds", num_rounds)
-    start = jnp.log(jnp.array([0.25, 0.75]))
-    state = rule.init(start, start)
+    policies_of(rule)
+    num_passes = rule.queries(len(PROBE)) if train_opponents and not rule.reads_pairs else 1
+    state = rule.init(jnp.asarray(PROBE), jnp.asarray(PROBE))
     for number in range(num_rounds):
-        # Policies that differ in every round, so that a moved reference shows.
+        # Policies that differ from round to round, so that a moved reference shows.
         reached = jax.nn.log_softmax(jnp.array([0.0, 1.0 + number]))
         state = rule.commit(state, reached)
-        yield Round(number, bool(np.array_equal(np.asarray(state.reference), np.asarray(reached))))
-
-
-def _column(name: str, value: Any, shape: tuple[int, ...], dtype: Any) -> Array:
-    if not validation.is_concrete(value):
-        return jnp.asarray(value, dtype)
-    array = np.asarray(value, np.float64)
-    if array.shape != shape:
-        raise ValueError(
-            f"`policies[{name!r}]` must have the shape {shape} of the answers, got {array.shape}."
-        )
-    bad = ~((array <= 0) & np.isfinite(array))
-    if bad.any():
-        row = tuple(int(k) for k in np.argwhere(bad)[0])
-        raise ValueError(
-            f"`policies[{name!r}]` must hold finite log-probabilities, at most 0; at {row} (answers on "
-            f"the last axis) it has {array[row]:g}."
-        )
-    return jnp.asarray(array, dtype)
+        moves = bool(np.array_equal(np.asarray(state.reference), np.asarray(reached)))
+        yield from (Pass(number, k, commits=False, moves_reference=False) for k in range(num_passes - 1))
+        yield Pass(number, num_passes - 1, commits=True, moves_reference=moves)

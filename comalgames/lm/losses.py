@@ -3,6 +3,10 @@
 Each returns one number per prompt, `[...]`, for answers on the last axis. `target` and `anchor` are those of
 `lm.targets`, as arrays of the same kind as `logp`; both matter up to a constant per prompt only, except in
 `pointwise`.
+
+`weights`, in all of them, is how often each answer is drawn, `[..., K]`, summing to 1: the loss is then its
+expectation over answers drawn independently. Leave it out for answers that the last policy did draw; give it
+where all answers are enumerated, or another policy drew them: `exp(feedback.weights_logp(logp))`.
 """
 
 from __future__ import annotations
@@ -11,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from comalgames import losses
+from comalgames import losses, validation
 
 
-def regression(logp: Any, target: Any) -> Any:
+def regression(logp: Any, target: Any, weights: Any = None) -> Any:
     """Mean over all pairs of answers of the squared error of their margin, against the target's.
 
     With two answers and a hard label it is the loss that INPO and COMAL publish, `(log pi(w) - log pi(l) -
@@ -23,25 +27,28 @@ def regression(logp: Any, target: Any) -> Any:
     Args:
         logp: log-probabilities of the answers under the model that is trained, `[..., K]`.
         target: the rule's proposal for them, `[..., K]`.
+        weights: how often each answer is drawn, `[..., K]`; None for answers that the last policy drew.
 
     Reference: COMAL, arXiv 2410.23223, algorithm 3; Zhang et al., "Iterative Nash Policy Optimization", 2024.
     """
-    return _over_pairs(losses.regression(_margins(logp), _margins(target)))
+    return _over_pairs(losses.regression(_margins(logp), _margins(target)), weights)
 
 
-def pointwise(logp: Any, target: Any) -> Any:
+def pointwise(logp: Any, target: Any, weights: Any = None) -> Any:
     """Mean over the answers of the squared error of each log-probability against the target: SPPO's loss.
 
     Args:
         logp: log-probabilities of the answers under the model that is trained, `[..., K]`.
         target: the rule's proposal for them, `[..., K]`, its constant included.
+        weights: how often each answer is drawn, `[..., K]`; None for answers that the last policy drew.
 
     Reference: Wu et al., "Self-Play Preference Optimization for Language Model Alignment", 2024.
     """
-    return losses.regression(logp, target).mean(-1)
+    each = losses.regression(logp, target)
+    return each.mean(-1) if weights is None else (weights * each).sum(-1)
 
 
-def logistic(logp: Any, anchor: Any, preference: Any, beta: Any) -> Any:
+def logistic(logp: Any, anchor: Any, preference: Any, beta: Any, weights: Any = None) -> Any:
     """Mean over all pairs of DPO's cross-entropy of `sigmoid(beta * margin)` against the preference.
 
     Args:
@@ -49,10 +56,11 @@ def logistic(logp: Any, anchor: Any, preference: Any, beta: Any) -> Any:
         anchor: the rule's proposal under zero advantage, `[..., K]`; for DPO the reference's own.
         preference: probability that the row's answer is preferred to the column's, `[..., K, K]`, or labels.
         beta: DPO's regularisation; 1 / step_size of the rule.
+        weights: how often each answer is drawn, `[..., K]`; None for answers that the last policy drew.
 
     Reference: Rafailov et al., "Direct Preference Optimization", 2023, equation 7.
     """
-    return _over_pairs(losses.logistic(_margins(logp - anchor), preference, beta))
+    return _over_pairs(losses.logistic(_margins(logp - anchor), preference, beta), weights)
 
 
 def sequence_logp(token_logp: Any, is_completion: Any, average: bool = False) -> Any:
@@ -67,23 +75,28 @@ def sequence_logp(token_logp: Any, is_completion: Any, average: bool = False) ->
     Raises:
         ValueError: an answer has no tokens; the message names it.
     """
-    mask = np.asarray(is_completion)
-    empty = mask.sum(-1) == 0
-    if empty.any():
-        rows = [tuple(int(k) for k in row) for row in np.argwhere(empty)[:3]]
-        raise ValueError(
-            f"`is_completion` has no token in {int(empty.sum())} answers, such as {rows[0]}: empty."
-        )
+    lengths = is_completion.sum(-1)
+    if validation.is_concrete(lengths):
+        on_host = np.asarray(lengths.cpu() if hasattr(lengths, "cpu") else lengths)
+        empty = np.argwhere(on_host == 0)
+        if len(empty):
+            row = tuple(int(k) for k in empty[0])
+            raise ValueError(
+                f"`is_completion` has no token in {len(empty)} answers, the first at {row}: an empty answer "
+                f"has no log-probability to train."
+            )
     total = (token_logp * is_completion).sum(-1)
-    return total / is_completion.sum(-1) if average else total
+    return total / lengths if average else total
 
 
 def _margins(scores: Any) -> Any:
     return scores[..., :, None] - scores[..., None, :]
 
 
-def _over_pairs(loss: Any) -> Any:
-    """Mean over ordered pairs of two different answers."""
+def _over_pairs(loss: Any, weights: Any) -> Any:
+    """Mean over ordered pairs: of two different answers, or of two drawn independently by their weights."""
+    if weights is not None:
+        return (weights[..., :, None] * weights[..., None, :] * loss).sum((-2, -1))
     k = loss.shape[-1]
     diagonal = loss.diagonal(0, -2, -1).sum(-1)
     return (loss.sum((-2, -1)) - diagonal) / (k * (k - 1))

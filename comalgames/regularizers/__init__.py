@@ -6,6 +6,7 @@ A regulariser is a function `(p, reference) -> number` of two probability vector
 from comalgames.regularizers.checks import check as check
 from comalgames.regularizers.checks import curvature as curvature
 from comalgames.regularizers.checks import ignores_reference as ignores_reference
+from comalgames.regularizers.checks import is_separable as is_separable
 from comalgames.regularizers.divergences import (
     Regularizer,
     alpha_divergence,
@@ -24,6 +25,7 @@ from comalgames.regularizers.divergences import name as name
 from comalgames.regularizers.evaluation import LOG_FLOOR
 from comalgames.regularizers.evaluation import floored as floored
 from comalgames.regularizers.evaluation import gradient as gradient
+from comalgames.regularizers.evaluation import log_floor as log_floor
 from comalgames.regularizers.evaluation import value as value
 from comalgames.regularizers.interior import RegularizedSolution as RegularizedSolution
 from comalgames.regularizers.interior import equilibrium as equilibrium

@@ -148,3 +148,27 @@ def ignores_reference(regularizer: Regularizer) -> bool:
         rounding = 8 * float(np.finfo(dtype).eps) * (1 + np.abs(values).max())
         return bool(np.ptp(first - second) <= rounding)
     return False
+
+
+@lru_cache(maxsize=256)
+def is_separable(regularizer: Regularizer) -> bool:
+    """Whether the slope at each action depends on its own two probabilities alone; False where not known.
+
+    Then a few sampled answers, whose probabilities do not sum to 1, know it as well as all of them do.
+    """
+    dtype = jnp.result_type(float)
+    for size in SIZES:
+        pairs = list(_interior(size, dtype))
+        slopes = []
+        try:
+            with jax.ensure_compile_time_eval():
+                for p, reference in pairs:
+                    # The first action keeps its probabilities while those of the others change.
+                    p, reference = p.copy(), reference.copy()
+                    p[0], reference[0] = 0.3, 0.2
+                    slopes.append(jax.grad(regularizer)(jnp.asarray(p), jnp.asarray(reference))[0])
+        except WRONG_SIZE:
+            continue
+        rounding = 64 * float(np.finfo(dtype).eps) * (1 + np.abs(slopes).max())
+        return bool(np.ptp(slopes) <= rounding)
+    return False
