@@ -315,16 +315,9 @@ REFUSED = {
     "one answer": (lambda: cg.Candidates(np.full((3, 1, 1), 0.5), np.zeros((3, 1))), "at least 2 answers"),
     "a preference of 1.2": (lambda: cg.Candidates([[0.5, 1.2], [-0.2, 0.5]], [-1.0, -2.0]), "[0, 1]"),
     "a preference of nan": (lambda: cg.Candidates([[0.5, np.nan], [0.5, 0.5]], [-1.0, -2.0]), "(0, 1)"),
-    "a preference of 1.2 in prompt 3": (
-        lambda: cg.Candidates(np.where(np.arange(6)[:, None, None] == 3, [[0.5, 1.2], [-0.2, 0.5]], HARD), LAST),
-        "the first outside at (3, 0, 1)",
-    ),
-    "a preference of nan in prompt 3": (
-        lambda: cg.Candidates(np.where(np.arange(6)[:, None, None] == 3, np.nan, HARD), LAST), "(3, 0, 0)",
-    ),
-    "preferences of prompt 2 that do not sum to 1": (
-        lambda: cg.Candidates(np.where(np.arange(6)[:, None, None] == 2, 0.6, HARD), LAST), "prompt (2,)",
-    ),
+    "a preference of 1.2 in prompt 3": (with_prompt(3, [[0.5, 1.2], [-0.2, 0.5]]), "outside at (3, 0, 1)"),
+    "a preference of nan in prompt 3": (with_prompt(3, np.nan), "(3, 0, 0)"),
+    "preferences of prompt 2 that do not sum to 1": (with_prompt(2, 0.6), "prompt (2,)"),
     "a behaviour above 0": (lambda: cg.Candidates(HARD, -LAST), "`behaviour_logp` must hold finite"),
     "an answer too unlikely for a regulariser": (
         lambda: cg.lm.targets(
