@@ -1,6 +1,7 @@
 # Two commands do everything on a machine with only Python (3.11 or newer) and make:
 #   make reproduce     the claims of the paper, measured, with figures and a report
 #   make test          lint, types and the test suite
+#   make test-lm       the same for language models: installs torch and TRL, and takes a tiny model to Nash
 # Both create .venv from the locked dependencies when it is missing or out of date.
 
 PYTHON ?= python3
@@ -8,13 +9,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: reproduce test lint format bench-convergence bench-speed lock clean
+.PHONY: reproduce test test-lm lint format bench-convergence bench-speed lock clean
 
 reproduce: $(READY)
 	$(BIN)/comalgames reproduce
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# The adapter to TRL, on a tiny model, offline. Installs the extra `lm` first, with the CPU build of torch where
+# pip finds one; elsewhere name it: make test-lm TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
+TORCH ?= torch==2.13.0
+READY_LM := $(VENV)/.ready-lm
+
+test-lm: $(READY_LM)
+	$(BIN)/python -m pytest tests/test_trl.py tests/test_lm.py tests/test_losses.py tests/test_docs.py -k "trl or torch"
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
@@ -39,9 +48,17 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
-# Needs uv (pip install uv). Resolves for every platform and every supported Python at once.
+$(READY_LM): requirements-lm.lock $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-lm.lock
+	@touch $@
+
+# Torch is left out of the second lock, for its build differs from machine to machine. Needs uv (pip install uv). Resolves for every platform and every supported Python at once.
 lock:
 	uv pip compile --universal --python-version 3.11 --extra test --no-header pyproject.toml -o requirements.lock
+	echo 'torch ; sys_platform == "none"' > $(VENV)/no-torch.txt
+	uv pip compile --universal --python-version 3.11 --extra test --extra lm --no-header -c requirements.lock \
+	    --override $(VENV)/no-torch.txt pyproject.toml -o requirements-lm.lock
 
 clean:
 	rm -rf $(VENV)

@@ -141,8 +141,14 @@ def test_two_passes_of_exact_training_are_the_tables_step():
     np.testing.assert_allclose(reached, table.logp, **EXACT)
 
 
+def test_a_schedule_warns_of_a_period_that_is_too_short():
+    with pytest.warns(UserWarning, match="period=6 would do"):
+        list(cg.lm.schedule(cg.COMAL(cg.INPO(1.0, 0.1), 2), 1))
+
+
 def test_a_schedule_of_two_passes_commits_the_second():
-    passes = list(cg.lm.schedule(cg.COMAL(cg.Extragradient(1.0, 0.1), 2), 2, train_opponents=True))
+    with pytest.warns(UserWarning, match="period"):
+        passes = list(cg.lm.schedule(cg.COMAL(cg.Extragradient(1.0, 0.1), 2), 2, train_opponents=True))
     assert [(p.round, p.number, p.commits, p.moves_reference) for p in passes] == [
         (0, 0, False, False),
         (0, 1, True, False),
@@ -254,6 +260,74 @@ def test_a_trainer_logs_the_policies_that_the_rule_remembers():
     assert cg.lm.policies_of(cg.COMAL(cg.INPO(1.0, 0.1), 3)) == ("logp", "reference")
     with pytest.raises(ValueError, match="OptimisticMWU remembers"):
         cg.lm.policies_of(cg.OptimisticMWU(1.0))
+
+
+# Judges, and how far a round got
+# ------------------------------------------------------------------------------------------
+
+
+def judge(prompt, first, second):
+    """Longer answers win, by more where the prompt says so; what is put first gains a tenth."""
+    return 0.5 + (0.3 if prompt == "long" else 0.1) * np.sign(len(first) - len(second)) + 0.1
+
+
+def test_a_judge_is_asked_once_about_every_two_different_answers():
+    answers = [["a", "aa", "a"], ["b", "bbb", "bb"]]
+    judged = cg.lm.compare(judge, ["long", "short"], answers)
+    assert judged.num_calls == 2 + 3
+    assert_skew(judged.preference)
+    np.testing.assert_allclose(judged.preference[0], [[0.5, 0.3, 0.5], [0.7, 0.5, 0.9], [0.5, 0.1, 0.5]])
+    both = cg.lm.compare(judge, ["long", "short"], answers, both_orders=True)
+    assert both.num_calls == 10
+    np.testing.assert_allclose(both.preference[1], [[0.5, 0.4, 0.4], [0.6, 0.5, 0.6], [0.6, 0.4, 0.5]])
+
+
+def assert_skew(preference):
+    np.testing.assert_allclose(preference + preference.swapaxes(-1, -2), 1, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("said", [float("nan"), 1.2, -0.1, None, "yes", float("inf")])
+def test_what_a_judge_may_not_say_is_refused_with_its_row(said):
+    def sometimes(prompt, first, second):
+        return said if (prompt, first) == ("short", "bbb") else 0.5
+
+    with pytest.raises(ValueError, match=r"for prompt 1, answers 1 and 2 \('bbb', 'bb'\) it returned"):
+        cg.lm.compare(sometimes, ["long", "short"], [["a", "aa", "a"], ["b", "bbb", "bb"]])
+
+
+def test_one_answer_or_a_missing_one_is_refused_with_its_row():
+    with pytest.raises(ValueError, match="prompt 1 has 1, prompt 0 has 2"):
+        cg.lm.compare(judge, ["long", "short"], [["a", "b"], ["a"]])
+    with pytest.raises(ValueError, match="at least 2; prompt 0 has 1"):
+        cg.lm.compare(judge, ["long"], [["a"]])
+    with pytest.raises(ValueError, match="each of 2 prompts, got 1"):
+        cg.lm.compare(judge, ["long", "short"], [["a", "b"]])
+
+
+def test_progress_is_exact_when_all_answers_are_enumerated():
+    every = cg.Candidates(GAME.preference, np.full(5, np.log(0.2)))
+    reached, last, reference = (random_policy(5, seed=seed) for seed in (6, 7, 8))
+    policies = {"logp": np.log(last), "reference": np.log(reference)}
+    goal = cg.lm.targets(cg.INPO(ETA, TAU), KEY, policies, every)
+    found = cg.lm.progress(np.log(reached), policies, every, goal)
+    preference = np.asarray(GAME.preference)
+    for other, won, divergence in (
+        (last, found.win_rate_last, found.kl_last),
+        (reference, found.win_rate_reference, found.kl_reference),
+    ):
+        assert won == pytest.approx(reached @ preference @ other, abs=1e-12)
+        assert divergence == pytest.approx(np.sum(reached * np.log(reached / other)), abs=1e-12)
+    assert np.isnan(cg.lm.progress(np.log(reached), {"logp": np.log(last)}, every, goal).kl_reference)
+
+
+def test_the_fit_residual_is_what_is_left_of_the_way():
+    start, target = logps(PROMPTS, 4), logps(PROMPTS, 4)
+    shift = np.arange(PROMPTS)[:, None]  # a constant per prompt means nothing
+    for left in (0.0, 0.25, 1.0):
+        reached = target + left * (start - target) + shift
+        assert cg.lm.fit_residual(reached, target, start) == pytest.approx(left, abs=1e-12)
+    dpo = cg.lm.targets(cg.IterativeDPO(0.1), KEY, {"logp": LAST}, PAIR)
+    assert np.isnan(cg.lm.progress(MODEL, {"logp": LAST}, PAIR, dpo).fit_residual)
 
 
 # Arrays of every kind

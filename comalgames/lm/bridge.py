@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -182,6 +183,8 @@ def schedule(rule: AbstractUpdateRule[Any], num_rounds: int, train_opponents: bo
             train from the last policy towards targets(rule, key, policies, feedback, todo.round)
             if todo.moves_reference: store what was reached as the reference
 
+    It warns of what `solve` warns of, such as a period of COMAL that is too short.
+
     Args:
         rule: any update rule.
         num_rounds: how many rounds.
@@ -201,6 +204,8 @@ def schedule(rule: AbstractUpdateRule[Any], num_rounds: int, train_opponents: bo
     """
     num_rounds = validation.count("num_rounds", num_rounds)
     policies_of(rule)
+    for note in rule.notes():
+        warnings.warn(note, stacklevel=2)
     num_passes = rule.queries(len(PROBE)) if train_opponents and not rule.reads_pairs else 1
     state = rule.init(jnp.asarray(PROBE), jnp.asarray(PROBE))
     for number in range(num_rounds):

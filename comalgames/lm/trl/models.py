@@ -1,0 +1,186 @@
+"""Language models as policies: load one, draw answers from it, look up log-probabilities under it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM
+from trl.trainer.dpo_trainer import DataCollatorForPreference
+from trl.trainer.utils import selective_log_softmax
+
+from comalgames import validation
+from comalgames.lm import losses
+from comalgames.lm.judging import check_answers
+
+# The policy itself draws, whatever a model's generation config says: no truncation, no penalty, temperature
+# 1. Drawn in any other way, answers stand for another policy, and a rule's limit is another one.
+PURE_SAMPLING = {
+    "do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "typical_p": 1.0, "min_p": 0.0,
+    "repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "num_beams": 1,
+}  # fmt: skip
+
+
+def load(folder: Path | str, trainable: bool = False) -> Any:
+    """A model from a folder: a whole one, or a LoRA adapter (with the base that its configuration names).
+
+    Only safetensors are read and no code from the folder is run.
+
+    Args:
+        folder: where `save_pretrained` put it.
+        trainable: whether an adapter is to be trained on.
+    """
+    safe = {"use_safetensors": True, "trust_remote_code": False}
+    if not (Path(folder) / "adapter_config.json").exists():
+        return AutoModelForCausalLM.from_pretrained(folder, **safe)
+    from peft import AutoPeftModelForCausalLM
+
+    return AutoPeftModelForCausalLM.from_pretrained(folder, is_trainable=trainable, **safe)
+
+
+def generate(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Any],
+    num_answers: int,
+    max_new_tokens: int,
+    seed: int,
+    batch_size: int = 32,
+) -> list[list[str]]:
+    """K answers to each prompt, drawn from the model's own distribution: `PURE_SAMPLING`.
+
+    Args:
+        model: a causal language model.
+        tokenizer: its tokenizer.
+        prompts: strings, or lists of messages for a chat model.
+        num_answers: K >= 2.
+        max_new_tokens: where an answer is cut off. One that is cut counts as if it had ended there, so leave
+            room.
+        seed: of the drawing; the global state of torch's generator is left alone.
+        batch_size: prompts at a time.
+
+    Raises:
+        ValueError: `num_answers` is below 2, or there is no prompt.
+    """
+    num_answers = validation.count("num_answers", num_answers, minimum=2)
+    if len(prompts) == 0:
+        raise ValueError("`prompts` must hold at least one prompt.")
+    end = model.generation_config.eos_token_id
+    ends = {
+        "eos_token_id": tokenizer.eos_token_id if end is None else end,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    answers = []
+    with torch.random.fork_rng(), _evaluating(model):
+        torch.manual_seed(seed)
+        for first in range(0, len(prompts), batch_size):
+            ids = [_prompt_ids(tokenizer, prompt) for prompt in prompts[first : first + batch_size]]
+            padded = tokenizer.pad({"input_ids": ids}, padding_side="left", return_tensors="pt")
+            drawn = model.generate(
+                **padded.to(model.device),
+                num_return_sequences=num_answers,
+                max_new_tokens=max_new_tokens,
+                **ends,
+                **PURE_SAMPLING,
+            )
+            texts = tokenizer.batch_decode(drawn[:, padded["input_ids"].shape[1] :], skip_special_tokens=True)
+            answers += [texts[k : k + num_answers] for k in range(0, len(texts), num_answers)]
+    return answers
+
+
+def sequence_logps(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Any],
+    answers: Sequence[Sequence[str]],
+    batch_size: int = 32,
+    average: bool = False,
+) -> np.ndarray:
+    """Log-probabilities `[prompts, K]` of answers under a model, summed over their tokens, the last included.
+
+    Args:
+        model: a causal language model.
+        tokenizer: its tokenizer.
+        prompts: what was asked.
+        answers: K answers to each.
+        batch_size: answers at a time.
+        average: divide by the number of tokens, see `lm.losses.sequence_logp`.
+
+    Raises:
+        ValueError: an answer has no tokens, or prompts have different numbers of answers.
+    """
+    num_answers = check_answers(prompts, answers)
+    rows = [
+        _split(tokenizer, prompt, answer)
+        for prompt, of_prompt in zip(prompts, answers, strict=True)
+        for answer in of_prompt
+    ]
+    for k, (_, answer_ids) in enumerate(rows):
+        if not answer_ids:
+            raise ValueError(
+                f"`answers` of prompt {k // num_answers}, number {k % num_answers}, has no tokens: an empty "
+                f"answer has no log-probability to train."
+            )
+    collator = DataCollatorForPreference(pad_token_id=tokenizer.pad_token_id)
+    found = []
+    with _evaluating(model):
+        for first in range(0, len(rows), batch_size):
+            some = rows[first : first + batch_size]
+            # The collator pads pairs; each answer is paired with itself, and the second half dropped.
+            batch = collator([{"prompt_ids": p, "chosen_ids": a, "rejected_ids": a} for p, a in some])
+            half = {name: tensor[: len(some)].to(model.device) for name, tensor in batch.items()}
+            found.append(completion_logps(model, half, average).double().cpu().numpy())
+    return np.concatenate(found).reshape(len(prompts), num_answers)
+
+
+def completion_logps(model: Any, batch: Mapping[str, Any], average: bool) -> Any:
+    """Log-probabilities of the completions in a batch of a TRL collator, one number each.
+
+    Args:
+        model: a causal language model.
+        batch: `input_ids`, `attention_mask` and `completion_mask`, `[rows, tokens]`.
+        average: divide by the number of tokens.
+    """
+    output = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False)
+    logits = output.logits[:, :-1]
+    # Half-precision logits would lose whole nats over a long answer.
+    logits = logits if logits.dtype == torch.float64 else logits.float()
+    token_logp = selective_log_softmax(logits, batch["input_ids"][:, 1:])
+    return losses.sequence_logp(token_logp, batch["completion_mask"][:, 1:], average)
+
+
+@contextlib.contextmanager
+def _evaluating(model: Any) -> Iterator[None]:
+    """Without gradients and dropout, and afterwards in the mode it was in."""
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        yield
+    model.train(was_training)
+
+
+def _prompt_ids(tokenizer: Any, prompt: Any) -> list[int]:
+    if isinstance(prompt, str):
+        return list(tokenizer(text=prompt)["input_ids"])
+    rendered = tokenizer.apply_chat_template(
+        prompt, add_generation_prompt=True, tokenize=True, return_dict=True
+    )
+    return list(rendered["input_ids"])
+
+
+def _split(tokenizer: Any, prompt: Any, answer: str) -> tuple[list[int], list[int]]:
+    """Token ids of a prompt and of an answer to it, the end included: split where TRL splits them."""
+    if isinstance(prompt, str):
+        end = tokenizer.eos_token
+        whole = tokenizer(text=prompt + (answer if answer.endswith(end) else answer + end))["input_ids"]
+    else:
+        messages = [*prompt, {"role": "assistant", "content": answer}]
+        whole = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True)["input_ids"]
+    alone = _prompt_ids(tokenizer, prompt)
+    same = (k for k, (one, other) in enumerate(zip(alone, whole, strict=False)) if one != other)
+    length = next(same, min(len(alone), len(whole)))
+    return list(whole[:length]), list(whole[length:])

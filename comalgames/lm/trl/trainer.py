@@ -1,0 +1,134 @@
+"""TRL's trainer on a rule's targets: its configuration, its collator, its loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from trl import DPOConfig, DPOTrainer
+from trl.trainer.dpo_trainer import DataCollatorForPreference
+
+from comalgames import validation
+from comalgames.lm import losses
+from comalgames.lm.trl.lesson import SIDES
+from comalgames.lm.trl.models import completion_logps
+
+# Columns of numbers that the loss reads, besides the answers' own log-probabilities.
+COLUMNS = ("preference", *(f"{what}_{side}" for what in ("target", "anchor") for side in SIDES))
+
+
+def _regression(logp: Any, columns: Mapping[str, Any], beta: float) -> Any:
+    return losses.regression(logp, columns["target"])
+
+
+def _pointwise(logp: Any, columns: Mapping[str, Any], beta: float) -> Any:
+    return losses.pointwise(logp, columns["target"])
+
+
+def _logistic(logp: Any, columns: Mapping[str, Any], beta: float) -> Any:
+    wins = columns["preference"]
+    matrix = torch.stack([torch.stack([wins, wins], -1), torch.stack([1 - wins, wins], -1)], -2)
+    return losses.logistic(logp, columns["anchor"], matrix, beta)
+
+
+LOSSES = {"regression": _regression, "pointwise": _pointwise, "logistic": _logistic}
+
+
+@dataclass
+class PreferenceConfig(DPOConfig):
+    """TRL's `DPOConfig` with what a round needs: its own columns kept, one model on the device, nothing sent.
+
+    Attributes:
+        loss: "regression" (INPO, COMAL, IPO, and every rule with a target), "pointwise" (SPPO) or "logistic"
+            (DPO, with its own `beta`).
+        average_log_probs: divide an answer's log-probability by its number of tokens; all columns must then
+            be made with `average=True` too. Rules weigh long answers less, and no table predicts what they
+            do.
+        remove_unused_columns: False, so that the extra columns reach the loss.
+        precompute_ref_log_probs: True, so that no second model is held.
+        report_to: "none".
+    """
+
+    loss: str = "regression"
+    average_log_probs: bool = False
+    remove_unused_columns: bool | None = False
+    precompute_ref_log_probs: bool = True
+    report_to: Any = "none"
+
+    def __post_init__(self) -> None:
+        validation.known("loss", self.loss, LOSSES)
+        for name, needed in (("remove_unused_columns", False), ("precompute_ref_log_probs", True)):
+            if getattr(self, name) is not needed:
+                raise ValueError(f"`{name}` must be {needed} here, got {getattr(self, name)!r}.")
+        super().__post_init__()
+
+
+@dataclass
+class PreferenceCollator(DataCollatorForPreference):
+    """TRL's collator for pairs, which keeps the columns of numbers that `build_dataset` made.
+
+    Raises:
+        ValueError: nothing is left of an answer after truncation to `max_length`; the message names the row.
+    """
+
+    def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        """A padded batch: all chosen answers, then all rejected ones, and the columns."""
+        batch: dict[str, Any] = super().torch_call(examples)
+        for k, length in enumerate(batch["completion_mask"].sum(-1).tolist()):
+            if length == 0:
+                row = examples[k % len(examples)].get("row", f"row {k % len(examples)} of a batch")
+                raise ValueError(
+                    f"the {SIDES[k // len(examples)]} answer of {row} has no tokens within `max_length` "
+                    f"{self.max_length}; raise it, or leave the prompt out."
+                )
+        # TRL's pass over the data before training hands every key of a batch to the model; it adds this one.
+        if "ref_chosen_logps" in examples[0]:
+            for name in COLUMNS:
+                if name in examples[0]:
+                    values = [example[name] for example in examples]
+                    batch[name] = torch.tensor(values, dtype=torch.get_default_dtype())
+        return batch
+
+
+class PreferenceTrainer(DPOTrainer):
+    """TRL's `DPOTrainer`, trained on a rule's targets: only `compute_loss` is its own.
+
+    Pass a model at the last iterate, `ref_model=None`, a `PreferenceConfig`, a `PreferenceCollator` and the
+    dataset of a `Lesson`. Its `ref_chosen_logps`, which TRL computes before training, are then the last
+    iterate's; the loss does not read them. It returns the plain mean over the pairs of a batch, which TRL
+    divides by the number of accumulated batches.
+    """
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Mean over the pairs of `lm.losses` on their summed log-probabilities.
+
+        Args:
+            model: what is trained.
+            inputs: a batch of a `PreferenceCollator`.
+            return_outputs: refused: there are no outputs beside the loss.
+            num_items_in_batch: of the accumulated batches; not used.
+
+        Raises:
+            ValueError: the batch lacks a column that the loss needs, or outputs are asked for.
+        """
+        if return_outputs:
+            raise ValueError(
+                "`return_outputs` must be False: PreferenceTrainer computes a loss and nothing else."
+            )
+        columns = {name: inputs[name] for name in COLUMNS if name in inputs}
+        for what in ("target", "anchor"):
+            if f"{what}_chosen" in columns:
+                columns[what] = torch.stack([columns[f"{what}_{side}"] for side in SIDES], -1)
+        needed = "anchor" if self.args.loss == "logistic" else "target"
+        if needed not in columns:
+            raise ValueError(
+                f"`train_dataset` lacks the column {needed + '_chosen'!r}, which loss {self.args.loss!r} "
+                f"needs. Use build_dataset and a PreferenceCollator; a rule that fits labels, such as "
+                f'IterativeDPO, needs loss="logistic".'
+            )
+        logp = torch.stack(completion_logps(model, inputs, self.args.average_log_probs).chunk(2), -1)
+        return LOSSES[self.args.loss](logp, columns, self.args.beta).mean()
