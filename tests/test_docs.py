@@ -2,10 +2,12 @@
 
 import ast
 import doctest
+import functools
 import importlib
 import importlib.util
 import inspect
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -209,11 +211,29 @@ def test_the_readmes_python_runs_as_written(tmp_path, monkeypatch, capsys):
     assert results["multiplicative weights"].history["duality_gap"][-1] > 0.1
 
 
-def test_the_readmes_links_lead_somewhere():
-    text = (ROOT / "README.md").read_text()
-    targets = [target for target in re.findall(r"\]\(([^)#]+)\)", text) if not target.startswith("http")]
-    assert targets
-    assert [target for target in targets if not (ROOT / target).exists()] == []
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+
+
+@each_page
+def test_a_pages_links_lead_somewhere(page):
+    targets = re.findall(r"\]\(([^)#]+)\)", page.read_text())
+    there = [target for target in targets if not target.startswith("http")]
+    assert there or page.stem != "README"
+    assert [target for target in there if not (page.parent / target).exists()] == []
+
+
+@each_page
+def test_what_a_page_calls_by_name_exists(page):
+    """Snippets for other people's trainers cannot run here; but they are Python, and our names are right."""
+    text = page.read_text()
+    for block in blocks(page, "python"):
+        compile(textwrap.dedent(block), page.name, "exec")
+    # Names of rules and functions, such as cg.lm.losses.regression(.
+    called = set(re.findall(r"\bcg((?:\.[A-Za-z_]\w*)+)\(", text))
+    assert called or page.stem not in {"README", "formulas"}
+    for path in sorted(called):
+        functools.reduce(getattr, path.strip(".").split("."), cg)
 
 
 def test_the_readme_names_commands_that_exist():

@@ -191,14 +191,13 @@ def test_the_columns_are_of_the_tokens_that_trl_trains_on(start, tokenizer, tmp_
 
 
 CHAT = (
-    "{% for m in messages %}{{ 'first ' if m['role'] == 'user' else '' }}{{ m['content'] }}"
-    "{% if m['role'] == 'assistant' %}{{ '</s>' }}{% else %}{{ ' ' }}{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}{{ 'second ' }}{% endif %}"
+    "{% for m in messages %}{{ 'first ' if m['role'] == 'user' else 'second ' }}{{ m['content'] }}"
+    "{{ '</s>' if m['role'] == 'assistant' else ' ' }}{% endfor %}"
+    "{{ 'second ' if add_generation_prompt else '' }}"
 )
 
 
 def test_chat_prompts_are_split_where_trl_splits_them(start, tmp_path):
-    """This template writes the start of an answer only where one is asked for: the prompt is no prefix."""
     tokenizer = example.word_tokenizer()
     tokenizer.chat_template = CHAT
     model = trl.load(start)
