@@ -10,9 +10,11 @@ FOLDER keeps the rounds: started again, it goes on after the last one that was f
 import os
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 
 os.environ.setdefault("TQDM_DISABLE", "1")
+warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # of TRL's defaults
 
 import jax
 
@@ -109,7 +111,7 @@ def main(folder, rounds=ROUNDS, rule=RULE, **changes):
     settings = {
         "num_answers": 16, "max_new_tokens": 3, "pairs": "disjoint",
         "learning_rate": 0.01, "per_device_train_batch_size": 128, "num_train_epochs": 6,
-        "use_cpu": True, "bf16": False, "gradient_checkpointing": False,
+        "use_cpu": True, "bf16": False,
         "disable_tqdm": True, "logging_strategy": "no", **changes,
     }  # fmt: skip
     gaps = [gap_of(start, tokenizer)]
@@ -117,8 +119,8 @@ def main(folder, rounds=ROUNDS, rule=RULE, **changes):
     for log, reached in follow(rule, start, tokenizer, PROMPTS * 32, oracle, folder, rounds, **settings):
         gaps.append(gap_of(reached, tokenizer))
         print(
-            f"round {log['round']:3d} gap {gaps[-1]:.3f}  beats last {log['win_rate_last']:.3f}  "
-            f"KL to last {log['kl_last']:.3f}  left of the way {log['fit_residual']:.2f}  "
+            f"round {log['round']:3d} gap {gaps[-1]:.3f}  win rate against the last {log['win_rate_last']:.3f}, "
+            f"the reference {log['win_rate_reference']:.3f}  KL to the last {log['kl_last']:.3f}  "
             f"judge calls {log['judge_calls']}"
         )
     return gaps

@@ -3,7 +3,7 @@
 `comalgames.lm.trl`, which needs the extra `lm`, is imported by name only: it brings torch.
 """
 
-from comalgames.lm import losses
+from comalgames.lm import losses, tiny
 from comalgames.lm.bridge import Pass, Targets, policies_of, schedule, targets
 from comalgames.lm.judging import Judged, compare
 from comalgames.lm.progress import Progress, fit_residual, progress
@@ -20,4 +20,5 @@ __all__ = [
     "progress",
     "schedule",
     "targets",
+    "tiny",
 ]
