@@ -11,6 +11,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import matplotlib as mpl
 import numpy as np
@@ -35,6 +36,7 @@ MODULES = (
     "comalgames.diagnostics",
     "comalgames.lm",
     "comalgames.lm.losses",
+    "comalgames.lm.tiny",
     "comalgames.losses",
     "comalgames.parametric",
     "comalgames.parametric.models",
@@ -175,7 +177,7 @@ def test_examples_were_found():
 @pytest.mark.parametrize("name", DOCTESTS)
 def test_an_example_prints_what_it_says(name):
     test = DOCTESTS[name]
-    test.globs = {"cg": cg, "jnp": jnp, "np": np, "game": cg.games.comal_cycle()}
+    test.globs = {"cg": cg, "jax": jax, "jnp": jnp, "np": np, "game": cg.games.comal_cycle()}
     said: list[str] = []
     result = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(test, out=said.append)
     assert result.attempted > 0

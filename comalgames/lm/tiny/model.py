@@ -156,18 +156,15 @@ class Transformer(eqx.Module):
 
     def answers(self) -> np.ndarray:
         """All answers, `[V ** L, L]`, in the order of `answers_logp`."""
-        return np.array(list(itertools.product(range(self.tokens.shape[-2]), repeat=self.length)))
+        return self._strings(self.length)
 
     def answers_logp(self) -> Float[Array, "prompts answers"]:
         """Log-probabilities of all answers to each prompt, by teacher forcing: the policy, exactly."""
-        num_tokens, num_prompts = self.tokens.shape[-2], self.prompts.shape[-2]
         every = self.answers()
-        # Answers that differ in the last token only share what the network reads.
-        prefixes = np.broadcast_to(
-            every[::num_tokens, :-1], (num_prompts, len(every) // num_tokens, self.length - 1)
-        )
-        next_logp = jnp.repeat(self.next_logp(prefixes), num_tokens, axis=-3)
-        token_logp = jnp.sum(self._one_hot(every) * next_logp, axis=-1)
+        # Answers that differ in their last token only share what the network reads.
+        next_logp = self.next_logp(self._prefixes(self.length - 1))
+        of_answers = jnp.repeat(next_logp, self.tokens.shape[-2], axis=-3)
+        token_logp = jnp.sum(self._one_hot(every) * of_answers, axis=-1)
         summed: Array = losses.sequence_logp(token_logp, np.ones(every.shape))
         return summed
 
@@ -180,20 +177,32 @@ class Transformer(eqx.Module):
         """
         drawn = jnp.zeros((self.prompts.shape[-2], num_draws, 0), int)
         for position in range(self.length):
-            next_logp = self.next_logp(drawn)[..., -1, :]
-            token = jax.random.categorical(jax.random.fold_in(key, position), next_logp)
+            # Every prefix that can occur is read once, however many draws share it.
+            next_logp = self.next_logp(self._prefixes(position))[..., -1, :]
+            of_draws = jnp.take_along_axis(next_logp, self.index(drawn)[..., None], axis=-2)
+            token = jax.random.categorical(jax.random.fold_in(key, position), of_draws)
             drawn = jnp.concatenate([drawn, token[..., None]], axis=-1)
         return drawn
 
     def index(self, answers: Int[Array, "*batch length"]) -> Int[Array, "*batch"]:
-        """The numbers of answers in the order of `answers_logp`.
+        """The numbers of answers, or of shorter strings, in alphabetical order: that of `answers_logp`.
 
         Args:
-            answers: tokens, `[..., L]`.
+            answers: tokens, `[..., l]`, all of one length.
         """
-        place_value = self.tokens.shape[-2] ** np.arange(self.length)[::-1]
+        place_value = self.tokens.shape[-2] ** np.arange(answers.shape[-1])[::-1]
         number: Array = jnp.sum(answers * place_value, axis=-1)
         return number
+
+    def _strings(self, length: int) -> np.ndarray:
+        """All strings of the given length in alphabetical order, `[V ** length, length]`."""
+        listed = list(itertools.product(range(self.tokens.shape[-2]), repeat=length))
+        return np.array(listed, int).reshape(len(listed), length)
+
+    def _prefixes(self, length: int) -> np.ndarray:
+        """The same for each prompt, `[prompts, V ** length, length]`."""
+        strings = self._strings(length)
+        return np.broadcast_to(strings, (self.prompts.shape[-2], *strings.shape))
 
     def _one_hot(self, tokens: Any) -> Array:
         """1 at each token's place. A product with it is a look-up whose derivative is no slow scatter."""
