@@ -27,7 +27,7 @@ from comalgames.papers.reward_models import picks
 OK, FAILED, BAD_INPUT, DAMAGED, INTERRUPTED = 0, 1, 2, 3, 130
 
 # Importing a paper costs nothing but its module; none is imported before it is asked for.
-PAPERS = {"comal": "comalgames.papers.comal"}
+PAPERS = {"comal": "comalgames.papers.comal", "lm": "comalgames.papers.lm"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

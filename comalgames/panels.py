@@ -51,17 +51,46 @@ def _gap_panel(
     curve: str = "duality_gap",
     until: float | None = None,
     bottom: float | None = None,
+    beside: str | None = None,
+    beside_label: str = "",
+    xlabel: str | None = None,
+    ylabel: str | None = None,
+    legend: Any = "best",
 ) -> None:
-    """Curves of the given algorithms over the games whose names begin with `prefix`, and all seeds."""
+    """Curves of the given algorithms over the games whose names begin with `prefix`, and all seeds.
+
+    Args:
+        ax: where to draw.
+        dataset: a sweep's, or one of its form.
+        algorithms: which, in this order; None for all.
+        prefix: of the games' names.
+        curve: the variable drawn.
+        until: the last query shown.
+        bottom: of the vertical axis.
+        beside: a variable whose medians are drawn as thin black lines, for comparison.
+        beside_label: what to call them.
+        xlabel: below the axis; None for queries.
+        ylabel: beside it; None for the curve's title.
+        legend: where in the axes, as matplotlib names places; None for no legend.
+    """
     chosen = [name for name in dataset["game"].values if str(name).startswith(prefix)]
     runs = dataset.sel(game=chosen)
     runs = runs if algorithms is None else runs.sel(algorithm=list(algorithms))
-    curves = {
-        name: (horizontal[horizontal <= until], rows[:, horizontal <= until]) if until else (horizontal, rows)
-        for name, (horizontal, rows) in sweep_curves(runs, curve).items()
-    }
-    draw_curves(ax, curves, "queries", curve_title(curve))
+
+    def curves(of: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        found = sweep_curves(runs, of)
+        if until is None:
+            return found
+        return {name: (x[x <= until], rows[:, x <= until]) for name, (x, rows) in found.items()}
+
+    draw_curves(ax, curves(curve), "queries", ylabel or curve_title(curve))
+    for k, (x, rows) in enumerate(curves(beside).values() if beside else ()):
+        label = beside_label if k == 0 else None
+        ax.plot(x, np.median(rows, axis=0), color="black", linewidth=0.7, label=label)
     ax.set_ylim(bottom=bottom)
+    if xlabel is not None:
+        ax.set_xlabel(xlabel)
+    ax.legend(loc=legend or "best").set_visible(legend is not None)
 
 
 def _lines_panel(

@@ -17,7 +17,9 @@ import pytest
 
 from comalgames import cli, report
 from comalgames.experiments import Figure, Paper, at_least, at_most, load_run
-from comalgames.papers import comal
+from comalgames.papers import comal, lm
+
+PAPERS = {"comal": comal.PAPER, "lm": lm.PAPER}
 
 # What must be claimed.
 DEMANDED = {
@@ -52,18 +54,26 @@ def command(*argv):
 class Run(NamedTuple):
     """A finished `reproduce --quick --json`."""
 
+    paper: Paper
     code: int
     out: str
     err: str
     folder: Any
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    root = tmp_path_factory.mktemp("results")
-    code, out, err = command("reproduce", "--quick", "--out", root, "--json")
-    (folder,) = (root / "comal").iterdir()
-    return Run(code, out, err, folder)
+@pytest.fixture(scope="module", params=PAPERS)
+def run(request, tmp_path_factory):
+    """Of each paper; `comal` is the one that is run where none is named."""
+    root, name = tmp_path_factory.mktemp("results"), request.param
+    code, out, err = command(
+        "reproduce", *([] if name == "comal" else [name]), "--quick", "--out", root, "--json"
+    )
+    (folder,) = (root / name).iterdir()
+    return Run(PAPERS[name], code, out, err, folder)
+
+
+of_comal = pytest.mark.parametrize("run", ["comal"], indirect=True)
+of_lm = pytest.mark.parametrize("run", ["lm"], indirect=True)
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +89,19 @@ def test_the_paper_has_every_claim_that_was_demanded():
     assert {claim.id.partition(".")[0] for claim in comal.PAPER.claims} == DEMANDED
 
 
-def test_quick_runs_claims_of_most_of_them(claims):
-    run_ids = {name.partition(".")[0] for name, claim in claims.items() if claim["status"] != "not run"}
+def ids_run(claims):
+    return {name.partition(".")[0] for name, claim in claims.items() if claim["status"] != "not run"}
+
+
+@of_comal
+def test_quick_runs_claims_of_most_of_them(run, claims):
+    run_ids = ids_run(claims)
     assert {"A1", "A2", "A3", "A4", "A5", "A9", "A11", "A13", "A15", "A29"} <= run_ids
+
+
+@of_lm
+def test_quick_shows_who_cycles_who_stops_short_and_who_arrives_on_a_network(run, claims):
+    assert ids_run(claims) == {"LM1", "LM2", "LM3", "LM4", "LM5"}
 
 
 def test_it_succeeds_and_every_claim_that_was_run_holds(run, claims):
@@ -92,16 +112,16 @@ def test_it_succeeds_and_every_claim_that_was_run_holds(run, claims):
 def test_stdout_holds_json_only_and_progress_goes_to_stderr(run):
     assert run.out.startswith("[\n")
     assert json.loads(run.out)
-    assert comal.PAPER.title in run.err
-    assert "ran headline: " in run.err
+    assert run.paper.title in run.err
+    assert f"ran {run.paper.experiments[0].name}: " in run.err
     assert "claims hold" in run.err
 
 
-def test_every_claim_is_listed_with_what_was_measured(claims):
-    assert list(claims) == [claim.id for claim in comal.PAPER.claims]
-    for claim in comal.PAPER.claims:
+def test_every_claim_is_listed_with_what_was_measured(run, claims):
+    assert list(claims) == [claim.id for claim in run.paper.claims]
+    for claim in run.paper.claims:
         listed = claims[claim.id]
-        assert listed["paper"] == "comal"
+        assert listed["paper"] == run.paper.name
         assert (listed["sentence"], listed["source"]) == (claim.sentence, claim.source)
         assert listed["bound"] == str(claim.bound)
         if listed["status"] == "not run":
@@ -112,13 +132,14 @@ def test_every_claim_is_listed_with_what_was_measured(claims):
             assert claim.bound.holds(listed["measured"])
 
 
-def test_what_is_not_quick_is_marked_as_not_run(claims):
-    slow = {experiment.name for experiment in comal.PAPER.experiments if not experiment.is_quick}
+def test_what_is_not_quick_is_marked_as_not_run(run, claims):
+    slow = {experiment.name for experiment in run.paper.experiments if not experiment.is_quick}
     assert slow
-    for claim in comal.PAPER.claims:
+    for claim in run.paper.claims:
         assert (claims[claim.id]["status"] == "not run") == bool(slow & set(claim.needs)), claim.id
 
 
+@of_comal
 def test_a_measured_number_is_that_of_the_saved_records(run, claims):
     """From the records alone: COMAL's last gap (A4), and Nash's share against the reward's pick (A29)."""
     data = load_run(run.folder)[1]
@@ -136,10 +157,10 @@ def test_the_folder_holds_everything(run):
     files = {path.relative_to(run.folder).as_posix() for path in run.folder.rglob("*") if path.is_file()}
     drawn = [
         figure.name
-        for figure in comal.PAPER.figures
-        if all(e.is_quick for e in comal.PAPER.experiments if e.name in figure.needs)
+        for figure in run.paper.figures
+        if all(e.is_quick for e in run.paper.experiments if e.name in figure.needs)
     ]
-    assert len(drawn) >= 3
+    assert drawn
     assert files == {
         "spec.json",
         "environment.json",
@@ -150,14 +171,15 @@ def test_the_folder_holds_everything(run):
         *(f"figures/{name}.{suffix}" for name in drawn for suffix in ("pdf", "png")),
     }
     assert all((run.folder / name).stat().st_size > 0 for name in files)
-    assert re.fullmatch(rf"\d{{8}}-\d{{6}}-{comal.PAPER.spec_hash()}", run.folder.name)
+    assert re.fullmatch(rf"\d{{8}}-\d{{6}}-{run.paper.spec_hash()}", run.folder.name)
 
 
 def test_claims_json_is_what_was_printed(run, claims):
     saved = json.loads((run.folder / "claims.json").read_text())
-    assert [{"paper": "comal", **claim} for claim in saved] == list(claims.values())
+    assert [{"paper": run.paper.name, **claim} for claim in saved] == list(claims.values())
 
 
+@of_comal
 def test_metrics_csv_holds_the_last_gaps_of_the_claims(run, claims):
     with (run.folder / "metrics.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["metric"] == "duality_gap"]
@@ -270,6 +292,7 @@ def test_plot_draws_the_same_pixels_from_what_was_saved_alone(run, monkeypatch):
     }
 
 
+@of_comal
 def test_a_figure_of_other_numbers_has_other_pixels(run):
     """So that the test above can fail."""
     data = load_run(run.folder)[1]
@@ -305,6 +328,7 @@ def mariner_alone(monkeypatch):
             figures=(),
         )
         monkeypatch.setattr(comal, "PAPER", small)
+        monkeypatch.setattr(cli, "PAPERS", {"comal": cli.PAPERS["comal"]})
 
     return with_bound
 
