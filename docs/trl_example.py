@@ -119,7 +119,7 @@ def main(folder, rounds=ROUNDS, rule=RULE, **changes):
     for log, reached in follow(rule, start, tokenizer, PROMPTS * 32, oracle, folder, rounds, **settings):
         gaps.append(gap_of(reached, tokenizer))
         print(
-            f"round {log['round']:3d} gap {gaps[-1]:.3f}  win rate against the last {log['win_rate_last']:.3f}, "
+            f"round {log['round']:3d} gap {gaps[-1]:.3f}  wins against the last {log['win_rate_last']:.3f}, "
             f"the reference {log['win_rate_reference']:.3f}  KL to the last {log['kl_last']:.3f}  "
             f"judge calls {log['judge_calls']}"
         )
