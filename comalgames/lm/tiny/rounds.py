@@ -88,7 +88,7 @@ class Lesson(NamedTuple):
         goal: the rule's target and anchor for them, `[prompts, sets, K]`.
         preference: their preferences or labels, `[prompts, sets, K, K]`.
         weights: what each counts in an expectation over the last policy, `[prompts, sets, K]`.
-        beta: DPO's regularisation.
+        beta: DPO's regularisation; None for rules that have none.
     """
 
     answers: Int[Array, "prompts sets k"]
@@ -130,7 +130,7 @@ def lesson(
     policies = {"logp": _of(answers, logp), "reference": _of(answers, reference.answers_logp())}
     goal = targets(rule, jax.random.fold_in(key, RULE), policies, feedback, number)
     weights = jnp.exp(feedback.weights_logp(policies["logp"]))
-    return Lesson(answers, goal, skew + 0.5, weights, at(getattr(rule, "beta", 1.0), number))
+    return Lesson(answers, goal, skew + 0.5, weights, at(getattr(rule, "beta", None), number))
 
 
 def _of(answers: Int[Array, "prompts sets k"], logp: Float[Array, "prompts answers"]) -> Array:

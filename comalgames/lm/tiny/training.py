@@ -31,8 +31,9 @@ class Run(NamedTuple):
         distance: how far each round had to go, `[rounds, prompts]`: the root mean square, over pairs of
             answers drawn by the policy that it began with, of the margins' distance to the rule's exact
             target (of all answers and true preferences; what a table would step to). In nats.
-        fit_residual: the share of that distance left after the round: 0 where training reached the exact
-            target, 1 where it got no nearer. It counts what noise in drawn answers and labels does as well.
+        fit_residual: the share of that distance left after the round, `[rounds, prompts]`: 0 where training
+            reached the exact target, 1 where it got no nearer. It counts what noise in drawn answers and
+            labels does as well. (`lm.fit_residual` estimates it where only a round's answers are known.)
     """
 
     model: Transformer
@@ -70,16 +71,16 @@ def train(
             preferences themselves as labels.
         key: a random key, for drawn answers and rules that draw something.
 
+    Raises:
+        ValueError: the game does not fit the model, `num_rounds` is not a whole number >= 0, the loss does
+            not fit the rule, the rule makes no sense on sampled answers, or `drawn` comes without a key.
+
     Example:
         >>> game = cg.games.random(jax.random.key(0), 9, prompts=2)
         >>> model = cg.lm.tiny.Transformer(jax.random.key(1), num_prompts=2)
         >>> run = cg.lm.tiny.train(game, cg.INPO(eta=1.0, tau=0.1), model, num_rounds=3)
         >>> run.duality_gap.shape
         (4, 2)
-
-    Raises:
-        ValueError: the game does not fit the model, `num_rounds` is not a whole number >= 0, the loss does
-            not fit the rule, the rule makes no sense on sampled answers, or `drawn` comes without a key.
     """
     fit = Fit() if fit is None else fit
     _check(game, rule, model, fit, drawn, key)
@@ -129,5 +130,7 @@ def _check(game: Any, rule: Any, model: Any, fit: Fit, drawn: Drawn | None, key:
             f"`fit` has the loss {fit.loss!r}, which {type(rule).__name__} does not train on: a rule that "
             f"fits labels (IterativeDPO) needs 'logistic', any other 'regression' or 'pointwise'."
         )
+    if fit.loss == "logistic" and not hasattr(rule, "beta"):
+        raise ValueError(f"`rule` {rule!r} has no `beta`, which the loss 'logistic' needs.")
     if key is None and (drawn is not None or rule.is_random):
         raise ValueError("`key` is needed to draw answers: pass jax.random.key(0).")
