@@ -130,7 +130,8 @@ def lesson(
     policies = {"logp": _of(answers, logp), "reference": _of(answers, reference.answers_logp())}
     goal = targets(rule, jax.random.fold_in(key, RULE), policies, feedback, number)
     weights = jnp.exp(feedback.weights_logp(policies["logp"]))
-    return Lesson(answers, goal, skew + 0.5, weights, at(getattr(rule, "beta", None), number))
+    beta = at(rule.beta, number) if hasattr(rule, "beta") else None
+    return Lesson(answers, goal, skew + 0.5, weights, beta)
 
 
 def _of(answers: Int[Array, "prompts sets k"], logp: Float[Array, "prompts answers"]) -> Array:
