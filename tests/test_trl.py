@@ -390,5 +390,5 @@ def test_what_does_not_fit_is_refused(start, tokenizer, tmp_path):
         trl.PreferenceConfig(str(tmp_path), precompute_ref_log_probs=False, use_cpu=True, bf16=False)
     dpo, _ = lesson_of(cg.IterativeDPO(0.1), model, tokenizer)
     trainer = trainer_of(model, dpo.dataset, tokenizer, tmp_path, loss="regression")
-    with pytest.raises(ValueError, match='IterativeDPO, needs loss="logistic"'):
+    with pytest.raises(ValueError, match='IterativeDPO, needs "logistic"'):
         trainer.compute_loss(trainer.model, whole_batch(trainer))

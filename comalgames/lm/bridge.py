@@ -196,9 +196,9 @@ def schedule(rule: AbstractUpdateRule[Any], num_rounds: int, train_opponents: bo
         ValueError: `num_rounds` is not a whole number >= 0, or the rule makes no sense on sampled answers.
 
     Example:
-        >>> rule = cg.COMAL(cg.INPO(eta=1.0, tau=0.1), period=3)
-        >>> [todo.moves_reference for todo in cg.lm.schedule(rule, 6)]
-        [False, False, True, False, False, True]
+        >>> rule = cg.COMAL(cg.INPO(eta=1.0, tau=0.1), period=7)
+        >>> [todo.moves_reference for todo in cg.lm.schedule(rule, 8)]
+        [False, False, False, False, False, False, True, False]
         >>> [todo.commits for todo in cg.lm.schedule(cg.Extragradient(1.0), 2, train_opponents=True)]
         [False, True, False, True]
     """

@@ -17,6 +17,9 @@ import numpy as np
 
 from comalgames import losses, validation
 
+# What a configuration may ask for by name.
+NAMES = ("regression", "pointwise", "logistic")
+
 
 def regression(logp: Any, target: Any, weights: Any = None) -> Any:
     """Mean over all pairs of answers of the squared error of their margin, against the target's.
@@ -61,6 +64,33 @@ def logistic(logp: Any, anchor: Any, preference: Any, beta: Any, weights: Any = 
     Reference: Rafailov et al., "Direct Preference Optimization", 2023, equation 7.
     """
     return _over_pairs(losses.logistic(_margins(logp - anchor), preference, beta), weights)
+
+
+def named(
+    name: str, logp: Any, goal: Any, preference: Any = None, beta: Any = None, weights: Any = None
+) -> Any:
+    """The loss of that name, on what a round knows: what a trainer's configuration chooses.
+
+    Args:
+        name: "regression" (INPO, COMAL, IPO, and every rule with a target), "pointwise" (SPPO) or "logistic"
+            (DPO).
+        logp: log-probabilities of the answers under the model that is trained, `[..., K]`.
+        goal: the round's `lm.Targets`, its arrays of the same kind as `logp`.
+        preference: for "logistic": of the row's answer to the column's, `[..., K, K]`.
+        beta: for "logistic": DPO's regularisation.
+        weights: how often each answer is drawn, `[..., K]`; None for answers that the last policy drew.
+
+    Raises:
+        ValueError: `name` is none of these, or the goal has no target and the loss needs one.
+    """
+    validation.known("name", name, NAMES)
+    if name == "logistic":
+        return logistic(logp, goal.anchor, preference, beta, weights)
+    if goal.target is None:
+        raise ValueError(
+            f'`goal` has no target for the loss {name!r}: its rule, such as IterativeDPO, needs "logistic".'
+        )
+    return (regression if name == "regression" else pointwise)(logp, goal.target, weights)
 
 
 def sequence_logp(token_logp: Any, is_completion: Any, average: bool = False) -> Any:

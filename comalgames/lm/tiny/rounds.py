@@ -19,8 +19,6 @@ from comalgames.lm import losses
 from comalgames.lm.bridge import Targets, targets
 from comalgames.lm.tiny.model import Transformer
 
-LOSSES = ("regression", "pointwise", "logistic")
-
 # One object: each call of optax makes functions of its own, which are compiled anew.
 ADAM = optax.scale_by_adam()
 
@@ -46,7 +44,7 @@ class Fit(eqx.Module):
     num_steps: Any = 100
 
     def __check_init__(self) -> None:
-        validation.known("loss", self.loss, LOSSES)
+        validation.known("loss", self.loss, losses.NAMES)
         validation.positive("learning_rate", self.learning_rate)
         if validation.is_concrete(self.num_steps):
             validation.count("num_steps", self.num_steps, minimum=1)
@@ -165,7 +163,9 @@ def fitted(fit: Fit, model: Transformer, lesson: Lesson, drawn: Drawn | None) ->
             lesson._replace(beta=None),
         )
         logp = _of(batch.answers, model.answers_logp())
-        return jnp.mean(_loss(fit.loss, logp, batch._replace(beta=lesson.beta)))
+        return jnp.mean(
+            losses.named(fit.loss, logp, batch.goal, batch.preference, lesson.beta, batch.weights)
+        )
 
     def step(k: Any, carry: tuple[Transformer, Any]) -> tuple[Transformer, Any]:
         model, memory = carry
@@ -181,19 +181,6 @@ def fitted(fit: Fit, model: Transformer, lesson: Lesson, drawn: Drawn | None) ->
     num = jnp.asarray(fit.num_steps).astype(jnp.int32)
     trained: Transformer = jax.lax.fori_loop(0, num, step, (model, ADAM.init(model)))[0]
     return trained
-
-
-def _loss(name: str, logp: Array, lesson: Lesson) -> Array:
-    """The named loss of each set, `[prompts, sets]`."""
-    goal, weights = lesson.goal, lesson.weights
-    each: Array
-    if name == "logistic":
-        each = losses.logistic(logp, goal.anchor, lesson.preference, lesson.beta, weights)
-    elif name == "pointwise":
-        each = losses.pointwise(logp, goal.target, weights)
-    else:
-        each = losses.regression(logp, goal.target, weights)
-    return each
 
 
 @jax.jit
@@ -212,8 +199,6 @@ def distances(
     p = jnp.exp(before)
 
     def distance(logp: Array) -> Array:
-        error = logp - target
-        centred = error - jnp.sum(p * error, axis=-1, keepdims=True)
-        return jnp.sqrt(2 * jnp.sum(p * centred**2, axis=-1))
+        return jnp.sqrt(losses.regression(logp, target, p))
 
     return distance(before), distance(after)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,28 +11,12 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from comalgames import validation
 from comalgames.lm import losses
+from comalgames.lm.bridge import Targets
 from comalgames.lm.trl.lesson import SIDES
 from comalgames.lm.trl.models import completion_logps
 
 # Columns of numbers that the loss reads, besides the answers' own log-probabilities.
 COLUMNS = ("preference", *(f"{what}_{side}" for what in ("target", "anchor") for side in SIDES))
-
-
-def _regression(logp: Any, columns: Mapping[str, Any], beta: float) -> Any:
-    return losses.regression(logp, columns["target"])
-
-
-def _pointwise(logp: Any, columns: Mapping[str, Any], beta: float) -> Any:
-    return losses.pointwise(logp, columns["target"])
-
-
-def _logistic(logp: Any, columns: Mapping[str, Any], beta: float) -> Any:
-    wins = columns["preference"]
-    matrix = torch.stack([torch.stack([wins, wins], -1), torch.stack([1 - wins, wins], -1)], -2)
-    return losses.logistic(logp, columns["anchor"], matrix, beta)
-
-
-LOSSES = {"regression": _regression, "pointwise": _pointwise, "logistic": _logistic}
 
 
 @dataclass
@@ -58,7 +41,7 @@ class PreferenceConfig(DPOConfig):
     report_to: Any = "none"
 
     def __post_init__(self) -> None:
-        validation.known("loss", self.loss, LOSSES)
+        validation.known("loss", self.loss, losses.NAMES)
         for name, needed in (("remove_unused_columns", False), ("precompute_ref_log_probs", True)):
             if getattr(self, name) is not needed:
                 raise ValueError(f"`{name}` must be {needed} here, got {getattr(self, name)!r}.")
@@ -119,16 +102,17 @@ class PreferenceTrainer(DPOTrainer):
             raise ValueError(
                 "`return_outputs` must be False: PreferenceTrainer computes a loss and nothing else."
             )
-        columns = {name: inputs[name] for name in COLUMNS if name in inputs}
-        for what in ("target", "anchor"):
-            if f"{what}_chosen" in columns:
-                columns[what] = torch.stack([columns[f"{what}_{side}"] for side in SIDES], -1)
-        needed = "anchor" if self.args.loss == "logistic" else "target"
-        if needed not in columns:
+        if "preference" not in inputs:
             raise ValueError(
-                f"`train_dataset` lacks the column {needed + '_chosen'!r}, which loss {self.args.loss!r} "
-                f"needs. Use build_dataset and a PreferenceCollator; a rule that fits labels, such as "
-                f'IterativeDPO, needs loss="logistic".'
+                "`train_dataset` lacks the columns of a rule: use build_dataset and a PreferenceCollator."
             )
+        stacked = {
+            what: torch.stack([inputs[f"{what}_{side}"] for side in SIDES], -1)
+            for what in ("target", "anchor")
+            if f"{what}_chosen" in inputs
+        }
+        goal = Targets(stacked.get("target"), stacked["anchor"])
+        wins = inputs["preference"]
+        preference = torch.stack([torch.stack([wins, wins], -1), torch.stack([1 - wins, wins], -1)], -2)
         logp = torch.stack(completion_logps(model, inputs, self.args.average_log_probs).chunk(2), -1)
-        return LOSSES[self.args.loss](logp, columns, self.args.beta).mean()
+        return losses.named(self.args.loss, logp, goal, preference, self.args.beta).mean()
