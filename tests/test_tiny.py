@@ -244,19 +244,6 @@ def test_float32_trains_too():
 # ------------------------------------------------------------------------------------------
 
 
-class FitsLabels(cg.AbstractUpdateRule):
-    """A rule that fits labels, with its regularisation under another name than DPO's."""
-
-    regularisation: float = 1.0
-
-    @property
-    def reads_pairs(self):
-        return True
-
-    def propose(self, key, state, feedback):
-        return state.logp, state
-
-
 def training(game=GAME, rule=None, model=MODEL, num_rounds=1, **settings):
     rule = cg.INPO(1.0, TAU) if rule is None else rule
     return lambda: tiny.train(game, rule, model, num_rounds, **settings)
@@ -274,8 +261,10 @@ REFUSED = {
     "half a round": (training(num_rounds=0.5), "`num_rounds` must be a whole number"),
     "no key": (training(drawn=DRAWN), "`key` is needed"),
     "DPO's rule with INPO's loss": (training(rule=cg.IterativeDPO(1.0)), "needs 'logistic'"),
-    "INPO's rule with DPO's loss": (training(fit=tiny.Fit("logistic")), "any other 'regression'"),
-    "a rule without beta": (training(rule=FitsLabels(), fit=tiny.Fit("logistic")), "has no `beta`"),
+    "two queries with DPO's loss": (
+        training(rule=cg.Extragradient(1.0), fit=tiny.Fit("logistic")),
+        "with several queries, 'regression'",
+    ),
     "an unknown loss": (lambda: tiny.Fit("regresion"), "Did you mean 'regression'?"),
     "no gradient steps": (lambda: tiny.Fit(num_steps=0), "`num_steps` must be a whole number >= 1"),
     "a negative rate": (lambda: tiny.Fit(learning_rate=-1.0), "`learning_rate` must be a finite number > 0"),

@@ -157,6 +157,14 @@ class AbstractUpdateRule(AbstractAlgorithm[S]):
         """
         return None
 
+    def logistic_beta(self, step: Any) -> Any:
+        """DPO's beta, with which its logistic loss on labels trains this rule; None where that loss cannot.
+
+        1 / `advantage_weight`, unless a rule has a beta of its own.
+        """
+        weight = self.advantage_weight(step)
+        return None if weight is None else 1.0 / weight
+
     @property
     def needs_all_actions(self) -> bool:
         """Whether a step at one action needs the probabilities of all others, so that no sample will do."""

@@ -101,6 +101,10 @@ class COMAL(AbstractUpdateRule[S]):
         """The inner rule's."""
         return self.inner.advantage_weight(step)
 
+    def logistic_beta(self, step: Any) -> Any:
+        """The inner rule's."""
+        return self.inner.logistic_beta(step)
+
     @property
     def needs_all_actions(self) -> bool:
         """The inner rule's."""

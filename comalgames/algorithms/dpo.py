@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -40,6 +42,10 @@ class IterativeDPO(AbstractUpdateRule[State]):
     def reads_pairs(self) -> bool:
         """The fit reads how often each action beats each."""
         return True
+
+    def logistic_beta(self, step: Any) -> Any:
+        """Its own beta."""
+        return at(self.beta, step)
 
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback

@@ -25,16 +25,19 @@ PROBE = np.log([0.25, 0.75])
 
 
 class Targets(NamedTuple):
-    """What to train towards, for K answers per prompt; both up to a constant per prompt.
+    """What to train towards, for K answers per prompt; target and anchor up to a constant per prompt.
 
     Attributes:
         target: the rule's proposal `[..., K]`, for losses that regress on it; None for a rule that fits
             labels (`IterativeDPO`): a fit to few answers need not be finite.
         anchor: its proposal under zero advantage `[..., K]`, for losses that use labels themselves.
+        beta: what DPO's logistic loss is to be trained with, a number: `IterativeDPO`'s own, 1 / step_size of
+            a mirror rule; None for rules that this loss cannot train.
     """
 
     target: Float[Array, "*prompts k"] | None
     anchor: Float[Array, "*prompts k"]
+    beta: Any = None
 
 
 class Pass(NamedTuple):
@@ -158,11 +161,12 @@ def targets(
     key = jax.random.key(0) if key is None else key
     nothing = eqx.tree_at(lambda it: it.skew, feedback, jnp.zeros_like(feedback.skew))
     anchor, _ = rule.propose(key, state, nothing)
+    beta = rule.logistic_beta(state.step)
     if rule.reads_pairs:
-        return Targets(None, anchor)
+        return Targets(None, anchor, beta)
     if opponents is None:
         target, _ = rule.propose(key, state, feedback)
-        return Targets(target, anchor)
+        return Targets(target, anchor, beta)
     trained = tuple(column(f"opponents[{k}]", value) for k, value in enumerate(opponents))
     in_passes = _InPasses(feedback, trained, [])
     target, _ = rule.propose(key, state, in_passes)
@@ -172,7 +176,7 @@ def targets(
             f"{len(in_passes.asked) - 1} besides the current one."
         )
     later = in_passes.asked[len(trained) + 1 :]
-    return Targets(later[0] if later else target, anchor)
+    return Targets(later[0] if later else target, anchor, beta)
 
 
 def schedule(rule: AbstractUpdateRule[Any], num_rounds: int, train_opponents: bool = False) -> Iterator[Pass]:

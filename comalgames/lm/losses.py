@@ -66,9 +66,7 @@ def logistic(logp: Any, anchor: Any, preference: Any, beta: Any, weights: Any = 
     return _over_pairs(losses.logistic(_margins(logp - anchor), preference, beta), weights)
 
 
-def named(
-    name: str, logp: Any, goal: Any, preference: Any = None, beta: Any = None, weights: Any = None
-) -> Any:
+def named(name: str, logp: Any, goal: Any, preference: Any = None, weights: Any = None) -> Any:
     """The loss of that name, on what a round knows: what a trainer's configuration chooses.
 
     Args:
@@ -77,15 +75,19 @@ def named(
         logp: log-probabilities of the answers under the model that is trained, `[..., K]`.
         goal: the round's `lm.Targets`, its arrays of the same kind as `logp`.
         preference: for "logistic": of the row's answer to the column's, `[..., K, K]`.
-        beta: for "logistic": DPO's regularisation.
         weights: how often each answer is drawn, `[..., K]`; None for answers that the last policy drew.
 
     Raises:
-        ValueError: `name` is none of these, or the goal has no target and the loss needs one.
+        ValueError: `name` is none of these, or the goal has no target, or no beta, and the loss needs one.
     """
     validation.known("name", name, NAMES)
     if name == "logistic":
-        return logistic(logp, goal.anchor, preference, beta, weights)
+        if goal.beta is None:
+            raise ValueError(
+                "`goal` has no beta, which the loss 'logistic' needs: its rule is not its anchor plus a multiple "
+                'of the policy\'s own advantage. Use "regression", which follows every rule with a target.'
+            )
+        return logistic(logp, goal.anchor, preference, goal.beta, weights)
     if goal.target is None:
         raise ValueError(
             f'`goal` has no target for the loss {name!r}: its rule, such as IterativeDPO, needs "logistic".'

@@ -12,7 +12,7 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from comalgames import pairs, validation
-from comalgames.algorithms.base import AbstractUpdateRule, at
+from comalgames.algorithms.base import AbstractUpdateRule
 from comalgames.feedback import Candidates, Exact
 from comalgames.games import PreferenceGame
 from comalgames.lm import losses
@@ -83,17 +83,15 @@ class Lesson(NamedTuple):
 
     Attributes:
         answers: numbers of the compared answers, `[prompts, sets, K]`.
-        goal: the rule's target and anchor for them, `[prompts, sets, K]`.
+        goal: the rule's target and anchor for them, `[prompts, sets, K]`, and its beta.
         preference: their preferences or labels, `[prompts, sets, K, K]`.
         weights: what each counts in an expectation over the last policy, `[prompts, sets, K]`.
-        beta: DPO's regularisation; None for rules that have none.
     """
 
     answers: Int[Array, "prompts sets k"]
     goal: Targets
     preference: Float[Array, "prompts sets k k"]
     weights: Float[Array, "prompts sets k"]
-    beta: Any
 
 
 @jax.jit
@@ -128,8 +126,7 @@ def lesson(
     policies = {"logp": _of(answers, logp), "reference": _of(answers, reference.answers_logp())}
     goal = targets(rule, jax.random.fold_in(key, RULE), policies, feedback, number)
     weights = jnp.exp(feedback.weights_logp(policies["logp"]))
-    beta = at(rule.beta, number) if hasattr(rule, "beta") else None
-    return Lesson(answers, goal, skew + 0.5, weights, beta)
+    return Lesson(answers, goal, skew + 0.5, weights)
 
 
 def _of(answers: Int[Array, "prompts sets k"], logp: Float[Array, "prompts answers"]) -> Array:
@@ -160,12 +157,11 @@ def fitted(fit: Fit, model: Transformer, lesson: Lesson, drawn: Drawn | None) ->
         start = (k % (num_sets // size)) * size
         batch = jax.tree.map(
             lambda rows: jax.lax.dynamic_slice_in_dim(rows, start, size, axis=1),
-            lesson._replace(beta=None),
+            lesson._replace(goal=lesson.goal._replace(beta=None)),
         )
+        goal = batch.goal._replace(beta=lesson.goal.beta)
         logp = _of(batch.answers, model.answers_logp())
-        return jnp.mean(
-            losses.named(fit.loss, logp, batch.goal, batch.preference, lesson.beta, batch.weights)
-        )
+        return jnp.mean(losses.named(fit.loss, logp, goal, batch.preference, batch.weights))
 
     def step(k: Any, carry: tuple[Transformer, Any]) -> tuple[Transformer, Any]:
         model, memory = carry

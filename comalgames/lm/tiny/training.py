@@ -63,7 +63,7 @@ def train(
     Args:
         game: one preference game over all answers for each prompt of the model.
         rule: any rule that `lm.policies_of` accepts. A rule that fits labels, `IterativeDPO`, needs
-            the loss "logistic".
+            the loss "logistic", which also trains rules that step by their own advantage.
         model: the first network, and the first reference.
         num_rounds: how many rounds.
         fit: how a round trains.
@@ -125,12 +125,11 @@ def _check(game: Any, rule: Any, model: Any, fit: Fit, drawn: Drawn | None, key:
     if not isinstance(rule, AbstractUpdateRule):
         raise ValueError(f"`rule` must be an update rule such as INPO(1.0, 0.1), got {rule!r}.")
     policies_of(rule)
-    if rule.reads_pairs != (fit.loss == "logistic"):
+    is_logistic = fit.loss == "logistic"
+    if (rule.reads_pairs and not is_logistic) or (is_logistic and rule.logistic_beta(0) is None):
         raise ValueError(
             f"`fit` has the loss {fit.loss!r}, which {type(rule).__name__} does not train on: a rule that "
-            f"fits labels (IterativeDPO) needs 'logistic', any other 'regression' or 'pointwise'."
+            f"fits labels (IterativeDPO) needs 'logistic'; one with several queries, 'regression'."
         )
-    if fit.loss == "logistic" and not hasattr(rule, "beta"):
-        raise ValueError(f"`rule` {rule!r} has no `beta`, which the loss 'logistic' needs.")
     if key is None and (drawn is not None or rule.is_random):
         raise ValueError("`key` is needed to draw answers: pass jax.random.key(0).")

@@ -90,6 +90,7 @@ def build_dataset(
                     "prompt": prompt,
                     **dict(zip(SIDES, texts, strict=True)),
                     "row": f"prompt {row}, answers {pair[0]} and {pair[1]}",
+                    **({} if goal.beta is None else {"beta": float(goal.beta)}),
                     "preference": float(wins[row, pair[0], pair[1]]),
                     **{
                         f"{name}_{side}": float(values[row, k])

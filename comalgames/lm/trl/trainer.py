@@ -16,7 +16,7 @@ from comalgames.lm.trl.lesson import SIDES
 from comalgames.lm.trl.models import completion_logps
 
 # Columns of numbers that the loss reads, besides the answers' own log-probabilities.
-COLUMNS = ("preference", *(f"{what}_{side}" for what in ("target", "anchor") for side in SIDES))
+COLUMNS = ("preference", "beta", *(f"{what}_{side}" for what in ("target", "anchor") for side in SIDES))
 
 
 @dataclass
@@ -25,7 +25,7 @@ class PreferenceConfig(DPOConfig):
 
     Attributes:
         loss: "regression" (INPO, COMAL, IPO, and every rule with a target), "pointwise" (SPPO) or "logistic"
-            (DPO, with its own `beta`).
+            (DPO). Where TRL's own losses read `beta`, these read the rule's.
         average_log_probs: divide an answer's log-probability by its number of tokens; all columns must then
             be made with `average=True` too. Rules weigh long answers less, and no table predicts what they
             do.
@@ -111,8 +111,10 @@ class PreferenceTrainer(DPOTrainer):
             for what in ("target", "anchor")
             if f"{what}_chosen" in inputs
         }
-        goal = Targets(stacked.get("target"), stacked["anchor"])
         wins = inputs["preference"]
         preference = torch.stack([torch.stack([wins, wins], -1), torch.stack([1 - wins, wins], -1)], -2)
         logp = torch.stack(completion_logps(model, inputs, self.args.average_log_probs).chunk(2), -1)
-        return losses.named(self.args.loss, logp, goal, preference, self.args.beta).mean()
+        # Every row of a round has the one beta of its rule.
+        beta = inputs["beta"][0] if "beta" in inputs else None
+        goal = Targets(stacked.get("target"), stacked["anchor"], beta)
+        return losses.named(self.args.loss, logp, goal, preference).mean()
