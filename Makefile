@@ -1,5 +1,5 @@
 # Two commands do everything on a machine with only Python (3.11 or newer) and make:
-#   make reproduce     the claims of the paper, measured, with figures and a report
+#   make reproduce     the claims of the papers, measured, with figures and reports
 #   make test          lint, types and the test suite
 #   make test-lm       the same for language models: installs torch and TRL, and takes a tiny model to Nash
 # Both create .venv from the locked dependencies when it is missing or out of date.
@@ -12,7 +12,7 @@ READY := $(VENV)/.ready
 .PHONY: reproduce test test-lm lint format bench-convergence bench-speed lock clean
 
 reproduce: $(READY)
-	$(BIN)/comalgames reproduce
+	$(BIN)/comalgames reproduce all
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
