@@ -85,7 +85,8 @@ def named(name: str, logp: Any, goal: Any, preference: Any = None, weights: Any 
         if goal.beta is None:
             raise ValueError(
                 "`goal` has no beta, which the loss 'logistic' needs: its rule is not its anchor plus a "
-                "multiple of the policy's own advantage. Use 'regression', which follows every rule with a target."
+                "multiple of the policy's own advantage. The loss 'regression' follows every rule that has a "
+                "target."
             )
         return logistic(logp, goal.anchor, preference, goal.beta, weights)
     if goal.target is None:
