@@ -170,7 +170,10 @@ def log_probabilities(name: str, value: Any, shape: tuple[int, ...], lowest: flo
     """
     if not is_concrete(value):
         return value
-    array = np.asarray(value, np.float64)
+    try:
+        array = np.asarray(value.detach().cpu().double() if hasattr(value, "detach") else value, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"`{name}` must be an array of log-probabilities: {error}.") from error
     if array.shape != shape:
         raise ValueError(f"`{name}` must have the shape {shape} of the answers, got {array.shape}.")
     bad = ~((array <= 0) & np.isfinite(array) & (array >= lowest))

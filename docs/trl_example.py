@@ -14,6 +14,7 @@ import warnings
 from pathlib import Path
 
 os.environ.setdefault("TQDM_DISABLE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # of TRL's defaults
 
 import jax
@@ -111,7 +112,7 @@ def main(folder, rounds=ROUNDS, rule=RULE, **changes):
     settings = {
         "num_answers": 16, "max_new_tokens": 3, "pairs": "disjoint",
         "learning_rate": 0.01, "per_device_train_batch_size": 128, "num_train_epochs": 6,
-        "use_cpu": True, "bf16": False,
+        "use_cpu": True,
         "disable_tqdm": True, "logging_strategy": "no", **changes,
     }  # fmt: skip
     gaps = [gap_of(start, tokenizer)]

@@ -14,34 +14,39 @@ from comalgames.lm import trl
 
 
 def follow(
-    rule, start, tokenizer, prompts, oracle, out, num_rounds, *,
-    num_answers, max_new_tokens, pairs="all", peft_config=None, **settings,
+    rule, start, tokenizer, prompts, oracle, out, num_rounds, *, num_answers, max_new_tokens,
+    pairs="all", train_opponents=False, peft_config=None, **settings,
 ):  # fmt: skip
-    """Train the model in the folder `start` by `rule`; yields each round's log and its folder.
+    """Train the model in the folder `start` by `rule`; yields each pass's log and its folder.
 
-    A finished round is not done again. `settings` go to `PreferenceConfig`: learning rate, epochs, ...
+    A finished pass is not done again. `settings` go to `PreferenceConfig`: loss, learning rate, epochs, ...
     """
-    stored = dict.fromkeys(cg.lm.policies_of(rule), Path(start))  # the folder of every policy to remember
+    run = repr((rule, len(prompts), num_answers, max_new_tokens, pairs, train_opponents, settings))
+    stored = dict.fromkeys(cg.lm.policies_of(rule), Path(start).resolve())  # every policy to remember
+    opponents = []  # folders of the policies that earlier passes of a round trained
 
-    def logps(folder, answers):  # one model in memory at a time
-        return trl.sequence_logps(trl.load(folder).to(device), tokenizer, prompts, answers)
+    def logps(where, answers, device):  # one model in memory at a time
+        return trl.sequence_logps(trl.load(where).to(device), tokenizer, prompts, answers)
 
-    for todo in cg.lm.schedule(rule, num_rounds):
-        folder = Path(out) / f"round-{todo.round:03d}"
+    for todo in cg.lm.schedule(rule, num_rounds, train_opponents):
+        folder = Path(out) / f"round-{todo.round:03d}{'' if todo.stores else f'-opponent-{todo.number}'}"
         if not folder.exists():
             unfinished = folder.with_suffix(".unfinished")
             shutil.rmtree(unfinished, ignore_errors=True)
             args = trl.PreferenceConfig(str(unfinished), save_strategy="no", seed=todo.round, **settings)
-            device = args.device
-            last = trl.load(stored["logp"]).to(device)
-            answers = trl.generate(last, tokenizer, prompts, num_answers, max_new_tokens, todo.round)
-            del last
+            drawer = opponents[-1] if opponents else stored["logp"]
+            model = trl.load(drawer).to(args.device)
+            answers = trl.generate(model, tokenizer, prompts, num_answers, max_new_tokens, todo.round)
+            del model
             judged = cg.lm.compare(oracle, prompts, answers)
-            policies = {name: logps(where, answers) for name, where in stored.items()}
-            lesson = trl.build_dataset(rule, prompts, answers, judged.preference, policies, todo.round, pairs)
+            policies = {name: logps(where, answers, args.device) for name, where in stored.items()}
+            met = [logps(where, answers, args.device) for where in opponents]
+            feedback = cg.Candidates(judged.preference, met[-1] if met else policies["logp"])
+            goal = cg.lm.targets(rule, None, policies, feedback, todo.round, met if train_opponents else None)
             model = trl.load(stored["logp"], trainable=True)
             trainer = trl.PreferenceTrainer(
-                model, args=args, train_dataset=lesson.dataset, processing_class=tokenizer,
+                model, args=args, processing_class=tokenizer,
+                train_dataset=trl.build_dataset(prompts, answers, feedback, goal, pairs),
                 data_collator=trl.PreferenceCollator(tokenizer.pad_token_id, args.max_length),
                 peft_config=None if hasattr(model, "peft_config") else peft_config,
             )  # fmt: skip
@@ -49,24 +54,25 @@ def follow(
             trainer.train()
             reached = trl.sequence_logps(trainer.model, tokenizer, prompts, answers)
             trainer.model.save_pretrained(unfinished)  # save_model would add a pickle
-            generations, rows = len(prompts) * num_answers, 2 * len(lesson.dataset)
+            drawn, rows = len(prompts) * num_answers, 2 * len(trainer.train_dataset)
             log = {
-                "rule": repr(rule),
+                "run": run,
                 "round": todo.round,
-                **cg.lm.progress(reached, policies, lesson.feedback, lesson.goal)._asdict(),
+                **cg.lm.progress(reached, policies, feedback, goal)._asdict(),
                 "loss": trainer.state.log_history[-1]["train_loss"],
-                "generations": generations,
+                "generations": drawn,
                 "judge_calls": judged.num_calls,
-                "forward_passes": int(generations * (len(stored) + 1) + rows * (1 + trainer.state.epoch)),
+                "forward_passes": int(
+                    drawn * (len(stored) + len(met) + 1) + rows * (1 + trainer.state.epoch)
+                ),
             }
             (unfinished / "round.json").write_text(json.dumps(log, indent=2))
             unfinished.rename(folder)  # complete or absent
         log = json.loads((folder / "round.json").read_text())
-        if log["rule"] != repr(rule):
+        if log["run"] != run:
             raise ValueError(
-                f"{folder} was trained by {log['rule']}, not by {rule!r}; choose another folder."
+                f"{folder} is of another run, {log['run']}, not of {run}; choose another folder."
             )
-        stored["logp"] = folder
-        if todo.moves_reference:
-            stored["reference"] = folder
+        opponents = [] if todo.stores else [*opponents, folder]
+        stored |= dict.fromkeys(todo.stores, folder)
         yield log, folder

@@ -52,17 +52,17 @@ print("anchor", goal.anchor)  # where it would go if no answer were better than 
 
 # %% [markdown]
 # A trainer then minimises a loss on its model's log-probabilities of the same answers, which is 0 at the
-# target. The same lines take torch tensors.
+# target. The first argument may be a torch tensor with a gradient.
 
 # %%
-print("loss at the last model:", cg.lm.losses.regression(last, np.asarray(goal.target)))
-print("loss at the target:    ", cg.lm.losses.regression(np.asarray(goal.target), np.asarray(goal.target)))
+print("loss at the last model:", cg.lm.losses.regression(last, goal.target))
+print("loss at the target:    ", cg.lm.losses.regression(goal.target, goal.target))
 
 # %% [markdown]
 # And it asks when the reference is to become the model *reached*: here after every tenth round.
 
 # %%
-print([todo.round for todo in cg.lm.schedule(rule, 30) if todo.moves_reference])
+print([todo.round for todo in cg.lm.schedule(rule, 30) if "reference" in todo.stores])
 
 # %% [markdown]
 # ## A model that can be checked

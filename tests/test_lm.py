@@ -1,5 +1,6 @@
 """The bridge gives language models the published formulas, from the very rules that tables follow."""
 
+import dataclasses
 import re
 
 import jax
@@ -146,14 +147,89 @@ def test_a_schedule_warns_of_a_period_that_is_too_short():
         list(cg.lm.schedule(cg.COMAL(cg.INPO(1.0, 0.1), 2), 1))
 
 
+def test_the_first_pass_keeps_the_constant_that_a_pointwise_loss_sees():
+    """The half step is MirrorDescent's step: the same numbers, not only the same margins."""
+    columns = {"logp": LAST, "reference": REFERENCE}
+    half = cg.lm.targets(cg.Extragradient(0.7, 0.2), KEY, columns, PAIR, opponents=[]).target
+    mirror = cg.lm.targets(cg.MirrorDescent(0.7, 0.2), KEY, columns, PAIR).target
+    np.testing.assert_allclose(half, mirror, **EXACT)
+
+
+class Ramp(cg.AbstractSchedule):
+    """0 at the first step, then a tenth."""
+
+    def __call__(self, step):
+        return jnp.where(step > 0, 0.1, 0.0)
+
+
+def test_a_reference_that_matters_later_is_asked_for_at_once():
+    assert cg.lm.policies_of(cg.MirrorDescent(1.0, Ramp())) == ("logp", "reference")
+    assert cg.lm.policies_of(cg.MWU(Ramp())) == ("logp",)
+
+
+class Slow(cg.MirrorDescent):
+    """Its reference creeps after the policy: a mean of both, which is no policy that a trainer has."""
+
+    def commit(self, state, logp):
+        state = super().commit(state, logp)
+        return dataclasses.replace(state, reference=jax.nn.log_softmax(0.5 * state.reference + 0.5 * logp))
+
+
+class Remembers(cg.State):
+    before: jax.Array
+
+
+class WithMemory(cg.MWU):
+    """It remembers the policy before the last, as a trainer must then do."""
+
+    def init(self, logp, reference):
+        return Remembers(logp, reference, jnp.zeros((), jnp.int32), before=logp)
+
+    def commit(self, state, logp):
+        return dataclasses.replace(super().commit(state, logp), before=state.logp)
+
+
+def test_what_a_trainer_cannot_store_is_refused():
+    with pytest.raises(ValueError, match="makes 'reference' a policy that is neither"):
+        list(cg.lm.schedule(Slow(1.0, 0.1), 2))
+    assert cg.lm.policies_of(WithMemory(1.0)) == ("logp", "before")
+    with pytest.raises(ValueError, match="makes 'before' a policy that is neither"):
+        list(cg.lm.schedule(WithMemory(1.0), 3))
+
+
+def test_with_two_answers_weights_do_not_make_another_policys_answers_ones_own():
+    """A pair's target is s (p - 1/2) whoever drew it: the opponent of the fit is who drew the pairs."""
+    for behaviour in (LAST, LAST - [[0.0, 3.0]], np.full((PROMPTS, 2), -1.0)):
+        goal = cg.lm.targets(cg.MWU(1.3), KEY, {"logp": LAST}, cg.Candidates(HARD, behaviour))
+        np.testing.assert_allclose(margins(np.asarray(goal.target) - LAST), 1.3 * SIGN / 2, **EXACT)
+
+
+def test_a_mirror_rule_on_the_logistic_loss_is_damped_dpo_and_not_the_rule():
+    """Minimise over all answers by Newton's method: the anchor plus step * Bradley-Terry scores."""
+    rule = cg.MirrorDescent(0.5, 0.2)
+    every = cg.Candidates(GAME.preference, np.full(5, np.log(0.2)))
+    columns = {"logp": np.log(POLICY), "reference": np.log(ANCHOR_POLICY)}
+    goal = cg.lm.targets(rule, KEY, columns, every)
+    learner = cg.Parametric(rule, cg.Tabular(), None, optax.sgd(0.5), 6000, cg.objectives.Logistic())
+    logp, reference = jnp.log(jnp.asarray(POLICY)), jnp.log(jnp.asarray(ANCHOR_POLICY))
+    taught = learner.step(KEY, learner.init(logp, reference), cg.Exact(GAME)).logp
+
+    def loss(scores):
+        return cg.lm.losses.named("logistic", scores, goal, GAME.preference, jnp.asarray(POLICY))
+
+    slope = jax.grad(loss)(taught)
+    np.testing.assert_allclose(slope, 0, rtol=0, atol=1e-9)
+    assert np.abs(jax.grad(loss)(jnp.asarray(goal.target))).max() > 1e-3
+
+
 def test_a_schedule_of_two_passes_commits_the_second():
     with pytest.warns(UserWarning, match="period"):
         passes = list(cg.lm.schedule(cg.COMAL(cg.Extragradient(1.0, 0.1), 2), 2, train_opponents=True))
-    assert [(p.round, p.number, p.commits, p.moves_reference) for p in passes] == [
-        (0, 0, False, False),
-        (0, 1, True, False),
-        (1, 0, False, False),
-        (1, 1, True, True),
+    assert passes == [
+        (0, 0, ()),
+        (0, 1, ("logp",)),
+        (1, 0, ()),
+        (1, 1, ("logp", "reference")),
     ]
     assert len(list(cg.lm.schedule(cg.INPO(1.0, 0.1), 3, train_opponents=True))) == 3
 
@@ -249,9 +325,11 @@ def test_targets_can_be_asked_for_under_jit_and_vmap():
 
 
 def test_a_schedule_says_what_the_rule_does():
-    moves = [r.moves_reference for r in cg.lm.schedule(cg.COMAL(cg.INPO(1.0, 0.1), 7), 15)]
+    moves = ["reference" in r.stores for r in cg.lm.schedule(cg.COMAL(cg.INPO(1.0, 0.1), 7), 15)]
     assert [k for k, moved in enumerate(moves) if moved] == [6, 13]
-    assert not any(r.moves_reference for r in cg.lm.schedule(cg.INPO(1.0, 0.1), 5))
+    assert {r.stores for r in cg.lm.schedule(cg.INPO(1.0, 0.1), 5)} == {("logp",)}
+    with pytest.raises(ValueError, match="`num_rounds`"):
+        cg.lm.schedule(cg.INPO(1.0, 0.1), -1)  # before it is iterated
     assert [r.round for r in cg.lm.schedule(cg.MWU(1.0), 3)] == [0, 1, 2]
 
 
@@ -320,12 +398,33 @@ def test_progress_is_exact_when_all_answers_are_enumerated():
     assert np.isnan(cg.lm.progress(np.log(reached), {"logp": np.log(last)}, every, goal).kl_reference)
 
 
+def test_the_kl_of_a_round_is_unbiased_and_does_not_explode():
+    """Two answers drawn by the last policy, 40,000 times; and a policy that has left all of its answers."""
+    rng = np.random.default_rng(0)
+    last, reached = np.array([0.5, 0.3, 0.15, 0.05]), np.array([0.2, 0.2, 0.3, 0.3])
+    drawn = rng.choice(4, p=last, size=(40_000, 2))
+    feedback = cg.Candidates(np.full((40_000, 2, 2), 0.5), np.log(last)[drawn])
+    policies = {"logp": np.log(last)[drawn]}
+    found = cg.lm.progress(np.log(reached)[drawn], policies, feedback, ANY_GOAL)
+    r = reached / last
+    terms = r * np.log(r) - r + 1
+    error = np.sqrt(last @ terms**2 - (last @ terms) ** 2) / np.sqrt(drawn.size)
+    assert abs(found.kl_last - reached @ np.log(r)) < 5 * error
+    gone = cg.lm.progress(np.full((1, 2), -15.0), {"logp": np.full((1, 2), -2.0)}, PAIR_ALONE, ANY_GOAL)
+    assert 0 <= gone.kl_last <= 1
+
+
+PAIR_ALONE = cg.Candidates([[[0.5, 1.0], [0.0, 0.5]]], np.full((1, 2), -2.0))
+ANY_GOAL = cg.lm.Targets(None, np.zeros((1, 2)))
+
+
 def test_the_fit_residual_is_what_is_left_of_the_way():
     start, target = logps(PROMPTS, 4), logps(PROMPTS, 4)
     shift = np.arange(PROMPTS)[:, None]  # a constant per prompt means nothing
     for left in (0.0, 0.25, 1.0):
         reached = target + left * (start - target) + shift
-        assert cg.lm.fit_residual(reached, target, start) == pytest.approx(left, abs=1e-12)
+        np.testing.assert_allclose(cg.lm.fit_residual(reached, target, start), left, rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(cg.lm.fit_residual(start, start, start), 0)
     dpo = cg.lm.targets(cg.IterativeDPO(0.1), KEY, {"logp": LAST}, PAIR)
     assert np.isnan(cg.lm.progress(MODEL, {"logp": LAST}, PAIR, dpo).fit_residual)
 
@@ -343,6 +442,18 @@ def test_a_split_into_micro_batches_changes_no_gradient():
     whole = jax.grad(loss)(jnp.asarray(MODEL), np.arange(PROMPTS))
     halves = [jax.grad(loss)(jnp.asarray(MODEL), rows) for rows in np.split(np.arange(PROMPTS), 2)]
     np.testing.assert_allclose(whole, sum(halves) / 2, **EXACT)
+
+
+def test_constants_beside_a_torch_tensor_may_be_of_any_kind():
+    torch = pytest.importorskip("torch")
+    goal = cg.lm.targets(cg.INPO(ETA, TAU), KEY, {"logp": torch.tensor(LAST), "reference": REFERENCE}, PAIR)
+    model = torch.tensor(MODEL, requires_grad=True)
+    for name in cg.lm.losses.NAMES:
+        loss = cg.lm.losses.named(name, model, goal, HARD)
+        expected = cg.lm.losses.named(name, MODEL, goal, HARD)
+        np.testing.assert_allclose(loss.detach().numpy(), expected, **EXACT)
+        loss.sum().backward()
+    assert model.grad.abs().sum() > 0
 
 
 def test_torch_gives_the_same_losses_and_gradients():
@@ -398,6 +509,18 @@ REFUSED = {
             cg.RegularizedMirrorDescent(1.0, 0.1, cg.regularizers.chi_squared), KEY,
             {"logp": LAST - 300, "reference": LAST}, PAIR,
         ), "at least -300",
+    ),
+    "a class of rules": (lambda: cg.lm.policies_of(cg.MWU), "`rule` must be an update rule"),
+    "no rule": (lambda: cg.lm.schedule("INPO", 3), "`rule` must be an update rule"),
+    "other feedback": (
+        lambda: cg.lm.targets(cg.MWU(1.0), KEY, {"logp": LAST}, cg.Exact(GAME)), "must be Candidates"
+    ),
+    "an array of policies": (lambda: cg.lm.targets(cg.MWU(1.0), KEY, LAST, PAIR), "must be a dict"),
+    "text for a policy": (asked(logp="abc", reference=LAST), "array of log-probabilities"),
+    "texts for lists": (lambda: cg.lm.compare(judge, ["why?"], ["ab"]), "a list of lists of texts"),
+    "DPO's target": (lambda: cg.lm.losses.regression(MODEL, None), "`target` must be an array"),
+    "preferences of the wrong shape": (
+        lambda: cg.lm.losses.logistic(MODEL, LAST, HARD[:, 0], 0.1), "`preference` must be of 2 answers"
     ),
     "another shape": (lambda: cg.Candidates(HARD, LAST[:2]), "`behaviour_logp`"),
 }  # fmt: skip

@@ -4,6 +4,7 @@ import json
 import socket
 import sys
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ import pytest
 
 import comalgames as cg
 
-for package in ("torch", "trl"):
+for package in ("torch", "trl", "peft"):
     pytest.importorskip(package, reason="the extra `lm` is not installed: make test-lm")
 
 import torch
@@ -80,12 +81,22 @@ WINS = np.array([[0.5, 0.9, 0.0], [0.1, 0.5, 1.0], [1.0, 0.0, 0.5]])
 PREFERENCE = np.stack([WINS, WINS.T, WINS, WINS.T])
 
 
-def lesson_of(rule, model, tokenizer, reference_shift=0.3, **changes):
-    logp = trl.sequence_logps(model, tokenizer, PROMPTS, ANSWERS)
-    shift = np.linspace(-reference_shift, 0, logp.size).reshape(logp.shape)
+def lesson_of(rule, model, tokenizer, num_prompts=4, **changes):
+    """The dataset of a round that began with `model`, and what it is made of."""
+    prompts, answers, wins = PROMPTS[:num_prompts], ANSWERS[:num_prompts], PREFERENCE[:num_prompts]
+    logp = trl.sequence_logps(model, tokenizer, prompts, answers)
+    shift = np.linspace(-0.3, 0, logp.size).reshape(logp.shape)
     policies = {"logp": logp, "reference": logp + shift}
     policies = {name: policies[name] for name in cg.lm.policies_of(rule)}
-    return trl.build_dataset(rule, PROMPTS, ANSWERS, PREFERENCE, policies, **changes), policies
+    feedback = cg.Candidates(wins, logp)
+    goal = cg.lm.targets(rule, None, policies, feedback)
+    return Lesson(trl.build_dataset(prompts, answers, feedback, goal, **changes), goal, logp)
+
+
+class Lesson(NamedTuple):
+    dataset: Any
+    goal: Any
+    logp: Any
 
 
 def trainer_of(model, dataset, tokenizer, folder, peft_config=None, **settings):
@@ -96,10 +107,6 @@ def trainer_of(model, dataset, tokenizer, folder, peft_config=None, **settings):
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)
     return trainer
-
-
-def batch_rows(trainer):
-    return list(trainer.train_dataset["row"])
 
 
 def whole_batch(trainer):
@@ -134,7 +141,7 @@ class Logits:
 @pytest.mark.parametrize("name", CASES)
 def test_loss_and_gradient_are_the_jax_rules_on_the_same_log_probabilities(name, double, tokenizer, tmp_path):
     rule, settings = CASES[name]
-    lesson, _ = lesson_of(rule, double(), tokenizer)
+    lesson = lesson_of(rule, double(), tokenizer)
     trainer = trainer_of(double(), lesson.dataset, tokenizer, tmp_path, **settings)
     batch = whole_batch(trainer)
     model = Logits(batch)
@@ -142,12 +149,9 @@ def test_loss_and_gradient_are_the_jax_rules_on_the_same_log_probabilities(name,
     (found,) = torch.autograd.grad(loss, model.logits)
 
     logp = torch.stack(completion_logps(model, batch, False).chunk(2), -1)
-    rows = [
-        [int(word.strip(",")) for word in row.split() if word.strip(",").isdigit()]
-        for row in batch_rows(trainer)
-    ]
-    prompts, *pairs = (np.array(column) for column in zip(*rows, strict=True))
-    pairs = np.stack(pairs, -1)
+    data = trainer.train_dataset
+    prompts = np.array(data["prompt_number"])
+    pairs = np.stack([data["chosen_number"], data["rejected_number"]], -1)
 
     def of_rule(logp):
         anchor = np.asarray(lesson.goal.anchor)[prompts[:, None], pairs]
@@ -166,28 +170,33 @@ def test_loss_and_gradient_are_the_jax_rules_on_the_same_log_probabilities(name,
 def test_a_pair_with_a_hard_label_is_the_published_loss(double, tokenizer, tmp_path):
     """INPO: (log-ratio of winner to loser beside both policies, minus 1 / (2 eta))^2, in plain arithmetic."""
     model = double()
-    answers = [["a", "b c"]] * 2
-    logp = trl.sequence_logps(model, tokenizer, PROMPTS[:2], answers)
+    prompts, answers = PROMPTS[:2], [["a", "b c"]] * 2
+    logp = trl.sequence_logps(model, tokenizer, prompts, answers)
     hard = np.array([[[0.5, 0.0], [1.0, 0.5]]] * 2)
     policies = {"logp": logp, "reference": logp - [[0.0, 0.4]]}
-    lesson = trl.build_dataset(INPO, PROMPTS[:2], answers, hard, policies)
-    assert lesson.dataset["chosen"] == ["b c", "b c"]
-    trainer = trainer_of(model, lesson.dataset, tokenizer, tmp_path)
+    feedback = cg.Candidates(hard, logp)
+    goal = cg.lm.targets(INPO, None, policies, feedback)
+    dataset = trl.build_dataset(prompts, answers, feedback, goal)
+    assert dataset["chosen"] == ["b c", "b c"]
+    trainer = trainer_of(model, dataset, tokenizer, tmp_path)
     m = 0.3 / 1.7
     h = logp - m * policies["reference"] - (1 - m) * logp
     published = np.mean((h[:, 1] - h[:, 0] - 1 / (2 * 1.7)) ** 2)
-    assert trainer.compute_loss(trainer.model, whole_batch(trainer)).item() == pytest.approx(
-        published, rel=1e-10
-    )
+    found = trainer.compute_loss(trainer.model, whole_batch(trainer)).item()
+    assert found == pytest.approx(published, rel=1e-10)
+
+
+def columns_of(data, side, logp):
+    return logp[np.array(data["prompt_number"]), np.array(data[f"{side}_number"])]
 
 
 def test_the_columns_are_of_the_tokens_that_trl_trains_on(start, tokenizer, tmp_path):
     """TRL's own log-probabilities before training are those of the last iterate's columns."""
     model = trl.load(start)
-    lesson, _ = lesson_of(INPO, model, tokenizer)
-    data = trainer_of(model, lesson.dataset, tokenizer, tmp_path).train_dataset
+    lesson = lesson_of(INPO, model, tokenizer)
+    data, logp = trainer_of(model, lesson.dataset, tokenizer, tmp_path).train_dataset, lesson.logp
     for side in ("chosen", "rejected"):
-        np.testing.assert_allclose(data[f"ref_{side}_logps"], data[f"logp_{side}"], rtol=1e-5)
+        np.testing.assert_allclose(data[f"ref_{side}_logps"], columns_of(data, side, logp), rtol=1e-5)
 
 
 CHAT = (
@@ -205,10 +214,12 @@ def test_chat_prompts_are_split_where_trl_splits_them(start, tmp_path):
     answers = [["a b", "c"], ["c", "b"]]
     logp = trl.sequence_logps(model, tokenizer, prompts, answers)
     rule = cg.MWU(1.0)
-    lesson = trl.build_dataset(rule, prompts, answers, PREFERENCE[:2, :2, :2], {"logp": logp})
-    data = trainer_of(model, lesson.dataset, tokenizer, tmp_path).train_dataset
+    feedback = cg.Candidates(PREFERENCE[:2, :2, :2], logp)
+    goal = cg.lm.targets(rule, None, {"logp": logp}, feedback)
+    dataset = trl.build_dataset(prompts, answers, feedback, goal)
+    data = trainer_of(model, dataset, tokenizer, tmp_path).train_dataset
     for side in ("chosen", "rejected"):
-        np.testing.assert_allclose(data[f"ref_{side}_logps"], data[f"logp_{side}"], rtol=1e-5)
+        np.testing.assert_allclose(data[f"ref_{side}_logps"], columns_of(data, side, logp), rtol=1e-5)
     assert len(trl.generate(model, tokenizer, prompts, 2, 3, seed=0)) == 2
 
 
@@ -218,9 +229,11 @@ def test_averages_are_an_option_that_reaches_columns_and_loss(double, tokenizer,
     averaged = trl.sequence_logps(model, tokenizer, PROMPTS, ANSWERS, average=True)
     num_tokens = np.array([[len(answer.split()) + 1 for answer in row] for row in ANSWERS])
     np.testing.assert_allclose(averaged * num_tokens, summed, rtol=1e-12)
-    lesson = trl.build_dataset(cg.MWU(1.0), PROMPTS, ANSWERS, PREFERENCE, {"logp": averaged})
-    trainer = trainer_of(model, lesson.dataset, tokenizer, tmp_path, average_log_probs=True)
-    expected = np.mean(cg.lm.losses.regression(averaged, np.asarray(lesson.goal.target)))
+    feedback = cg.Candidates(PREFERENCE, averaged)
+    goal = cg.lm.targets(cg.MWU(1.0), None, {"logp": averaged}, feedback)
+    dataset = trl.build_dataset(PROMPTS, ANSWERS, feedback, goal)
+    trainer = trainer_of(model, dataset, tokenizer, tmp_path, average_log_probs=True)
+    expected = float(np.mean(cg.lm.losses.regression(averaged, goal.target)))
     assert trainer.compute_loss(trainer.model, whole_batch(trainer)).item() == pytest.approx(
         expected, rel=1e-10
     )
@@ -229,7 +242,8 @@ def test_averages_are_an_option_that_reaches_columns_and_loss(double, tokenizer,
 def test_answers_are_drawn_by_the_policy_whatever_its_generation_config_says(start, tokenizer):
     """Shares of a, b, c among 1200 answers to either prompt: within 4 standard errors of .2, .5, .3."""
     model = trl.load(start)
-    model.generation_config.top_k, model.generation_config.temperature = 1, 0.1
+    config = model.generation_config
+    config.top_k, config.temperature, config.suppress_tokens, config.epsilon_cutoff = 1, 0.1, [5], 0.25
     answers = trl.generate(model, tokenizer, example.PROMPTS, 1200, 3, seed=3)
     p = np.exp(example.exact_logp(start, tokenizer))[:, :3]
     for row, of_prompt in enumerate(answers):
@@ -238,6 +252,7 @@ def test_answers_are_drawn_by_the_policy_whatever_its_generation_config_says(sta
     assert trl.generate(model, tokenizer, example.PROMPTS, 5, 3, seed=3) != answers
     again = trl.generate(model, tokenizer, example.PROMPTS, 1200, 3, seed=3)
     assert again == answers
+    assert (config, config.top_k) == (model.generation_config, 1)
 
 
 # Training
@@ -249,7 +264,7 @@ def test_only_compute_loss_is_overridden_and_no_second_model_is_held(start, toke
     assert own - {"_abc_impl", "_tag_names"} == {"compute_loss"}
     assert issubclass(trl.PreferenceTrainer, DPOTrainer)
     model = trl.load(start)
-    trainer = trainer_of(model, lesson_of(INPO, model, tokenizer)[0].dataset, tokenizer, tmp_path)
+    trainer = trainer_of(model, lesson_of(INPO, model, tokenizer).dataset, tokenizer, tmp_path)
     assert trainer.ref_model is None
 
 
@@ -258,7 +273,7 @@ def test_accumulated_batches_make_the_step_of_the_whole(start, tokenizer, tmp_pa
     reached = []
     for size, accumulated in ((12, 1), (3, 4)):
         model = trl.load(start)
-        lesson, _ = lesson_of(INPO, model, tokenizer)
+        lesson = lesson_of(INPO, model, tokenizer)
         trainer = trainer_of(
             model, lesson.dataset, tokenizer, tmp_path / str(size), per_device_train_batch_size=size,
             gradient_accumulation_steps=accumulated, optim="sgd", learning_rate=0.1,
@@ -275,13 +290,12 @@ def test_accumulated_batches_make_the_step_of_the_whole(start, tokenizer, tmp_pa
 def test_training_goes_towards_the_target(start, tokenizer, tmp_path):
     """Each prompt once: several sets of answers to one would ask for several things of the same answer."""
     model = trl.load(start)
-    policies = {"logp": trl.sequence_logps(model, tokenizer, PROMPTS[:2], ANSWERS[:2])}
-    lesson = trl.build_dataset(cg.MWU(0.5), PROMPTS[:2], ANSWERS[:2], PREFERENCE[:2], policies)
-    trainer = trainer_of(model, lesson.dataset, tokenizer, tmp_path, num_train_epochs=60)
+    lesson = lesson_of(cg.MWU(0.5), model, tokenizer, num_prompts=2)
+    trainer = trainer_of(model, lesson.dataset, tokenizer, tmp_path, num_train_epochs=150)
     trainer.train()
     reached = trl.sequence_logps(trainer.model, tokenizer, PROMPTS[:2], ANSWERS[:2])
-    assert cg.lm.fit_residual(policies["logp"], lesson.goal.target, policies["logp"]) == 1
-    assert cg.lm.fit_residual(reached, lesson.goal.target, policies["logp"]) < 0.3
+    np.testing.assert_array_equal(cg.lm.fit_residual(lesson.logp, lesson.goal.target, lesson.logp), 1)
+    assert np.all(cg.lm.fit_residual(reached, lesson.goal.target, lesson.logp) < 0.3)
 
 
 # The example
@@ -331,8 +345,9 @@ def test_a_finished_round_is_not_done_again_and_an_unfinished_one_is(run, monkey
     assert again[:5] == gaps
     assert len(drawn) == 1
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    with pytest.raises(ValueError, match="was trained by COMAL"):
-        example.main(folder, rounds=1, rule=INPO)
+    for change in ({"rule": INPO}, {"learning_rate": 1.0}):
+        with pytest.raises(ValueError, match=r"is of another run, \(COMAL"):
+            example.main(folder, rounds=1, **change)
 
 
 def test_lora_adapters_are_trained_on_from_round_to_round(start, tokenizer, tmp_path):
@@ -359,14 +374,33 @@ def test_lora_adapters_are_trained_on_from_round_to_round(start, tokenizer, tmp_
 # ------------------------------------------------------------------------------------------
 
 
-def test_an_empty_answer_is_named(start, tokenizer, tmp_path):
-    collator = trl.PreferenceCollator(0, max_length=2)
-    rows = [
-        {"prompt_ids": [3], "chosen_ids": [5, 1], "rejected_ids": [6], "row": "prompt 0, answers 0 and 1"},
-        {"prompt_ids": [3, 4], "chosen_ids": [5], "rejected_ids": [6], "row": "prompt 7, answers 2 and 0"},
-    ]
-    with pytest.raises(ValueError, match="prompt 7, answers 2 and 0 has no tokens within `max_length` 2"):
-        collator(rows)
+def test_an_opponent_may_have_a_pass_of_its_own(start, tokenizer, tmp_path):
+    """EGPO as published: the half step is trained, draws the second pass's answers, and is left behind."""
+    settings = {**SMALL, "num_answers": 4, "max_new_tokens": 3, "pairs": "disjoint"}
+    del settings["save_strategy"]
+    rule, prompts = cg.Extragradient(2.0, 0.1), list(example.PROMPTS) * 8
+    passes = list(
+        follow(rule, start, tokenizer, prompts, example.oracle, tmp_path, 2, train_opponents=True, **settings)
+    )
+    names = [folder.name for _, folder in passes]
+    assert names == ["round-000-opponent-0", "round-000", "round-001-opponent-0", "round-001"]
+    # The second pass starts from the last policy again, not from the half step.
+    assert [log["forward_passes"] for log, _ in passes[:2]] == [
+        64 * 3 + 64 * 2, 64 * 4 + 64 * 2
+    ]  # fmt: skip
+    again = list(
+        follow(rule, start, tokenizer, prompts, example.oracle, tmp_path, 2, train_opponents=True, **settings)
+    )
+    assert again == passes
+
+
+def test_an_answer_that_would_be_cut_or_is_empty_is_named(start, tokenizer, tmp_path):
+    collator = trl.PreferenceCollator(0, max_length=3)
+    row = {"prompt_ids": [3, 4], "prompt_number": 7, "chosen_number": 2, "rejected_number": 0}
+    with pytest.raises(ValueError, match="prompt 7, answer 0 has 4 tokens with its prompt"):
+        collator([row | {"chosen_ids": [5], "rejected_ids": [6, 1]}])
+    with pytest.raises(ValueError, match="prompt 7, answer 2 has no tokens"):
+        collator([row | {"chosen_ids": [], "rejected_ids": [6]}])
     silent = example.word_tokenizer()
     silent.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
     prompts = [[{"role": "user", "content": "first "}]] * 2
@@ -376,19 +410,30 @@ def test_an_empty_answer_is_named(start, tokenizer, tmp_path):
 
 def test_what_does_not_fit_is_refused(start, tokenizer, tmp_path):
     model = trl.load(start)
-    _, policies = lesson_of(INPO, model, tokenizer)
-    wrong = np.where(np.arange(12).reshape(4, 3) == 5, 0.2, policies["logp"])
-    with pytest.raises(ValueError, match=r"shape \(4, 3, 3\)"):
-        trl.build_dataset(INPO, PROMPTS, ANSWERS, PREFERENCE[:3], policies)
-    with pytest.raises(ValueError, match=r"at \(1, 2\)"):
-        trl.build_dataset(INPO, PROMPTS, ANSWERS, PREFERENCE, {**policies, "reference": wrong})
+    lesson = lesson_of(INPO, model, tokenizer)
+    feedback = cg.Candidates(PREFERENCE, lesson.logp)
+    with pytest.raises(ValueError, match=r"shape \(4, 3\); they are of \(4, 3\) and \(3, 3\)"):
+        trl.build_dataset(PROMPTS, ANSWERS, feedback, cg.lm.Targets(None, lesson.goal.anchor[:3]))
+    with pytest.raises(ValueError, match="only for an even number of answers, got 3"):
+        trl.build_dataset(PROMPTS, ANSWERS, feedback, lesson.goal, "disjoint")
     with pytest.raises(ValueError, match="prompt 0 has 1"):
-        trl.build_dataset(INPO, PROMPTS, [["a"]] * 4, np.full((4, 1, 1), 0.5), {"logp": -np.ones((4, 1))})
-    with pytest.raises(ValueError, match="Did you mean 'pointwise'"):
-        trl.PreferenceConfig(str(tmp_path), loss="pointwize", use_cpu=True, bf16=False)
-    with pytest.raises(ValueError, match="`precompute_ref_log_probs` must be True"):
-        trl.PreferenceConfig(str(tmp_path), precompute_ref_log_probs=False, use_cpu=True, bf16=False)
-    dpo, _ = lesson_of(cg.IterativeDPO(0.1), model, tokenizer)
+        trl.build_dataset(PROMPTS, [["a"]] * 4, feedback, lesson.goal)
+    with pytest.raises(ValueError, match="a list of lists of texts"):
+        trl.sequence_logps(model, tokenizer, PROMPTS, ["a", "b", "c", "a"])
+    with pytest.raises(ValueError, match="there is none at"):
+        trl.load(tmp_path / "nowhere")
+    for change, words in (
+        ({"loss": "pointwize"}, "Did you mean 'pointwise'"),
+        ({"precompute_ref_log_probs": False}, "`precompute_ref_log_probs` must be True"),
+        ({"beta": 9.0}, "`beta` has no effect"),
+        ({"loss_type": ["ipo"]}, "`loss_type` has no effect"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            trl.PreferenceConfig(str(tmp_path), use_cpu=True, **change)
+    dpo = lesson_of(cg.IterativeDPO(0.1), model, tokenizer)
     trainer = trainer_of(model, dpo.dataset, tokenizer, tmp_path, loss="regression")
+    batch = whole_batch(trainer)
     with pytest.raises(ValueError, match='IterativeDPO, needs "logistic"'):
-        trainer.compute_loss(trainer.model, whole_batch(trainer))
+        trainer.compute_loss(trainer.model, batch)
+    with pytest.raises(ValueError, match=r"came as torch\.bfloat16"):
+        trainer.compute_loss(trainer.model, batch | {"preference": batch["preference"].bfloat16()})

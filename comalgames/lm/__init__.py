@@ -1,7 +1,10 @@
 """The bridge to language models: the same rules, on the log-probabilities of sampled answers.
 
-`comalgames.lm.trl`, which needs the extra `lm`, is imported by name only: it brings torch.
+`lm.trl`, which needs the extra `lm`, is imported when it is first asked for: it brings torch.
 """
+
+import importlib
+from typing import Any
 
 from comalgames.lm import losses, tiny
 from comalgames.lm.bridge import Pass, Targets, policies_of, schedule, targets
@@ -22,3 +25,9 @@ __all__ = [
     "targets",
     "tiny",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "trl":
+        return importlib.import_module("comalgames.lm.trl")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

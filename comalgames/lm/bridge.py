@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from comalgames import validation
-from comalgames.algorithms.base import AbstractUpdateRule, with_dtype
+from comalgames.algorithms.base import AbstractSchedule, AbstractUpdateRule, with_dtype
 from comalgames.feedback import AbstractFeedback, Candidates
 
 # Fields of a state that are not policies.
@@ -31,8 +31,9 @@ class Targets(NamedTuple):
         target: the rule's proposal `[..., K]`, for losses that regress on it; None for a rule that fits
             labels (`IterativeDPO`): a fit to few answers need not be finite.
         anchor: its proposal under zero advantage `[..., K]`, for losses that use labels themselves.
-        beta: what DPO's logistic loss is to be trained with, a number: `IterativeDPO`'s own, 1 / step_size of
-            a mirror rule; None for rules that this loss cannot train.
+        beta: what DPO's logistic loss is to be trained with, a number; None where there is none.
+            `IterativeDPO`'s own; of a mirror rule 1 / step_size, with which the loss is damped DPO, not that
+            rule (see `losses.logistic`).
     """
 
     target: Float[Array, "*prompts k"] | None
@@ -46,15 +47,14 @@ class Pass(NamedTuple):
     Attributes:
         round: number of the round it belongs to, counted from 0; the `step` of `targets`.
         number: which pass of its round it is, counted from 0.
-        commits: whether the policy it reaches is the rule's next one. If not, it is an opponent that the next
-            pass of the round asks about, and that pass starts from the last policy again.
-        moves_reference: whether, after it, the reference becomes the policy it reached.
+        stores: which of the stored policies become the policy that it reached: ("logp",), or ("logp",
+            "reference") when the reference moves. Empty if it reached an opponent that the next pass of the
+            round asks about; that one starts from the last policy again.
     """
 
     round: int
     number: int
-    commits: bool
-    moves_reference: bool
+    stores: tuple[str, ...]
 
 
 class _InPasses(AbstractFeedback):
@@ -90,6 +90,8 @@ def policies_of(rule: AbstractUpdateRule[Any]) -> tuple[str, ...]:
         ValueError: the rule makes no sense on sampled answers: it remembers something per action that is no
             policy, such as the last advantages, or its step needs the probabilities of all actions.
     """
+    if not isinstance(rule, AbstractUpdateRule):
+        raise ValueError(f"`rule` must be an update rule such as INPO(1.0, 0.1), got {rule!r}.")
     name = type(rule).__name__
     if rule.needs_all_actions:
         raise ValueError(
@@ -98,9 +100,7 @@ def policies_of(rule: AbstractUpdateRule[Any]) -> tuple[str, ...]:
             f"around it."
         )
     with jax.ensure_compile_time_eval():
-        state = rule.init(jnp.asarray(PROBE), jnp.asarray(PROBE))
-        fields = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
-        policies = {field: np.asarray(value) for field, value in fields.items() if field not in OTHERS}
+        policies = _policies(rule.init(jnp.asarray(PROBE), jnp.asarray(PROBE)))
     for field, value in policies.items():
         if not np.array_equal(value, PROBE.astype(value.dtype)):
             raise ValueError(
@@ -108,8 +108,25 @@ def policies_of(rule: AbstractUpdateRule[Any]) -> tuple[str, ...]:
                 f"drawn afresh; use a rule whose memory is policies, such as MirrorDescent, COMAL or "
                 f"Extragradient."
             )
-    ignores_reference = validation.is_concrete(rule.pull) and np.all(np.asarray(rule.pull) == 0)
-    return tuple(field for field in policies if field != "reference" or not ignores_reference)
+    return tuple(field for field in policies if field != "reference" or not _ignores_reference(rule))
+
+
+def _policies(state: Any) -> dict[str, np.ndarray]:
+    """The fields of a concrete state, but for those that are no policies."""
+    names = [field.name for field in dataclasses.fields(state)]
+    return {name: np.asarray(getattr(state, name)) for name in names if name not in OTHERS}
+
+
+def _ignores_reference(rule: AbstractUpdateRule[Any]) -> bool:
+    """Whether its pull is 0, and stays so: that of a rule with a schedule may not."""
+    if isinstance(rule.pull, float):  # written in the rule, whatever its numbers are
+        return rule.pull == 0.0
+
+    def is_schedule(leaf: Any) -> bool:
+        return isinstance(leaf, AbstractSchedule)
+
+    changes = any(map(is_schedule, jax.tree.leaves(rule, is_leaf=is_schedule)))
+    return not changes and validation.is_concrete(rule.pull) and bool(np.all(np.asarray(rule.pull) == 0))
 
 
 def targets(
@@ -140,10 +157,24 @@ def targets(
             `train_opponents=True` says which pass that is.
 
     Raises:
-        ValueError: a policy is missing or too many, a log-probability is above 0, nan or of the wrong shape
-            (the message names the row), or the rule makes no sense on sampled answers.
+        ValueError: a policy is missing or unknown, a log-probability is above 0, nan or of the wrong shape
+            (the message names the row), the rule makes no sense on sampled answers, or it draws something and
+            there is no key.
     """
     names = policies_of(rule)
+    if not isinstance(feedback, Candidates):
+        raise ValueError(
+            f"`feedback` must be Candidates(preference, behaviour_logp), got a {type(feedback).__name__}."
+        )
+    if key is None and rule.is_random:
+        raise ValueError(
+            f"`key` is needed: {rule!r} draws something. Pass jax.random.key(0), another one a round."
+        )
+    if not isinstance(policies, Mapping):
+        raise ValueError(
+            f"`policies` must be a dict of log-probabilities by name, {', '.join(names)}; got a "
+            f"{type(policies).__name__}."
+        )
     for name in policies:
         validation.known("policies", name, {*names, "reference"})
     for name in names:
@@ -176,7 +207,12 @@ def targets(
             f"{len(in_passes.asked) - 1} besides the current one."
         )
     later = in_passes.asked[len(trained) + 1 :]
-    return Targets(later[0] if later else target, anchor, beta)
+    if later:
+        # Rules normalise whom they ask about; over a few answers that shifts it by a constant that
+        # `pointwise` would see. A policy has no advantage against itself: unshifted, this mean is 0.
+        weights = jnp.exp(feedback.weights_logp(columns["logp"]))
+        target = later[0] - jnp.sum(weights * (later[0] - anchor), axis=-1, keepdims=True)
+    return Targets(target, anchor, beta)
 
 
 def schedule(rule: AbstractUpdateRule[Any], num_rounds: int, train_opponents: bool = False) -> Iterator[Pass]:
@@ -185,7 +221,7 @@ def schedule(rule: AbstractUpdateRule[Any], num_rounds: int, train_opponents: bo
         for todo in schedule(rule, num_rounds):
             draw answers, have them compared, look up their log-probabilities under the stored policies
             train from the last policy towards targets(rule, key, policies, feedback, todo.round)
-            if todo.moves_reference: store what was reached as the reference
+            store what was reached as each of the policies that todo.stores names
 
     It warns of what `solve` warns of, such as a period of COMAL that is too short.
 
@@ -200,22 +236,41 @@ def schedule(rule: AbstractUpdateRule[Any], num_rounds: int, train_opponents: bo
         ValueError: `num_rounds` is not a whole number >= 0, or the rule makes no sense on sampled answers.
 
     Example:
-        >>> rule = cg.COMAL(cg.INPO(eta=1.0, tau=0.1), period=7)
-        >>> [todo.moves_reference for todo in cg.lm.schedule(rule, 8)]
-        [False, False, False, False, False, False, True, False]
-        >>> [todo.commits for todo in cg.lm.schedule(cg.Extragradient(1.0), 2, train_opponents=True)]
-        [False, True, False, True]
+        >>> rule = cg.COMAL(cg.INPO(eta=1.0, tau=0.2), period=5)
+        >>> [todo.round for todo in cg.lm.schedule(rule, 12) if "reference" in todo.stores]
+        [4, 9]
+        >>> [todo.stores for todo in cg.lm.schedule(cg.Extragradient(1.0), 2, train_opponents=True)]
+        [(), ('logp',), (), ('logp',)]
     """
     num_rounds = validation.count("num_rounds", num_rounds)
     policies_of(rule)
     for note in rule.notes():
         warnings.warn(note, stacklevel=2)
-    num_passes = rule.queries(len(PROBE)) if train_opponents and not rule.reads_pairs else 1
+    num_passes = _num_queries(rule) if train_opponents and not rule.reads_pairs else 1
+    return _passes(rule, num_rounds, num_passes)
+
+
+def _passes(rule: AbstractUpdateRule[Any], num_rounds: int, num_passes: int) -> Iterator[Pass]:
     state = rule.init(jnp.asarray(PROBE), jnp.asarray(PROBE))
     for number in range(num_rounds):
-        # Policies that differ from round to round, so that a moved reference shows.
-        reached = jax.nn.log_softmax(jnp.array([0.0, 1.0 + number]))
-        state = rule.commit(state, reached)
-        moves = bool(np.array_equal(np.asarray(state.reference), np.asarray(reached)))
-        yield from (Pass(number, k, commits=False, moves_reference=False) for k in range(num_passes - 1))
-        yield Pass(number, num_passes - 1, commits=True, moves_reference=moves)
+        # Policies that differ from round to round, so that it shows where they are stored.
+        reached = np.asarray(jax.nn.log_softmax(jnp.array([0.0, 1.0 + number])))
+        before, state = _policies(state), rule.commit(state, jnp.asarray(reached))
+        after = _policies(state)
+        stores = tuple(name for name, value in after.items() if np.array_equal(value, reached))
+        for name, value in after.items():
+            if name not in stores and not np.array_equal(value, before[name]):
+                raise ValueError(
+                    f"{type(rule).__name__} makes {name!r} a policy that is neither the one reached nor the "
+                    f"one it was, such as a mean of both: a trainer has no model of it to keep."
+                )
+        yield from (Pass(number, k, stores=()) for k in range(num_passes - 1))
+        yield Pass(number, num_passes - 1, stores)
+
+
+def _num_queries(rule: AbstractUpdateRule[Any]) -> int:
+    """How often it asks, counted on two answers."""
+    probe = _InPasses(Candidates(np.full((2, 2), 0.5), PROBE), (), [])
+    state = rule.init(jnp.asarray(PROBE), jnp.asarray(PROBE))
+    rule.propose(jax.random.key(0), state, probe)
+    return len(probe.asked)

@@ -71,6 +71,11 @@ def compare(
 
 def check_answers(prompts: Sequence[Any], answers: Sequence[Sequence[str]]) -> int:
     """The number of answers to a prompt, the same for all and at least two."""
+    texts = isinstance(prompts, str) or any(isinstance(of_prompt, str) for of_prompt in answers)
+    if texts or not all(isinstance(answer, str) for of_prompt in answers for answer in of_prompt):
+        raise ValueError(
+            "`prompts` must be a list of prompts, and `answers` a list of lists of texts, one list a prompt."
+        )
     if len(answers) != len(prompts) or len(prompts) == 0:
         raise ValueError(f"`answers` must answer each of {len(prompts)} prompts, got {len(answers)} lists.")
     lengths = [len(of_prompt) for of_prompt in answers]
@@ -78,6 +83,6 @@ def check_answers(prompts: Sequence[Any], answers: Sequence[Sequence[str]]) -> i
         if length < 2 or length != lengths[0]:
             raise ValueError(
                 f"`answers` must hold the same number of answers to every prompt, at least 2; prompt {row} "
-                f"has {length}, prompt 0 has {lengths[0]}."
+                f"has {length}" + (f", prompt 0 has {lengths[0]}." if row else ".")
             )
     return lengths[0]

@@ -1,12 +1,13 @@
 """The published losses on the log-probabilities of K answers, for NumPy, JAX and torch arrays alike.
 
 Each returns one number per prompt, `[...]`, for answers on the last axis. `target` and `anchor` are those of
-`lm.targets`, as arrays of the same kind as `logp`; both matter up to a constant per prompt only, except in
-`pointwise`.
+`lm.targets`; both matter up to a constant per prompt only, except in `pointwise`. Whatever kind of array they
+are, they become constants of `logp`'s kind: beside a torch tensor, tensors of its type on its device.
 
 `weights`, in all of them, is how often each answer is drawn, `[..., K]`, summing to 1: the loss is then its
-expectation over answers drawn independently. Leave it out for answers that the last policy did draw; give it
-where all answers are enumerated, or another policy drew them: `exp(feedback.weights_logp(logp))`.
+expectation over answers drawn independently. Leave it out for answers that the last policy did draw. Where
+all answers are enumerated it is the policy itself, `exp(feedback.weights_logp(logp))`. (For a few answers
+that another policy drew these weights correct little; see docs/formulas.md.)
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ def regression(logp: Any, target: Any, weights: Any = None) -> Any:
 
     Reference: COMAL, arXiv 2410.23223, algorithm 3; Zhang et al., "Iterative Nash Policy Optimization", 2024.
     """
-    return _over_pairs(losses.regression(_margins(logp), _margins(target)), weights)
+    target = _like(logp, "target", target)
+    return _over_pairs(losses.regression(_margins(logp), _margins(target)), _like(logp, "weights", weights))
 
 
 def pointwise(logp: Any, target: Any, weights: Any = None) -> Any:
@@ -47,23 +49,35 @@ def pointwise(logp: Any, target: Any, weights: Any = None) -> Any:
 
     Reference: Wu et al., "Self-Play Preference Optimization for Language Model Alignment", 2024.
     """
-    each = losses.regression(logp, target)
-    return each.mean(-1) if weights is None else (weights * each).sum(-1)
+    each = losses.regression(logp, _like(logp, "target", target))
+    return each.mean(-1) if weights is None else (_like(logp, "weights", weights) * each).sum(-1)
 
 
 def logistic(logp: Any, anchor: Any, preference: Any, beta: Any, weights: Any = None) -> Any:
     """Mean over all pairs of DPO's cross-entropy of `sigmoid(beta * margin)` against the preference.
 
+    Least at `anchor + scores / beta`, the Bradley-Terry scores that fit the preferences: near a tie they are
+    four times the advantages. So with a mirror rule's anchor and beta = 1 / step_size it is not that rule but
+    DPO damped by its reference, like the rule with four times the step at a quarter of the temperature; step
+    limits, tables and residuals of the rule do not apply to it. beta = 4 / step_size keeps the rule's size.
+
     Args:
         logp: log-probabilities of the answers under the model that is trained, `[..., K]`.
         anchor: the rule's proposal under zero advantage, `[..., K]`; for DPO the reference's own.
         preference: probability that the row's answer is preferred to the column's, `[..., K, K]`, or labels.
-        beta: DPO's regularisation; 1 / step_size of the rule.
+        beta: DPO's regularisation.
         weights: how often each answer is drawn, `[..., K]`; None for answers that the last policy drew.
 
     Reference: Rafailov et al., "Direct Preference Optimization", 2023, equation 7.
     """
-    return _over_pairs(losses.logistic(_margins(logp - anchor), preference, beta), weights)
+    if np.shape(preference)[-2:] != (logp.shape[-1],) * 2:
+        raise ValueError(
+            f"`preference` must be of {logp.shape[-1]} answers among each other, [..., K, K], got "
+            f"{np.shape(preference)}."
+        )
+    preference, anchor = _like(logp, "preference", preference), _like(logp, "anchor", anchor)
+    each = losses.logistic(_margins(logp - anchor), preference, _like(logp, "beta", beta))
+    return _over_pairs(each, _like(logp, "weights", weights))
 
 
 def named(name: str, logp: Any, goal: Any, preference: Any = None, weights: Any = None) -> Any:
@@ -120,6 +134,15 @@ def sequence_logp(token_logp: Any, is_completion: Any, average: bool = False) ->
             )
     total = (token_logp * is_completion).sum(-1)
     return total / lengths if average else total
+
+
+def _like(logp: Any, name: str, value: Any) -> Any:
+    """The value as a constant that can be computed with beside `logp`."""
+    if value is None and name != "weights":
+        raise ValueError(f"`{name}` must be an array, got None (IterativeDPO has no target, only an anchor).")
+    if value is None or not hasattr(logp, "new_tensor") or hasattr(value, "new_tensor"):
+        return value
+    return logp.new_tensor(np.array(value))
 
 
 def _margins(scores: Any) -> Any:

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from comalgames import validation
 from comalgames.feedback import Candidates
@@ -24,7 +23,8 @@ class Progress(NamedTuple):
         win_rate_reference: how often it is preferred to the reference; nan without one.
         kl_last: KL(reached || the policy the round began with), nats.
         kl_reference: KL(reached || reference), nats; nan without one.
-        fit_residual: what is left of the way to the target, see `fit_residual`; nan without a target.
+        fit_residual: what is left of the way to the target, of all prompts together, see `fit_residual`; nan
+            without a target.
     """
 
     win_rate_last: float
@@ -37,9 +37,11 @@ class Progress(NamedTuple):
 def progress(reached: Any, policies: Mapping[str, Any], feedback: Candidates, goal: Targets) -> Progress:
     """What a round changed, from the log-probabilities of its answers under the policy that it reached.
 
-    Expectations over a policy are taken over the K answers with the weights `feedback.weights_logp` gives
-    them: no new answers and no new comparisons, and a bias of order 1 / K. With all answers enumerated the
-    numbers are exact.
+    All of it is estimated on the round's answers: no new answers, no new comparisons. Win rates weigh them
+    by `feedback.weights_logp`, with a bias of order 1 / K; an answer meets itself, at 1/2, which shrinks a
+    win rate's distance from 1/2 by about (K - 1) / K: with two answers to half of it. The KLs are unbiased,
+    but what a policy says that it said hardly before is seldom among the answers: after a large step they
+    come out too small. With all answers enumerated the numbers are exact.
 
     Args:
         reached: log-probabilities of the answers under the policy reached, `[..., K]`.
@@ -50,6 +52,8 @@ def progress(reached: Any, policies: Mapping[str, Any], feedback: Candidates, go
     Raises:
         ValueError: a log-probability is above 0, nan or of the wrong shape; the message names the row.
     """
+    if "logp" not in policies:
+        raise ValueError("`policies` must hold 'logp', the policy that the round began with.")
     shape = feedback.behaviour_logp.shape
     here = jnp.asarray(validation.log_probabilities("reached", reached, shape), feedback.skew.dtype)
     weights = jnp.exp(feedback.weights_logp(here))
@@ -60,30 +64,39 @@ def progress(reached: Any, policies: Mapping[str, Any], feedback: Candidates, go
         other = jnp.asarray(policies[name], here.dtype)
         advantage = feedback.advantage(jax.random.key(0), other)
         won = 0.5 + jnp.sum(weights * advantage, axis=-1)
-        # exp(d) - 1 - d has the expectation of -d, is never negative, and its noise is smaller.
-        d = other - here
-        divergence = jnp.sum(weights * (jnp.expm1(d) - d), axis=-1)
+        # E_other [r log r - r + 1] with r = reached / other is KL(reached || other), for E_other [r] = 1; no
+        # term is negative, and none explodes where the policy has left an answer.
+        d = here - other
+        share = jnp.exp(other - feedback.behaviour_logp)  # of other, beside who drew the answers
+        divergence = jnp.mean(share * (jnp.exp(d) * d - jnp.expm1(d)), axis=-1)
         return float(jnp.mean(won)), float(jnp.mean(divergence))
 
     (won_last, kl_last), (won_reference, kl_reference) = beside("logp"), beside("reference")
-    left = math.nan if goal.target is None else fit_residual(here, goal.target, policies["logp"])
+    left = math.nan
+    if goal.target is not None:
+        start = jnp.asarray(policies["logp"], here.dtype)
+        left = float(fit_residual(here, goal.target, start, pooled=True))
     return Progress(won_last, won_reference, kl_last, kl_reference, left)
 
 
-def fit_residual(reached: Any, target: Any, start: Any) -> float:
+def fit_residual(reached: Any, target: Any, start: Any, weights: Any = None, pooled: bool = False) -> Any:
     """The share of the way to the target that training left: 0 at the target, 1 where the round began.
 
         sqrt( mean (margin of reached - margin of target)^2 / mean (margin of start - margin of target)^2 )
 
-    with the means over all pairs of answers and all prompts. The optimiser is the real step size of a rule: a
-    residual of 0.9 says that this round took a tenth of the rule's step. With targets from a few sampled
-    answers a part of it is noise that no policy fits, so compare rounds with each other, not with 0.
+    per prompt, `[...]`, with the means over pairs of answers; 0 where there was no way to go. The optimiser
+    is the real step size of a rule: a residual of 0.9 says that this round took a tenth of the rule's step.
+    With targets from a few sampled answers a part of it is noise that no policy fits: compare rounds with
+    each other, not with 0.
 
     Args:
         reached: log-probabilities of the answers under the policy reached, `[..., K]`.
         target: the rule's proposal for them.
         start: log-probabilities under the policy the round began with.
+        weights: how often each answer is drawn, as in `lm.losses`.
+        pooled: one number for all prompts, with the means over them too; steadier where targets are noisy.
     """
-    here, there, before = (np.asarray(each, np.float64) for each in (reached, target, start))
-    left, whole = (np.mean(losses.regression(each, there)) for each in (here, before))
-    return float(np.sqrt(left / whole)) if whole > 0 else 0.0
+    left, whole = (losses.regression(each, target, weights) for each in (reached, start))
+    if pooled:
+        left, whole = left.mean(), whole.mean()
+    return jnp.where(whole > 0, jnp.sqrt(left / jnp.where(whole > 0, whole, 1.0)), 0.0)

@@ -85,9 +85,9 @@ def answers_game() -> PreferenceGame:
     return PreferenceGame.from_skew(np.stack([skew() for _ in range(NUM_PROMPTS)]))
 
 
-def networks() -> tiny.Transformer:
-    """The first networks, one for each seed, on the leading axis."""
-    keys = jax.random.split(jax.random.key(0), NUM_SEEDS)
+def networks(seed: int = 0) -> tiny.Transformer:
+    """The first networks, drawn anew for each seed, on the leading axis."""
+    keys = jax.random.split(jax.random.key(seed), NUM_SEEDS)
     return jax.vmap(lambda key: tiny.Transformer(key, NUM_PROMPTS, width=WIDTH))(keys)
 
 
@@ -96,6 +96,7 @@ def trained(
     num_fit_steps: int = NUM_FIT_STEPS,
     learning_rate: float = LEARNING_RATE,
     drawn: tiny.Drawn | None = None,
+    seed: int = 0,
 ) -> Any:
     """Every method's networks beside the table that follows the same rule from the same first policy.
 
@@ -105,7 +106,7 @@ def trained(
     """
     import xarray as xr
 
-    game, models = answers_game(), networks()
+    game, models = answers_game(), networks(seed)
     keys = jax.random.split(jax.random.key(1), NUM_SEEDS)
     nash_logp = nash(game).logp
     found: dict[str, list[np.ndarray]] = {}
@@ -169,8 +170,11 @@ def sampled() -> Any:
 
 
 def reference_schedules() -> Any:
-    """The same loss, with the reference fixed, moved every round, or moved after some rounds."""
-    return trained(SCHEDULES)
+    """The same loss, with the reference fixed, moved every round, or moved after some rounds.
+
+    The first networks are others than those of `exact`, of which two of these would be copies.
+    """
+    return trained(SCHEDULES, seed=2)
 
 
 def fit_steps() -> Any:
@@ -179,7 +183,8 @@ def fit_steps() -> Any:
 
     methods = {name: FIVE[name] for name in ("COMAL", "INPO")}
     runs = [trained(methods, num) for num in FIT_STEPS]
-    gaps = np.stack([run["duality_gap"].isel(record=LATE).max("record").values for run in runs])
+    late = [run["duality_gap"].isel(record=LATE).max("record", skipna=False) for run in runs]
+    gaps = np.stack([each.values for each in late])
     left = np.stack([run["fit_residual"].sel(algorithm="INPO").isel(record=1).values for run in runs])
     return xr.Dataset(
         {

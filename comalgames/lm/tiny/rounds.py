@@ -17,6 +17,7 @@ from comalgames.feedback import Candidates, Exact
 from comalgames.games import PreferenceGame
 from comalgames.lm import losses
 from comalgames.lm.bridge import Targets, targets
+from comalgames.lm.progress import fit_residual
 from comalgames.lm.tiny.model import Transformer
 
 # One object: each call of optax makes functions of its own, which are compiled anew.
@@ -137,13 +138,13 @@ def _of(answers: Int[Array, "prompts sets k"], logp: Float[Array, "prompts answe
 
 
 def _labels(key: PRNGKeyArray, skew: Array, answers: Int[Array, "prompts sets k"]) -> Array:
-    """Who won each pair's one comparison, minus 1/2: `[prompts, sets, K, K]`."""
+    """Who won each pair's one comparison, minus 1/2: `[prompts, sets, K, K]`; equal answers tie."""
     size = answers.shape[-1]
     grid = (*answers.shape, size)
     rows = jnp.broadcast_to(answers[..., :, None], grid).reshape(answers.shape[0], -1)
     columns = jnp.broadcast_to(answers[..., None, :], grid).reshape(answers.shape[0], -1)
     won = pairs.wins(key, pairs.entries(skew, rows, columns)).reshape(grid) - 0.5
-    once = jnp.triu(won, 1)
+    once = jnp.triu(jnp.where(answers[..., :, None] == answers[..., None, :], 0.0, won), 1)
     return once - once.swapaxes(-1, -2)
 
 
@@ -155,13 +156,12 @@ def fitted(fit: Fit, model: Transformer, lesson: Lesson, drawn: Drawn | None) ->
 
     def loss(model: Transformer, k: Any) -> Array:
         start = (k % (num_sets // size)) * size
-        batch = jax.tree.map(
-            lambda rows: jax.lax.dynamic_slice_in_dim(rows, start, size, axis=1),
-            lesson._replace(goal=lesson.goal._replace(beta=None)),
+        batch = jax.tree.map(  # the rule's beta has no rows
+            lambda rows: jax.lax.dynamic_slice_in_dim(rows, start, size, axis=1) if jnp.ndim(rows) else rows,
+            lesson,
         )
-        goal = batch.goal._replace(beta=lesson.goal.beta)
         logp = _of(batch.answers, model.answers_logp())
-        return jnp.mean(losses.named(fit.loss, logp, goal, batch.preference, batch.weights))
+        return jnp.mean(losses.named(fit.loss, logp, batch.goal, batch.preference, batch.weights))
 
     def step(k: Any, carry: tuple[Transformer, Any]) -> tuple[Transformer, Any]:
         model, memory = carry
@@ -180,7 +180,7 @@ def fitted(fit: Fit, model: Transformer, lesson: Lesson, drawn: Drawn | None) ->
 
 
 @jax.jit
-def distances(
+def distance_and_residual(
     key: PRNGKeyArray,
     game: PreferenceGame,
     rule: Any,
@@ -189,12 +189,9 @@ def distances(
     reference: Array,
     step: Any,
 ) -> tuple[Array, Array]:
-    """Root mean square distance of the margins to the exact target, before and after a round."""
+    """How far a round had to go to the exact target, and the share of that which it left, per prompt."""
     state = replace(rule.init(before, reference), step=jnp.asarray(step, jnp.int32))
     target, _ = rule.propose(jax.random.fold_in(key, RULE), state, Exact(game))
-    p = jnp.exp(before)
-
-    def distance(logp: Array) -> Array:
-        return jnp.sqrt(losses.regression(logp, target, p))
-
-    return distance(before), distance(after)
+    weights = jnp.exp(before)
+    distance = jnp.sqrt(losses.regression(before, target, weights))
+    return distance, fit_residual(after, target, before, weights)

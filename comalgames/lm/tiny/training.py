@@ -63,7 +63,7 @@ def train(
     Args:
         game: one preference game over all answers for each prompt of the model.
         rule: any rule that `lm.policies_of` accepts. A rule that fits labels, `IterativeDPO`, needs
-            the loss "logistic", which also trains rules that step by their own advantage.
+            the loss "logistic". With a mirror rule that loss is damped DPO, see `lm.losses.logistic`.
         model: the first network, and the first reference.
         num_rounds: how many rounds.
         fit: how a round trains.
@@ -94,11 +94,13 @@ def train(
         reached = rounds.fitted(fit, last, lesson, drawn)
         logps.append(rounds.answers_logp(reached))
         reference_logp = rounds.answers_logp(reference)
-        before, after = rounds.distances(round_key, game, numbers, *logps[-2:], reference_logp, todo.round)
-        distances.append(before)
-        residuals.append(jnp.where(before > 0, after / before, 0.0))
+        distance, residual = rounds.distance_and_residual(
+            round_key, game, numbers, *logps[-2:], reference_logp, todo.round
+        )
+        distances.append(distance)
+        residuals.append(residual)
         last = reached
-        if todo.moves_reference:
+        if "reference" in todo.stores:
             reference = reached
     logp = jnp.stack(logps)
     nothing = jnp.zeros((0, *logp.shape[1:-1]), logp.dtype)
@@ -113,6 +115,10 @@ def train(
 
 
 def _check(game: Any, rule: Any, model: Any, fit: Fit, drawn: Drawn | None, key: Any) -> None:
+    if not isinstance(fit, Fit) or not isinstance(drawn, Drawn | None):
+        raise ValueError(
+            f"`fit` must be a tiny.Fit and `drawn` a tiny.Drawn or None, got {fit!r}, {drawn!r}."
+        )
     if not isinstance(model, Transformer):
         raise ValueError(f"`model` must be a tiny.Transformer, got a {type(model).__name__}.")
     expected = (model.prompts.shape[-2], model.num_answers)
@@ -122,8 +128,6 @@ def _check(game: Any, rule: Any, model: Any, fit: Fit, drawn: Drawn | None, key:
             f"`game` must be a PreferenceGame over {expected[1]} answers for each of {expected[0]} prompts, "
             f"policies of shape {expected} as the model has them; got {came}."
         )
-    if not isinstance(rule, AbstractUpdateRule):
-        raise ValueError(f"`rule` must be an update rule such as INPO(1.0, 0.1), got {rule!r}.")
     policies_of(rule)
     is_logistic = fit.loss == "logistic"
     if (rule.reads_pairs and not is_logistic) or (is_logistic and rule.logistic_beta(0) is None):

@@ -9,20 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GenerationConfig
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 from trl.trainer.utils import selective_log_softmax
 
 from comalgames import validation
 from comalgames.lm import losses
 from comalgames.lm.judging import check_answers
-
-# The policy itself draws, whatever a model's generation config says: no truncation, no penalty, temperature
-# 1. Drawn in any other way, answers stand for another policy, and a rule's limit is another one.
-PURE_SAMPLING = {
-    "do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "typical_p": 1.0, "min_p": 0.0,
-    "repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "num_beams": 1,
-}  # fmt: skip
 
 
 def load(folder: Path | str, trainable: bool = False) -> Any:
@@ -34,6 +27,8 @@ def load(folder: Path | str, trainable: bool = False) -> Any:
         folder: where `save_pretrained` put it.
         trainable: whether an adapter is to be trained on.
     """
+    if not Path(folder).is_dir():
+        raise ValueError(f"`folder` must be a folder with a saved model; there is none at {folder}.")
     safe = {"use_safetensors": True, "trust_remote_code": False}
     if not (Path(folder) / "adapter_config.json").exists():
         return AutoModelForCausalLM.from_pretrained(folder, **safe)
@@ -51,7 +46,10 @@ def generate(
     seed: int,
     batch_size: int = 32,
 ) -> list[list[str]]:
-    """K answers to each prompt, drawn from the model's own distribution: `PURE_SAMPLING`.
+    """K answers to each prompt, drawn from the model's own distribution at temperature 1, nothing cut off.
+
+    What the model's generation config says is set aside, but for the tokens that end an answer: drawn in any
+    other way, answers stand for another policy, and the rule's limit is another one.
 
     Args:
         model: a causal language model.
@@ -67,25 +65,20 @@ def generate(
         ValueError: `num_answers` is below 2, or there is no prompt.
     """
     num_answers = validation.count("num_answers", num_answers, minimum=2)
-    if len(prompts) == 0:
-        raise ValueError("`prompts` must hold at least one prompt.")
-    end = model.generation_config.eos_token_id
-    ends = {
-        "eos_token_id": tokenizer.eos_token_id if end is None else end,
-        "pad_token_id": tokenizer.pad_token_id,
-    }
+    if isinstance(prompts, str) or len(prompts) == 0:
+        raise ValueError(f"`prompts` must be a list of at least one prompt, got {prompts!r}.")
     answers = []
-    with torch.random.fork_rng(), _evaluating(model):
+    with torch.random.fork_rng(), _evaluating(model), _own_law(model, tokenizer):
         torch.manual_seed(seed)
         for first in range(0, len(prompts), batch_size):
             ids = [_prompt_ids(tokenizer, prompt) for prompt in prompts[first : first + batch_size]]
+            if tokenizer.pad_token is None:
+                tokenizer.pad_token = tokenizer.eos_token  # as TRL does
             padded = tokenizer.pad({"input_ids": ids}, padding_side="left", return_tensors="pt")
             drawn = model.generate(
                 **padded.to(model.device),
                 num_return_sequences=num_answers,
                 max_new_tokens=max_new_tokens,
-                **ends,
-                **PURE_SAMPLING,
             )
             texts = tokenizer.batch_decode(drawn[:, padded["input_ids"].shape[1] :], skip_special_tokens=True)
             answers += [texts[k : k + num_answers] for k in range(0, len(texts), num_answers)]
@@ -125,7 +118,7 @@ def sequence_logps(
                 f"`answers` of prompt {k // num_answers}, number {k % num_answers}, has no tokens: an empty "
                 f"answer has no log-probability to train."
             )
-    collator = DataCollatorForPreference(pad_token_id=tokenizer.pad_token_id)
+    collator = DataCollatorForPreference(pad_token_id=_pad_id(tokenizer))
     found = []
     with _evaluating(model):
         for first in range(0, len(rows), batch_size):
@@ -154,13 +147,41 @@ def completion_logps(model: Any, batch: Mapping[str, Any], average: bool) -> Any
 
 
 @contextlib.contextmanager
+def _own_law(model: Any, tokenizer: Any) -> Iterator[None]:
+    """With a generation config of nothing but sampling, so that the model's own cannot fill anything in."""
+    own = model.generation_config
+    end = tokenizer.eos_token_id if own.eos_token_id is None else own.eos_token_id
+    model.generation_config = GenerationConfig(
+        do_sample=True,
+        top_k=0,
+        eos_token_id=end,
+        pad_token_id=_pad_id(tokenizer),
+        bos_token_id=own.bos_token_id,
+    )
+    try:
+        yield
+    finally:
+        model.generation_config = own
+
+
+def _pad_id(tokenizer: Any) -> int:
+    """Padding is masked, so the end token will do where there is no other, as TRL has it."""
+    for token in (tokenizer.pad_token_id, tokenizer.eos_token_id):
+        if token is not None:
+            return int(token)
+    raise ValueError("`tokenizer` has neither a padding nor an end token; set tokenizer.eos_token.")
+
+
+@contextlib.contextmanager
 def _evaluating(model: Any) -> Iterator[None]:
     """Without gradients and dropout, and afterwards in the mode it was in."""
     was_training = model.training
     model.eval()
-    with torch.no_grad():
-        yield
-    model.train(was_training)
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)
 
 
 def _prompt_ids(tokenizer: Any, prompt: Any) -> list[int]:
@@ -175,7 +196,7 @@ def _prompt_ids(tokenizer: Any, prompt: Any) -> list[int]:
 def _split(tokenizer: Any, prompt: Any, answer: str) -> tuple[list[int], list[int]]:
     """Token ids of a prompt and of an answer to it, the end included: split where TRL splits them."""
     if isinstance(prompt, str):
-        end = tokenizer.eos_token
+        end = tokenizer.eos_token or ""
         whole = tokenizer(text=prompt + (answer if answer.endswith(end) else answer + end))["input_ids"]
     else:
         messages = [*prompt, {"role": "assistant", "content": answer}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +13,18 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference
 from comalgames import validation
 from comalgames.lm import losses
 from comalgames.lm.bridge import Targets
-from comalgames.lm.trl.lesson import SIDES
+from comalgames.lm.trl.dataset import SIDES
 from comalgames.lm.trl.models import completion_logps
 
 # Columns of numbers that the loss reads, besides the answers' own log-probabilities.
 COLUMNS = ("preference", "beta", *(f"{what}_{side}" for what in ("target", "anchor") for side in SIDES))
+
+
+# What TRL's own losses read; these losses would ignore it.
+TRLS_OWN = {
+    "loss_type": ["sigmoid"], "loss_weights": None, "beta": 0.1, "label_smoothing": 0.0, "ld_alpha": None,
+    "f_divergence_type": "reverse_kl", "use_weighting": False, "sync_ref_model": False,
+}  # fmt: skip
 
 
 @dataclass
@@ -29,6 +37,8 @@ class PreferenceConfig(DPOConfig):
         average_log_probs: divide an answer's log-probability by its number of tokens; all columns must then
             be made with `average=True` too. Rules weigh long answers less, and no table predicts what they
             do.
+        bf16: False; the columns of log-probabilities are made in the precision of the checkpoint, and
+            training in another one would miss them by more than a target is from its anchor.
         remove_unused_columns: False, so that the extra columns reach the loss.
         precompute_ref_log_probs: True, so that no second model is held.
         report_to: "none".
@@ -36,6 +46,7 @@ class PreferenceConfig(DPOConfig):
 
     loss: str = "regression"
     average_log_probs: bool = False
+    bf16: bool | None = False
     remove_unused_columns: bool | None = False
     precompute_ref_log_probs: bool = True
     report_to: Any = "none"
@@ -45,6 +56,12 @@ class PreferenceConfig(DPOConfig):
         for name, needed in (("remove_unused_columns", False), ("precompute_ref_log_probs", True)):
             if getattr(self, name) is not needed:
                 raise ValueError(f"`{name}` must be {needed} here, got {getattr(self, name)!r}.")
+        for name, default in TRLS_OWN.items():
+            if getattr(self, name) != default:
+                raise ValueError(
+                    f"`{name}` has no effect on a rule's loss; leave it as it is. `loss` chooses among "
+                    f"{', '.join(losses.NAMES)}, and the numbers are the rule's."
+                )
         super().__post_init__()
 
 
@@ -53,19 +70,24 @@ class PreferenceCollator(DataCollatorForPreference):
     """TRL's collator for pairs, which keeps the columns of numbers that `build_dataset` made.
 
     Raises:
-        ValueError: nothing is left of an answer after truncation to `max_length`; the message names the row.
+        ValueError: an answer is empty, or with its prompt longer than `max_length`; the message names it.
     """
 
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
         """A padded batch: all chosen answers, then all rejected ones, and the columns."""
-        batch: dict[str, Any] = super().torch_call(examples)
-        for k, length in enumerate(batch["completion_mask"].sum(-1).tolist()):
-            if length == 0:
-                row = examples[k % len(examples)].get("row", f"row {k % len(examples)} of a batch")
+        for example, side in itertools.product(examples, SIDES):
+            answer_length = len(example[f"{side}_ids"])
+            length = len(example["prompt_ids"]) + answer_length
+            who = f"prompt {example.get('prompt_number', '?')}, answer {example.get(f'{side}_number', '?')}"
+            if answer_length == 0:
+                raise ValueError(f"{who} has no tokens: an empty answer has no log-probability to train.")
+            if self.max_length is not None and length > self.max_length:
                 raise ValueError(
-                    f"the {SIDES[k // len(examples)]} answer of {row} has no tokens within `max_length` "
-                    f"{self.max_length}; raise it, or leave the prompt out."
+                    f"{who} has {length} tokens with its prompt, more than `max_length` = {self.max_length}: "
+                    f"its stored log-probability is of the whole answer, and a part of it cannot be trained "
+                    f"towards that. Raise `max_length`, or draw shorter answers."
                 )
+        batch: dict[str, Any] = super().torch_call(examples)
         # TRL's pass over the data before training hands every key of a batch to the model; it adds this one.
         if "ref_chosen_logps" in examples[0]:
             for name in COLUMNS:
@@ -112,6 +134,11 @@ class PreferenceTrainer(DPOTrainer):
             if f"{what}_chosen" in inputs
         }
         wins = inputs["preference"]
+        if wins.dtype not in (torch.float32, torch.float64):
+            raise ValueError(
+                f"`inputs` came as {wins.dtype}: in half precision a target of -400 is known to 2 nats only. "
+                f"Keep batches in float32 (DeepSpeed casts them to its own dtype)."
+            )
         preference = torch.stack([torch.stack([wins, wins], -1), torch.stack([1 - wins, wins], -1)], -2)
         logp = torch.stack(completion_logps(model, inputs, self.args.average_log_probs).chunk(2), -1)
         # Every row of a round has the one beta of its rule.
