@@ -47,6 +47,13 @@ def test_every_algorithm_is_in_the_table() -> None:
     assert exported | {cg.Parametric} == {type(entry.rule) for entry in CONTRACT.values()}
 
 
+def test_comal_passes_on_whatever_a_rule_may_say_of_itself() -> None:
+    """A member that it forgot would silently be the base class's default."""
+    said = {name for name in vars(cg.AbstractUpdateRule) if not name.startswith("_")}
+    of_every_algorithm = {"reads_pairs", "is_random", "notes", "queries"}
+    assert (said | of_every_algorithm) - {"step"} <= set(vars(cg.COMAL))
+
+
 # The contract of a rule
 # ------------------------------------------------------------------------------------------
 

@@ -100,6 +100,19 @@ def is_module(package: Path, name: str) -> bool:
     return (package / f"{name}.py").exists() or (package / name).is_dir()
 
 
+HEAVY = {"torch", "transformers", "trl", "datasets", "peft", "accelerate"}
+
+
+def test_only_the_adapter_to_trl_imports_torch():
+    for path in PACKAGE.rglob("*.py"):
+        if path.parent.name == "trl":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+            assert not HEAVY & {name.partition(".")[0] for name in names}, path
+
+
 def file_access_violations(path: str, tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call) or path.startswith("experiments/"):
