@@ -46,7 +46,8 @@ def progress(reached: Any, policies: Mapping[str, Any], feedback: Candidates, go
     Args:
         reached: log-probabilities of the answers under the policy reached, `[..., K]`.
         policies: those under the stored policies, by name, as `targets` takes them.
-        feedback: the answers' preferences among each other, and who drew them.
+        feedback: the answers' preferences among each other, and who drew them; for the KLs its
+            `behaviour_logp` must be true log-probabilities, not only up to a constant.
         goal: what the round was trained towards.
 
     Raises:
