@@ -131,7 +131,7 @@ def rise(data: Data, rule: str) -> float:
 BENCHMARK = Paper(
     "convergence",
     "Convergence of every rule: queries until the duality gap stays below a level",
-    "comalgames benchmark; settings after algorithms.md 7.6",
+    "comalgames benchmark",
     (
         Experiment(
             "all rules",

@@ -305,7 +305,7 @@ def threshold(make: Any, logp: np.ndarray, reference: np.ndarray, below: float, 
 def test_thresholds_of_regularised_rules(
     temperature: float, frequency: str, explicit: str, implicit: str | None, extragradient: str
 ) -> None:
-    """The printed digits of algorithms.md, section 7.2; the closed forms to the bisection's precision."""
+    """The digits of an independent program; the closed forms to the bisection's precision."""
     tau, logp = temperature, qre(np.asarray(CYCLE.skew), temperature, START)
     (w,) = rotation_frequencies(CYCLE, logp)
     assert f"{w:.5f}" == frequency
@@ -347,7 +347,7 @@ def test_spectral_radii_at_step_size_one() -> None:
         assert f"{abs(spectrum(CYCLE, rule, at, reference=np.log(START))[0]):.4f}" == radius
 
 
-# COMAL with K inner steps, algorithms.md, section 7.3: the periods that do not converge, and the best one
+# COMAL with K inner steps, as another program found: the periods that do not converge, and the best one
 # with its rate per step.
 PERIODS = [
     (0.3, 0.1, [*range(1, 11)], 62, "0.9823"),
@@ -527,7 +527,7 @@ def test_comal_with_a_regulariser_of_ones_own_reaches_nash() -> None:
 
 # The 3-cycle's table ----------------------------------------------------------------------------------------
 
-# algorithms.md, section 7.1: rule, rounds, steps per round; final gap, largest gap and lowest log10
+# From an independent program: rule, rounds, steps per round; final gap, largest gap and lowest log10
 # probability over the last fifth of the rounds, KL(Nash || policy), gap of the average policy. As printed
 # there; None where the number is rounding. KL(QRE || policy) is covered by the tests of fixed points.
 TABLE = [

@@ -363,7 +363,7 @@ def test_an_action_that_was_never_drawn_is_left_alone():
     assert set(np.unique(np.abs(found).round(12))) == {0.0, 0.25}
 
 
-# The limits that algorithms.md reports of the published pipeline; COMAL with the same numbers and fair pairs
+# The limits that were measured of the published pipeline; COMAL with the same numbers and fair pairs
 # reaches Nash.
 @pytest.mark.parametrize(
     ("size", "labels", "limit", "expected_gap"),

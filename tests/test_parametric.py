@@ -127,7 +127,7 @@ def test_labelled_pairs_of_the_policy_are_least_at_the_target(rule):
     np.testing.assert_allclose(minimiser(objectives.LabelledPairs(), rule), expected, **ROUNDING)
 
 
-# L1 of algorithms.md: the loss with another law is least at the win rates against that law.
+# The squared loss on labelled pairs with another law is least at the win rates against that law.
 @pytest.mark.parametrize(
     ("law", "drawn"), [("uniform", np.full(N, 1 / N)), ("reference", REFERENCE), ("replay", MEAN)]
 )
@@ -186,7 +186,7 @@ def test_the_centred_pointwise_loss_and_the_policy_gradient_are_least_at_the_tar
     np.testing.assert_allclose(gradient, 0, **ROUNDING)
 
 
-# algorithms.md 4.7: log(pi'/pi) = eta a - W(c e^{eta a}), with c >= 0 so that pi' is normalised.
+# The minimiser: log(pi'/pi) = eta a - W(c e^{eta a}), with c >= 0 so that pi' is normalised.
 @pytest.mark.parametrize("eta", [0.5, 3.0])
 def test_the_pointwise_loss_is_least_at_sppos_lambert_w(eta):
     def log_ratio(c):
