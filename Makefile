@@ -1,8 +1,8 @@
 # Two commands do everything on a machine with only Python (3.11 or newer) and make:
 #   make reproduce     the claims of the papers, measured, with figures and reports
 #   make test          lint, types and the test suite
-#   make test-lm       the same for language models: installs torch and TRL, and takes a tiny model to Nash
-# Both create .venv from the locked dependencies when it is missing or out of date.
+# Both create .venv from the locked dependencies when it is missing or out of date. Beside them,
+#   make test-lm       installs torch and TRL, and tests what language models need of them
 
 PYTHON ?= python3
 VENV := .venv

@@ -189,7 +189,17 @@ class WithMemory(cg.MWU):
         return dataclasses.replace(super().commit(state, logp), before=state.logp)
 
 
+class Learns(cg.MWU):
+    """It counts in `propose`, where a trainer would lose it."""
+
+    def propose(self, key, state, feedback):
+        target, state = super().propose(key, state, feedback)
+        return target, dataclasses.replace(state, step=state.step + 1)
+
+
 def test_what_a_trainer_cannot_store_is_refused():
+    with pytest.raises(ValueError, match="Learns changes its state in `propose`"):
+        cg.lm.schedule(Learns(1.0), 2)
     with pytest.raises(ValueError, match="makes 'reference' a policy that is neither"):
         list(cg.lm.schedule(Slow(1.0, 0.1), 2))
     assert cg.lm.policies_of(WithMemory(1.0)) == ("logp", "before")

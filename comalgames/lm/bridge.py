@@ -246,8 +246,8 @@ def schedule(rule: AbstractUpdateRule[Any], num_rounds: int, train_opponents: bo
     policies_of(rule)
     for note in rule.notes():
         warnings.warn(note, stacklevel=2)
-    num_passes = _num_queries(rule) if train_opponents and not rule.reads_pairs else 1
-    return _passes(rule, num_rounds, num_passes)
+    num_queries = _num_queries(rule)
+    return _passes(rule, num_rounds, num_queries if train_opponents and not rule.reads_pairs else 1)
 
 
 def _passes(rule: AbstractUpdateRule[Any], num_rounds: int, num_passes: int) -> Iterator[Pass]:
@@ -269,8 +269,13 @@ def _passes(rule: AbstractUpdateRule[Any], num_rounds: int, num_passes: int) -> 
 
 
 def _num_queries(rule: AbstractUpdateRule[Any]) -> int:
-    """How often it asks, counted on two answers."""
-    probe = _InPasses(Candidates(np.full((2, 2), 0.5), PROBE), (), [])
+    """How often it asks, counted on two answers; a rule that learns by asking is refused."""
+    probe = _InPasses(Candidates([[0.5, 0.8], [0.2, 0.5]], PROBE), (), [])
     state = rule.init(jnp.asarray(PROBE), jnp.asarray(PROBE))
-    rule.propose(jax.random.key(0), state, probe)
+    _, learnt = rule.propose(jax.random.key(0), state, probe)
+    if not eqx.tree_equal(state, learnt):
+        raise ValueError(
+            f"{type(rule).__name__} changes its state in `propose`, and a trainer has nowhere to keep that; "
+            f"use a rule whose memory is policies and changes in `commit`."
+        )
     return len(probe.asked)

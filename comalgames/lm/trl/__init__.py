@@ -23,9 +23,10 @@ for _package in ("torch", "transformers", "trl", "datasets"):
             f'pip install ".[lm]" in a checkout; for a CPU, install a CPU build of torch before that.'
         )
 
-from comalgames.lm.trl.dataset import build_dataset  # noqa: E402 (after the environment is set)
-from comalgames.lm.trl.models import generate, load, sequence_logps  # noqa: E402
-from comalgames.lm.trl.trainer import PreferenceCollator, PreferenceConfig, PreferenceTrainer  # noqa: E402
+# These import Hugging Face's packages, which read the environment set above.
+from comalgames.lm.trl.dataset import build_dataset
+from comalgames.lm.trl.models import generate, load, sequence_logps
+from comalgames.lm.trl.trainer import PreferenceCollator, PreferenceConfig, PreferenceTrainer
 
 __all__ = [
     "PreferenceCollator",
