@@ -19,6 +19,7 @@ LAYERS = (
     "parametric metrics equilibria diagnostics",
     "arguments",
     "trajectory host solve sweep lm",
+    "diagnose phases",
     "experiments",
     "papers",
     "plots",
@@ -34,6 +35,9 @@ WITHIN_LAYER = {
     ("host", "trajectory"),
     *(("solve", below) for below in ("trajectory", "host")),
     *(("sweep", below) for below in ("trajectory", "host")),
+    *(("equilibria", below) for below in ("metrics",)),
+    *(("diagnostics", below) for below in ("metrics", "equilibria")),
+    ("phases", "diagnose"),
 }
 
 # Downward, and forbidden all the same: rules learn through feedback and never see a game.
