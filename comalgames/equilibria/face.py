@@ -1,0 +1,83 @@
+"""All Nash policies of a skew game, from one that uses every action that any of them uses."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import linprog
+
+from comalgames.equilibria.interior_point import ROUNDINGS
+
+# Sums of n products of payoffs of at most 1 are 0 below so many roundings for each term: a tie, whose payoffs
+# were themselves rounded. Numbers between that and `ROUNDINGS` decide nothing.
+TIE = 4.0
+
+# Probabilities below this, of a linear program's solution, are its rounding.
+ZERO = 1e-9
+
+# Linear programs that find such a policy, in the order in which they are tried.
+METHODS = ("highs-ds", "highs-ipm")
+
+
+class Face(NamedTuple):
+    """The set of Nash policies of a skew game with payoffs of at most 1.
+
+    Attributes:
+        policy: one that uses the whole support, `[n]`.
+        support: the actions that any of them uses, bool `[n]`.
+        dimension: of the set.
+        clear: whether support and dimension hang on numbers well above rounding.
+    """
+
+    policy: np.ndarray
+    support: np.ndarray
+    dimension: int
+    clear: bool
+
+
+# Let p be Nash, S its support and s = -A p > 0 off S. Every Nash q has q.T A p = 0, so q is 0 off S, and
+# p.T A q = 0 with p_S > 0, so A_SS q_S = 0. As p satisfies all other conditions strictly, the set has the
+# dimension of the kernel of A_SS, less one for sum q = 1.
+def face(skew: np.ndarray, near: np.ndarray, support: np.ndarray) -> Face:
+    """The face whose policies use exactly `support`, given one of them to a few digits.
+
+    Args:
+        skew: payoffs `[n, n]`, antisymmetric, at most 1 in size.
+        near: a policy near the middle of the face, `[n]`.
+        support: bool `[n]`, not empty.
+    """
+    n = len(skew)
+    _, values, rows = np.linalg.svd(skew[np.ix_(support, support)])
+    tie, rounding = (factor * n * float(np.finfo(np.float64).eps) for factor in (TIE, ROUNDINGS))
+    policy, kernel = np.where(support, near, 0.0), np.zeros(0, bool)
+    for zero in (tie, rounding, ZERO):
+        kernel = values <= zero
+        inside = rows[kernel].T @ (rows[kernel] @ near[support])
+        if kernel.any() and np.all(inside > 0):
+            policy[support] = inside / inside.sum()
+            others_lose = np.all(-(skew @ policy)[~support] > rounding)
+            clear = zero == tie and others_lose and policy[support].min() > rounding
+            return Face(policy, support, int(kernel.sum()) - 1, bool(clear))
+    return Face(policy / policy.sum(), support, max(int(kernel.sum()) - 1, 0), False)
+
+
+def face_by_linear_program(skew: np.ndarray, method: str) -> Face | None:
+    """The face, from a point of {q >= 0, skew q <= 0} that is positive wherever any of its points is.
+
+    Maximises sum t subject to t <= 1 and t <= q: every coordinate that can be positive can be made at least 1
+    by scaling, so the maximum counts them.
+
+    Args:
+        skew: payoffs `[n, n]`, antisymmetric, at most 1 in size.
+        method: one of `METHODS`.
+    """
+    n = len(skew)
+    constraints = np.block([[skew, np.zeros((n, n))], [-np.eye(n), np.eye(n)]])
+    cost = np.concatenate([np.zeros(n), -np.ones(n)])
+    bounds = [(0, None)] * n + [(0, 1)] * n
+    answer = linprog(cost, A_ub=constraints, b_ub=np.zeros(2 * n), bounds=bounds, method=method)
+    if not answer.success or answer.x[:n].max() <= 0:
+        return None
+    policy = np.maximum(answer.x[:n], 0) / answer.x[:n].max()
+    return face(skew, policy, policy > ZERO)
