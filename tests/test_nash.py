@@ -77,6 +77,8 @@ def check_certificate(game, solution):
     # The reported gap is a float64 product of n terms, the exact one is not.
     assert abs(float(gap) - solution.gap) <= 1e-15 * np.abs(skew).max(initial=0)
     assert solution.status == "certified"
+    assert bool(solution.unique) == (solution.dimension == 0)
+    np.testing.assert_allclose(solution.relative_gap * np.abs(skew).max(), solution.gap, rtol=1e-12)
     assert gap <= Fraction(1e-12) * Fraction(float(np.abs(skew).max(initial=0)))
     np.testing.assert_array_equal(solution.slack[solution.support], 0)
     off = ~solution.support
@@ -136,6 +138,7 @@ def test_where_all_tie_every_policy_is_nash_and_the_solution_uses_all_actions(n)
     check_certificate(game, solution)
     assert solution.support.all()
     assert not solution.unique
+    assert solution.dimension == n - 1
 
 
 def test_one_action():
@@ -224,6 +227,32 @@ def test_tournaments_have_one_nash_policy_on_an_odd_number_of_actions(n):
         assert solution.support.sum() % 2 == 1
 
 
+@pytest.mark.parametrize(("n", "seeds"), [(3, 20), (10, 20), (100, 20), (300, 5)])
+def test_the_interior_point_method_needs_no_help_on_random_games(n, seeds):
+    """To a gap of 1e-13, and where the game is small enough for it, HiGHS agrees."""
+    for seed in range(seeds):
+        game = random_game(n, seed)
+        solution = cg.nash(game, solver="interior-point")
+        check_certificate(game, solution)
+        assert solution.relative_gap <= 1e-13
+        assert solution.unique
+        if n <= 10 or (n == 100 and seed < 2):
+            by_program = cg.nash(game, solver="highs-ds")
+            np.testing.assert_allclose(solution.policy, by_program.policy, rtol=0, atol=1e-12)
+            np.testing.assert_array_equal(solution.support, by_program.support)
+
+
+def test_a_thousand_small_games_are_solved_together():
+    games = random_game(10, 5, prompts=(1000,))
+    solution = cg.nash(games)
+    assert np.all(solution.status == "certified")
+    assert np.all(solution.unique)
+    assert solution.relative_gap.max() <= 1e-13
+    # Brandl, 2017: every subset of odd size is equally likely, so the mean size is 5 and its variance
+    # 10/4: five standard errors.
+    assert abs(solution.support.sum(-1).mean() - 5) < 5 * np.sqrt(2.5 / 1000)
+
+
 # An independent solver
 # ------------------------------------------------------------------------------------------
 
@@ -254,6 +283,9 @@ def test_support_and_uniqueness_of_games_with_many_ties():
         check_certificate(game, solution)
         low, high = range_over_nash_set(np.asarray(game.skew))
         np.testing.assert_array_equal(solution.support, high > LINPROG, err_msg=f"seed {seed}")
+        by_program = cg.nash(game, solver="highs-ipm")
+        np.testing.assert_array_equal(by_program.support, solution.support)
+        assert by_program.dimension == solution.dimension
         assert bool(solution.unique) == bool(np.all(high - low < LINPROG)), f"seed {seed}"
         num_unique += bool(solution.unique)
     assert 10 < num_unique < 38, "the games are no test of both answers"
@@ -272,6 +304,7 @@ def test_a_disc_game_uses_all_points_and_is_unique_only_for_three(num_points):
     check_certificate(game, solution)
     assert solution.support.all()
     assert bool(solution.unique) == (num_points == 3)
+    assert solution.dimension == num_points - 3
     np.testing.assert_allclose([solution.policy @ x, solution.policy @ y], 0, rtol=0, atol=1e-14)
 
 
@@ -383,13 +416,42 @@ def test_a_constant_added_to_all_payoffs_does_not_matter():
     assert solution.status == "certified"
 
 
-@pytest.mark.parametrize("exponent", [-14, -12, -11, -10, -7])
-def test_a_badly_scaled_game_is_certified_or_said_to_have_failed(exponent):
-    """A cycle with one edge this small; below 1e-9 the linear program takes the edge for 0."""
-    game = cg.games.cycle(10.0**exponent, 0.3, 0.4)
+@pytest.mark.parametrize("exponent", [-20, -16, -14, -13, -12, -11, -10, -7])
+def test_a_badly_scaled_cycle_is_solved_or_said_to_be_undecided(exponent):
+    """Below 1e-9 a linear program takes the small edge for 0, and the others for all of the game."""
+    edge = 10.0**exponent
+    game = cg.games.cycle(edge, 0.3, 0.4)
     solution = cg.nash(game)
-    is_nash = exact_gap(np.asarray(game.skew), solution.policy) <= Fraction(1e-12 * 0.4)
-    assert solution.status == ("certified" if is_nash else "failed")
+    assert exact_gap(np.asarray(game.skew), solution.policy) <= Fraction(1e-12 * 0.4)
+    # 4 roundings for each of three terms are a tie, 64 a certain number; payoffs are in units of 0.4.
+    rounding = 3 * np.finfo(float).eps * 0.4
+    if edge > 64 * rounding:
+        assert solution.status == "certified"
+        assert solution.unique
+        np.testing.assert_allclose(solution.policy, np.array([0.3, 0.4, edge]) / (0.7 + edge), rtol=1e-3)
+    elif edge > 4 * rounding:
+        assert solution.status == "undecided"
+        assert not solution.unique
+    else:
+        assert solution.status == "certified"
+        assert solution.dimension == 1
+
+
+@pytest.mark.parametrize("coupling", [0.0, 1e-3, 1e-6, 1e-9, 1e-11, 1e-12])
+def test_two_games_that_hardly_meet(coupling):
+    """Apart they have a segment of Nash policies, together one on an odd number of actions."""
+    skew = np.zeros((6, 6))
+    skew[:3, :3], skew[3:, 3:] = RPS, RPS / 2
+    skew[:3, 3:] = coupling * np.random.default_rng(0).uniform(-0.5, 0.5, (3, 3))
+    skew[3:, :3] = -skew[:3, 3:].T
+    solution = cg.nash(skew_game(skew))
+    assert exact_gap(skew, solution.policy) <= Fraction(1e-12) / 2
+    if coupling == 1e-12:
+        assert solution.status == "undecided"
+    else:
+        check_certificate(skew_game(skew), solution)
+        assert bool(solution.unique) == (coupling > 0)
+        assert solution.support.sum() == (5 if coupling > 0 else 6)
 
 
 # Forms
@@ -403,6 +465,7 @@ def test_a_batch_is_solved_prompt_by_prompt():
     together = cg.nash(skew_game(skews.reshape(2, 3, 3, 3)))
     assert together.policy.shape == together.support.shape == together.slack.shape == (2, 3, 3)
     assert together.gap.shape == together.unique.shape == together.status.shape == (2, 3)
+    assert together.relative_gap.shape == together.dimension.shape == (2, 3)
     for k, game in enumerate(games):
         alone = cg.nash(game)
         for field in alone._fields:
@@ -460,6 +523,12 @@ def test_what_is_not_a_game_is_refused(thing):
     for solver in (cg.nash, lambda game: cg.qre(game, 0.1)):
         with pytest.raises(ValueError, match="`game` must be a PreferenceGame"):
             solver(thing)
+
+
+@pytest.mark.usefixtures("as_users_have_it")
+def test_an_unknown_solver_is_refused():
+    with pytest.raises(ValueError, match=r"`solver`.*interior-point"):
+        cg.nash(cg.games.comal_cycle(), solver="simplex")
 
 
 # The quantal response equilibrium

@@ -1,6 +1,7 @@
 """The ground truth: exact equilibria, to measure learning rules against."""
 
-from comalgames.equilibria.nash import NashSolution, nash
+from comalgames.equilibria.distance import KLToNashSet, kl_to_nash_set
+from comalgames.equilibria.nash import nash
 from comalgames.equilibria.qre import qre
 from comalgames.equilibria.robust import (
     RobustSolution,
@@ -9,11 +10,14 @@ from comalgames.equilibria.robust import (
     worst_annotator_gap,
     worst_case_gap,
 )
+from comalgames.equilibria.solution import NashSolution
 
 __all__ = [
+    "KLToNashSet",
     "NashSolution",
     "RobustSolution",
     "annotator_robust_nash",
+    "kl_to_nash_set",
     "nash",
     "qre",
     "robust_nash",

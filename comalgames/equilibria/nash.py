@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
@@ -10,45 +10,11 @@ import numpy as np
 from comalgames import validation
 from comalgames.equilibria.face import METHODS, Face, face, face_by_linear_program
 from comalgames.equilibria.interior_point import interior_point
+from comalgames.equilibria.nash_set import select_nash
+from comalgames.equilibria.solution import NashSolution, certify
 from comalgames.games.base import AbstractGame, PreferenceGame, ZeroSumGame
 
-# A solution is certified when its gap is below this share of the largest payoff.
-CERTIFIED = 1e-12
-
 SOLVERS = ("interior-point", *METHODS)
-
-
-class NashSolution(NamedTuple):
-    """What `nash` returns; float64 NumPy arrays with the game's leading axes.
-
-    Attributes:
-        policy: a Nash policy as probabilities `[..., n]`, exactly 0 off its support. Where there are several,
-            the one returned has the largest support any of them has, unless another was selected.
-        gap: its duality gap, in units of payoff; the certificate.
-        relative_gap: the same in units of the largest payoff (of two players: of the range of payoffs).
-        support: which actions Nash policies use, bool `[..., n]`; no Nash policy uses any other.
-        slack: how much each action loses against it, `[..., n]`, >= 0 up to rounding; 0 on the support.
-        unique: whether it is the only one, bool `[...]`.
-        dimension: of the set of all Nash policies, int `[...]`: 0 for a point, 1 for a segment, ...
-        status: "certified" if gap <= 1e-12 of the largest payoff and numbers well above rounding decide on
-            the support and the dimension; "undecided" if only the former holds, and "failed" if that does
-            not, `[...]`.
-    """
-
-    policy: np.ndarray
-    gap: Any
-    relative_gap: Any
-    support: np.ndarray
-    slack: np.ndarray
-    unique: Any
-    dimension: Any
-    status: Any
-
-    @property
-    def logp(self) -> np.ndarray:
-        """The policy as log-probabilities, -inf off its support."""
-        with np.errstate(divide="ignore"):
-            return np.asarray(np.log(self.policy))
 
 
 def nash(game: AbstractGame, select: Any = None, solver: str | None = None) -> NashSolution:
@@ -96,22 +62,23 @@ def nash(game: AbstractGame, select: Any = None, solver: str | None = None) -> N
         )
     if solver is not None:
         validation.known("solver", solver, SOLVERS)
-    solve = _certified if isinstance(game, PreferenceGame) else _two_players
-    prompts, n = payoffs.shape[:-2], payoffs.shape[-1]
+    n = payoffs.shape[-1]
+    solve = _one_player if isinstance(game, PreferenceGame) else _two_players
     found = solve(payoffs.reshape(-1, n, n), SOLVERS if solver is None else (solver,))
-    return NashSolution(*(field.reshape((*prompts, *field.shape[1:]))[()] for field in found))
+    fields = (field.reshape((*payoffs.shape[:-2], *field.shape[1:])) for field in found)
+    solution = certify(game, *fields)
+    return solution if select is None else select_nash(game, solution, select)
 
 
-def _certified(skews: np.ndarray, solvers: tuple[str, ...]) -> NashSolution:
-    """Solutions of symmetric games, one after another, `[games, ...]`."""
-    sizes = _positive(np.abs(skews).max((-2, -1)))
-    faces = _faces(skews / sizes[:, None, None], solvers)
+# Of several games, `[games, ...]`: a policy, the support, the set's dimension, and whether they are clear.
+_Found: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+def _one_player(skews: np.ndarray, solvers: tuple[str, ...]) -> _Found:
+    sizes = np.abs(skews).max((-2, -1), keepdims=True)
+    faces = _faces(skews / np.where(sizes > 0, sizes, 1.0), solvers)
     policy, support, dimension, clear = (np.stack(field) for field in zip(*faces, strict=True))
-    advantage = np.einsum("gij,gj->gi", skews, policy)
-    gap = 2 * advantage.max(-1)
-    slack = np.where(support, 0.0, -advantage)
-    status = _status(gap / sizes, clear)
-    return NashSolution(policy, gap, gap / sizes, support, slack, dimension == 0, dimension, status)
+    return policy, support, dimension, clear
 
 
 def _faces(skews: np.ndarray, solvers: tuple[str, ...]) -> list[Face]:
@@ -138,36 +105,18 @@ def _faces(skews: np.ndarray, solvers: tuple[str, ...]) -> list[Face]:
     ]
 
 
-def _two_players(payoffs: np.ndarray, solvers: tuple[str, ...]) -> NashSolution:
+def _two_players(payoffs: np.ndarray, solvers: tuple[str, ...]) -> _Found:
     """Any zero-sum game, as the skew game of Gale, Kuhn and Tucker: row player, column player and a scale.
 
     With the payoff shifted to be positive, (p, q, t) solves [[0, M, -1], [-M', 0, 1], [1, -1, 0]] iff p / t
     and q / t are optimal for the two players.
     """
     games, n, _ = payoffs.shape
-    spread = _positive(np.ptp(payoffs, axis=(-2, -1)))
-    shifted = (payoffs - payoffs.min((-2, -1), keepdims=True)) / spread[:, None, None] + 1.0
+    spread = np.ptp(payoffs, axis=(-2, -1), keepdims=True)
+    shifted = (payoffs - payoffs.min((-2, -1), keepdims=True)) / np.where(spread > 0, spread, 1.0) + 1.0
     skews = np.zeros((games, 2 * n + 1, 2 * n + 1))
     skews[:, :n, n:-1], skews[:, :n, -1], skews[:, n:-1, -1] = shifted, -1.0, 1.0
-    embedded = _certified(skews - skews.swapaxes(-1, -2), solvers)
-    players = embedded.policy[:, :-1].reshape(games, 2, n)
+    policy, support, dimension, clear = _one_player(skews - skews.swapaxes(-1, -2), solvers)
+    players = policy[:, :-1].reshape(games, 2, n)
     policy = players / players.sum(-1, keepdims=True)
-    row = np.einsum("gij,gj->gi", payoffs, policy[:, 1])
-    column = -np.einsum("gij,gi->gj", payoffs, policy[:, 0])
-    gap = row.max(-1) + column.max(-1)
-    support = embedded.support[:, :-1].reshape(games, 2, n)
-    slack = np.stack([row.max(-1, keepdims=True) - row, column.max(-1, keepdims=True) - column], axis=1)
-    relative = gap / np.maximum(spread, np.abs(payoffs).max((-2, -1)))
-    status = _status(relative, embedded.status == "certified")
-    slack = np.where(support, 0.0, slack)
-    return NashSolution(policy, gap, relative, support, slack, embedded.unique, embedded.dimension, status)
-
-
-def _positive(sizes: np.ndarray) -> np.ndarray:
-    """1 in place of 0."""
-    return np.where(sizes > 0, sizes, 1.0)
-
-
-def _status(relative_gap: np.ndarray, clear: np.ndarray) -> np.ndarray:
-    certified = relative_gap <= CERTIFIED  # nan is not
-    return np.where(certified & clear, "certified", np.where(certified, "undecided", "failed"))
+    return policy, support[:, :-1].reshape(games, 2, n), dimension, clear

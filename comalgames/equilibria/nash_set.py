@@ -1,0 +1,172 @@
+"""The set of all Nash policies of a player, and which of them is nearest to a policy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from comalgames import validation
+from comalgames.equilibria.interior_point import ROUNDINGS
+from comalgames.equilibria.solution import NashSolution, certify
+from comalgames.games.base import PreferenceGame, ZeroSumGame
+
+# Lengths tried along a direction; they share one linear solve.
+LENGTHS = 0.5 ** np.arange(30)
+
+# Where p is almost a vertex the dual is almost linear: Newton's matrix is kept positive by this share of the
+# slope, which vanishes at the optimum.
+DAMPING = 1e-6
+
+# The barrier's weight starts at 1 and falls by this factor, to the last in roundings, whenever the value
+# under the current one is known to this share of it.
+FALL, LAST, KNOWN, MAX_STEPS = 0.1, 1e-2, 0.1, 400
+
+
+class NashSet(eqx.Module):
+    """The Nash policies of one player: `{p : p = 0 off the support, equal @ p_S = 0, less @ p_S <= 0}`.
+
+    Attributes:
+        support: the indices S of the actions that Nash policies use, `[k]`.
+        equal: independent rows `[rank, k]`.
+        less: other rows `[n - k or fewer, k]`.
+        policy: one that uses the whole support, `[n]`.
+    """
+
+    support: Int[np.ndarray, " k"]
+    equal: Float[np.ndarray, "rank k"]
+    less: Float[np.ndarray, "rows k"]
+    policy: Float[np.ndarray, " n"]
+
+    @property
+    def dimension(self) -> int:
+        """0 for a point, 1 for a segment, ..."""
+        return len(self.support) - 1 - len(self.equal)
+
+    def nearest(self, logp: Float[Array, " n"]) -> Float[Array, " k"]:
+        """The policy of the set with the smallest KL from it to `logp`, as log-probabilities on the support.
+
+        Args:
+            logp: finite log-probabilities `[n]`.
+        """
+        if self.dimension == 0:
+            return jnp.log(jnp.asarray(self.policy[self.support], logp.dtype))
+        equal, less = (jnp.asarray(rows, logp.dtype) for rows in (self.equal, self.less))
+        return _nearest(equal, less, logp[self.support])
+
+
+# Minimise KL(p || x) over sum p = 1, E p = 0, L p <= 0. With y = (l, m), m >= 0, the dual is to maximise
+#
+#     -logsumexp(log x - E.T l - L.T m),    and p = softmax(log x - E.T l - L.T m):
+#
+# smooth, concave, without constraints but m >= 0, and its optimum has p > 0 on the whole support. Those are
+# kept by a barrier, weight * sum log m, whose weight goes to 0: then m_j = 0 or (L p)_j = 0.
+@jax.jit
+def _nearest(equal: Array, less: Array, logx: Array) -> Array:
+    rows = jnp.concatenate([equal, less])
+    signed = jnp.arange(len(rows)) >= len(equal)
+    eps = float(np.finfo(logx.dtype).eps)
+    lengths = jnp.asarray(LENGTHS, logx.dtype)[:, None]
+
+    def scores(y: Array) -> Array:
+        return logx - jnp.einsum("...r,rk->...k", y, rows)
+
+    def value(y: Array, weight: Array) -> Array:
+        barrier = weight * jnp.sum(jnp.log(jnp.where(signed, y, 1.0)), axis=-1)
+        return jnp.nan_to_num(barrier - jax.nn.logsumexp(scores(y), axis=-1), nan=-jnp.inf)
+
+    def body(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        y, weight, steps = carry
+        p = jax.nn.softmax(scores(y))
+        m = jnp.where(signed, y, 1.0)
+        slope = rows @ p + jnp.where(signed, weight / m, 0.0)
+        curve = (rows * p) @ rows.T - jnp.outer(rows @ p, rows @ p)
+        flat = eps * jnp.trace(curve) + DAMPING * jnp.linalg.norm(slope)
+        curve = curve + jnp.diag(jnp.where(signed, weight / m**2, 0.0) + flat)
+        move = jnp.linalg.solve(curve, slope)
+        tried = y + lengths * move
+        values = value(tried, weight)
+        # Differences below rounding are ties, which go to the longest step.
+        top = jnp.max(values)
+        best = jnp.argmax(values >= top - 4.0 * eps * (1.0 + jnp.abs(top)))
+        known = slope @ move <= KNOWN * weight
+        stuck = ~(values[best] >= value(y, weight) - 4.0 * eps * (1.0 + jnp.abs(top)))
+        return jnp.where(stuck, y, tried[best]), jnp.where(known | stuck, FALL * weight, weight), steps + 1
+
+    def unfinished(carry: tuple[Array, Array, Array]) -> Array:
+        _, weight, steps = carry
+        return (weight > LAST * eps) & (steps < MAX_STEPS)
+
+    start = (signed.astype(logx.dtype), jnp.ones((), logx.dtype), jnp.zeros((), jnp.int32))
+    y, _, _ = jax.lax.while_loop(unfinished, body, start)
+    return jax.nn.log_softmax(scores(y))
+
+
+def nash_sets(game: PreferenceGame | ZeroSumGame, solution: NashSolution) -> list[list[NashSet]]:
+    """The sets of each prompt (a list) and each of its players (one, or two).
+
+    Args:
+        game: a `PreferenceGame` or a `ZeroSumGame`.
+        solution: its certified Nash policies of largest support.
+
+    Raises:
+        ArithmeticError: a prompt's solution is not certified.
+    """
+    if not np.all(solution.status == "certified"):
+        raise ArithmeticError(
+            "the set of Nash policies is not certified: `nash(game).status` is "
+            f"{', '.join(sorted(set(np.ravel(solution.status).tolist())))}. Are some payoffs rounding?"
+        )
+    n = game.num_actions
+    if isinstance(game, PreferenceGame):
+        # Each column holds what one action earns against the policy's actions, less the value.
+        skews = np.asarray(game.skew, np.float64).reshape(-1, 1, n, n)
+        supports = others = np.asarray(solution.support).reshape(-1, 1, n)
+        policies, earned = solution.policy.reshape(-1, 1, n), skews
+    else:
+        payoff = np.asarray(game.payoff, np.float64).reshape(-1, n, n)
+        supports = np.asarray(solution.support).reshape(-1, 2, n)
+        others, policies = supports[:, ::-1], solution.policy.reshape(-1, 2, n)
+        value = np.einsum("gi,gij,gj->g", policies[:, 0], payoff, policies[:, 1])[:, None, None]
+        earned = np.stack([value - payoff.swapaxes(-1, -2), payoff - value], axis=1)
+    return [
+        [_set(*player) for player in zip(*members, strict=True)]
+        for members in zip(earned, supports, others, policies, strict=True)
+    ]
+
+
+def _set(earned: np.ndarray, support: np.ndarray, others: np.ndarray, policy: np.ndarray) -> NashSet:
+    """The policies p against which no action earns anything, and those of `others` (the support) nothing."""
+    earned = earned / (np.abs(earned).max() or 1.0)
+    _, values, rows = np.linalg.svd(earned[np.ix_(others, support)], full_matrices=False)
+    rank = int(np.sum(values > ROUNDINGS * len(policy) * float(np.finfo(np.float64).eps)))
+    return NashSet(np.flatnonzero(support), rows[:rank], earned[np.ix_(~others, support)], policy)
+
+
+def select_nash(game: PreferenceGame | ZeroSumGame, solution: NashSolution, select: Any) -> NashSolution:
+    """The solution with the policies of its set that are nearest to a reference.
+
+    Args:
+        game: what was solved.
+        solution: of largest support.
+        select: "max-entropy", or positive probabilities `[..., n]`.
+    """
+    n = game.num_actions
+    if isinstance(select, str):
+        validation.known("select", select, ("max-entropy",))
+        select = np.full(n, 1.0 / n)
+    reference = np.broadcast_to(validation.policy("select", select, n), solution.policy.shape)
+    policy, sets = np.array(solution.policy), nash_sets(game, solution)
+    flat = policy.reshape(len(sets), -1, n)
+    references = np.log(reference).reshape(flat.shape)
+    with jax.enable_x64(True):
+        for prompt, players in enumerate(sets):
+            for player, each in enumerate(players):
+                near = np.exp(np.asarray(each.nearest(jnp.asarray(references[prompt, player]))))
+                near -= each.equal.T @ (each.equal @ near)  # the last digits
+                flat[prompt, player, each.support] = near / near.sum()
+    return certify(game, policy, solution.support, solution.dimension, np.ones_like(solution.unique))
