@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import equinox as eqx
@@ -19,6 +20,9 @@ from comalgames.games.base import AbstractGame, PreferenceGame
 
 # Rows of a Jacobian that are the identity's up to rounding belong to something that the step leaves alone.
 UNMOVED = 1e-12
+
+# So many steps with the policies held fill what a rule remembers besides them.
+SETTLING_STEPS = 32
 
 
 def rotation_frequencies(game: PreferenceGame, logp: Any) -> Float[np.ndarray, " pairs"]:
@@ -80,16 +84,54 @@ def spectrum(
         game, algorithm = with_dtype((game, algorithm), jnp.float64)
         starts = jnp.broadcast_arrays(jnp.asarray(logp, jnp.float64), jnp.asarray(reference, jnp.float64))
         jacobian = np.asarray(_jacobian(game, algorithm, algorithm.init(*starts), num))
-    # Deviations of a policy, in an orthonormal basis of the vectors that sum to 0 over the actions.
-    policies = starts[0].size // game.num_actions
-    tangent = np.kron(np.eye(policies), scipy.linalg.helmert(game.num_actions).T)
-    embed = scipy.linalg.block_diag(tangent, tangent, np.eye(len(jacobian) - 2 * len(tangent)))
-    jacobian = embed.T @ jacobian @ embed
-    held = slice(tangent.shape[1], 2 * tangent.shape[1])
-    if np.allclose(jacobian[held], np.eye(len(jacobian))[held], rtol=0, atol=UNMOVED):
-        jacobian = np.delete(np.delete(jacobian, held, axis=0), held, axis=1)
-    multipliers = np.linalg.eigvals(jacobian).astype(complex)
-    return multipliers[np.argsort(-np.abs(multipliers))]
+    used = np.ones(starts[0].shape, bool).reshape(-1, game.num_actions)
+    return eigenvalues(without_held_reference(*on_support(jacobian, used)))
+
+
+def on_support(jacobian: np.ndarray, support: np.ndarray) -> tuple[np.ndarray, int]:
+    """The Jacobian's part on the actions that have weight, constants quotiented; and a policy's directions.
+
+    Log-probabilities of actions without weight move nobody else, so the rest of the map is theirs alone.
+
+    Args:
+        jacobian: of a state's numbers as `linearise` orders them, `[..., size, size]`.
+        support: which actions have weight, bool `[policies, n]` or `[n]`.
+    """
+    # Deviations of a policy, in an orthonormal basis of the vectors on its support that sum to 0.
+    tangent = scipy.linalg.block_diag(*(tangent_basis(used) for used in np.atleast_2d(support)))
+    memory = jacobian.shape[-1] - 2 * len(tangent)
+    embed = scipy.linalg.block_diag(tangent, tangent, np.eye(memory))
+    return embed.T @ jacobian @ embed, tangent.shape[1]
+
+
+def tangent_basis(used: np.ndarray) -> np.ndarray:
+    """Orthonormal columns `[n, k - 1]` that span the vectors on the k used actions that sum to 0."""
+    k = int(np.count_nonzero(used))
+    tangent = np.zeros((len(used), k - 1))
+    if k > 1:
+        tangent[used] = scipy.linalg.helmert(k).T
+    return tangent
+
+
+def without_held_reference(jacobian: np.ndarray, directions: int) -> np.ndarray:
+    """The map `[..., size, size]` without the reference's rows and columns, if no step moves it.
+
+    Args:
+        jacobian: what `on_support` returns, of one map or of several.
+        directions: how many directions a policy has.
+    """
+    held = slice(directions, 2 * directions)
+    if np.allclose(jacobian[..., held, :], np.eye(jacobian.shape[-1])[held], rtol=0, atol=UNMOVED):
+        jacobian = np.delete(np.delete(jacobian, held, axis=-2), held, axis=-1)
+    return jacobian
+
+
+def eigenvalues(jacobian: np.ndarray) -> np.ndarray:
+    """Eigenvalues of matrices `[..., size, size]`, largest modulus first; inf where one overflowed."""
+    finite = np.isfinite(jacobian).all((-2, -1))[..., None, None]
+    found = np.linalg.eigvals(np.where(finite, jacobian, 0.0)).astype(complex)
+    found = np.where(finite[..., 0], found, np.inf)
+    return np.asarray(np.take_along_axis(found, np.argsort(-np.abs(found), axis=-1), axis=-1))
 
 
 def check_rule(algorithm: Any) -> None:
@@ -106,9 +148,41 @@ def policies_of(state: State) -> tuple[Any, Any]:
     return state.logp, state.reference
 
 
-@eqx.filter_jit
-def _jacobian(game: AbstractGame, algorithm: AbstractAlgorithm[Any], state: State, num: Array) -> Array:
-    """Jacobian of the state's numbers in the order log-policy, reference, what else the rule remembers."""
+def settled_state(
+    game: AbstractGame, algorithm: AbstractAlgorithm[Any], logp: Array, reference: Array
+) -> State:
+    """The state at a fixed point: both policies as given, and what else the rule remembers as steps leave it.
+
+    Args:
+        game: what is played.
+        algorithm: an update rule.
+        logp: the policy, finite log-probabilities.
+        reference: the reference.
+    """
+    start: State = algorithm.init(logp, reference)
+    if len(jax.tree.leaves(start)) == len(jax.tree.leaves(State(logp, reference, start.step))):
+        return start  # it remembers nothing else
+
+    def hold(_: Any, state: State) -> State:
+        moved: State = algorithm.step(jax.random.key(0), state, Exact(game))
+        return replace(moved, logp=logp, reference=reference, step=start.step)
+
+    settled: State = jax.lax.fori_loop(0, SETTLING_STEPS, hold, start)
+    return settled
+
+
+def linearise(
+    game: AbstractGame, algorithm: AbstractAlgorithm[Any], state: State, num: Array, moves: bool = False
+) -> Array:
+    """Jacobian of the state's numbers in the order log-policy, reference, what else the rule remembers.
+
+    Args:
+        game: what is played.
+        algorithm: an update rule.
+        state: where.
+        num: how many steps make the map.
+        moves: whether the reference is moved to the policy after them.
+    """
     others = eqx.tree_at(policies_of, jax.tree.map(eqx.is_inexact_array, state), (False, False))
     memory, rest = eqx.partition(state, others)
     flat, unravel = ravel_pytree((*policies_of(state), memory))
@@ -119,7 +193,12 @@ def _jacobian(game: AbstractGame, algorithm: AbstractAlgorithm[Any], state: Stat
         now = eqx.tree_at(policies_of, now, (simplex.log_normalize(logp), simplex.log_normalize(reference)))
         key, exact = jax.random.key(0), Exact(game)  # exact feedback never uses the key
         now = jax.lax.fori_loop(0, num, lambda _, now: algorithm.step(key, now, exact), now)
+        if moves:
+            now = algorithm.move_reference(now, now.logp)  # type: ignore[attr-defined]
         return ravel_pytree((*policies_of(now), eqx.filter(now, others)))[0]
 
     jacobian: Array = jax.jacfwd(after)(flat)
     return jacobian
+
+
+_jacobian = eqx.filter_jit(linearise)

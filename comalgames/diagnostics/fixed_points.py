@@ -1,0 +1,264 @@
+"""Where a rule aims: the policy that its steps leave where it is, found and checked."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array
+
+from comalgames import regularizers
+from comalgames.algorithms.base import AbstractAlgorithm, AbstractUpdateRule, State, at, with_dtype
+from comalgames.algorithms.comal import COMAL
+from comalgames.algorithms.mirror_descent import INPO
+from comalgames.diagnostics.local import linearise, on_support, policies_of, settled_state, tangent_basis
+from comalgames.equilibria import nash, qre
+from comalgames.feedback import Exact
+from comalgames.games.base import AbstractGame, PreferenceGame
+from comalgames.proximal import regularized_equilibrium
+
+# Log-probability given to actions that have no weight: what it does to the others is below any rounding.
+FAINT = -200.0
+
+# Below this an equilibrium's probability is one that should be 0 (general regularisers; see `qre`).
+NO_WEIGHT = 1e-12
+
+# A policy is a fixed point if a round moves no log-probability that matters by more than this.
+HELD = 1e-8
+
+# A rule whose fixed point no theory names: so many steps lead near it, and so many of Newton's onto it.
+APPROACH, NEWTON_STEPS = 4096, 60
+
+WORDS = {"nash": "Nash", "regularised": "the regularised equilibrium", "own": "a fixed point of its own"}
+
+
+class FixedPoint(NamedTuple):
+    """The policy that a rule's steps leave where it is.
+
+    Attributes:
+        kind: "nash", "regularised" (the equilibrium of the game regularised around the reference) or "own".
+        logp: finite log-probabilities `[n]`; an action without weight has -200.
+        reference: the reference's, likewise.
+        support: which actions have weight, bool `[n]`.
+        dimension: of the set of fixed points around it, 0 for an isolated one; known for Nash.
+        gap: its duality gap, in units of payoff.
+        moves: by how much a round moves the log-probability of an action that has weight.
+    """
+
+    kind: str
+    logp: np.ndarray
+    reference: np.ndarray
+    support: np.ndarray
+    dimension: int
+    gap: float
+    moves: float
+
+    @property
+    def policy(self) -> np.ndarray:
+        """Probabilities `[n]`, 0 off the support."""
+        return np.where(self.support, np.exp(self.logp), 0.0)
+
+
+def innermost(rule: Any) -> Any:
+    """The rule inside all of `COMAL`."""
+    return innermost(rule.inner) if isinstance(rule, COMAL) else rule
+
+
+def period_of(rule: Any) -> int | None:
+    """After how many steps the same kind of step comes again; None if that depends on the run."""
+    if not isinstance(rule, COMAL):
+        return 1
+    own, inner = getattr(rule, "period", None), period_of(rule.inner)
+    return None if own is None or inner is None else math.lcm(int(own), inner)
+
+
+def temperature_of(rule: Any) -> Any:
+    """The temperature of the innermost rule; None if it has none."""
+    inner = innermost(rule)
+    return inner.tau if isinstance(inner, INPO) else getattr(inner, "temperature", None)
+
+
+def fixed_point(
+    game: PreferenceGame, rule: AbstractUpdateRule[Any], logp: np.ndarray, reference: np.ndarray
+) -> FixedPoint | None:
+    """The fixed point that a rule aims at from a start, checked by its own steps; None if none is found.
+
+    Nash for a rule without a reference and for `COMAL`; the regularised equilibrium around the reference for
+    a rule that has one and a temperature. If the rule's steps do not stay there, and for any other rule, the
+    end of a long run, and Newton's method on the rule's own map.
+
+    Args:
+        game: a preference game without prompts.
+        rule: an update rule.
+        logp: the first policy, log-probabilities `[n]`.
+        reference: the first reference.
+    """
+    follows = isinstance(rule, COMAL)
+    pull, temperature = float(np.asarray(rule.pull)), temperature_of(rule)
+    candidate = None
+    if follows or pull == 0:
+        candidate = _nash(game, None if follows else reference)
+    elif temperature is not None:
+        candidate = _regularised(game, rule, float(at(temperature, 0)), reference)
+    if candidate is not None:
+        candidate = candidate._replace(moves=_moves(game, rule, candidate))
+        if candidate.moves <= HELD:
+            return candidate
+    starts = [np.asarray(_run(game, rule, logp, reference)), logp]
+    return None if follows else _own(game, rule, starts, reference)
+
+
+def _nash(game: PreferenceGame, reference: np.ndarray | None) -> FixedPoint:
+    solution = nash(game)
+    logp = np.where(solution.support, np.log(np.where(solution.support, solution.policy, 1.0)), FAINT)
+    return FixedPoint(
+        "nash", logp, logp if reference is None else reference, np.asarray(solution.support),
+        int(solution.dimension), float(solution.gap), math.nan,
+    )  # fmt: skip
+
+
+def _regularised(
+    game: PreferenceGame, rule: Any, temperature: float, reference: np.ndarray
+) -> FixedPoint | None:
+    regularizer = getattr(innermost(rule), "regularizer", regularizers.kl)
+    if regularizer is regularizers.kl:
+        logp, converged = regularised_equilibria(game, np.asarray([temperature]), reference)
+        if not converged[0]:
+            return None
+        return _point("regularised", game, logp[0], reference, np.ones(len(reference), bool))
+    try:
+        policy = qre(game, temperature, np.exp(reference), regularizer)
+    except ArithmeticError:
+        return None
+    support = policy > NO_WEIGHT
+    policy = np.where(support, policy, 0.0) / policy[support].sum()
+    logp = np.where(support, np.log(np.where(support, policy, 1.0)), FAINT)
+    return _point("regularised", game, logp, reference, support)
+
+
+def regularised_equilibria(
+    game: PreferenceGame, temperatures: np.ndarray, reference: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """KL-regularised equilibria at many temperatures, log-probabilities `[temperatures, n]`; whether found.
+
+    Args:
+        game: a preference game without prompts.
+        temperatures: each > 0.
+        reference: log-probabilities `[n]`.
+    """
+    with jax.enable_x64(True):
+        skew, tau = np.asarray(game.skew, np.float64), np.asarray(temperatures, np.float64)
+        solution = _equilibria(jnp.asarray(skew), jnp.asarray(reference, jnp.float64), jnp.asarray(tau))
+        return np.asarray(solution.logp), np.asarray(solution.converged)
+
+
+@jax.jit
+def _equilibria(skew: Array, reference: Array, temperatures: Array) -> Any:
+    return jax.vmap(lambda tau: regularized_equilibrium(skew, reference, tau))(temperatures)
+
+
+def _point(
+    kind: str, game: PreferenceGame, logp: np.ndarray, reference: np.ndarray, support: np.ndarray
+) -> FixedPoint:
+    gap = 2 * float(np.max(np.asarray(game.skew, np.float64) @ np.where(support, np.exp(logp), 0.0)))
+    return FixedPoint(kind, logp, reference, support, 0, gap, math.nan)
+
+
+def _moves(game: PreferenceGame, rule: Any, point: FixedPoint) -> float:
+    """By how much a round moves the point: a step, if the rule chooses its own rounds."""
+    with jax.enable_x64(True):
+        num = jnp.asarray(period_of(rule) or 1)
+        game64, rule64, logp, reference = _float64(game, rule, point.logp, point.reference)
+        after = _after(game64, rule64, logp, reference, num)
+    shift = np.abs(np.asarray(after) - point.logp)[point.support]
+    # What has hardly any weight may move: its log-probability carries the rounding of large numbers.
+    return float(np.max(shift * np.minimum(1.0, np.exp(point.logp[point.support]) / NO_WEIGHT), initial=0.0))
+
+
+@eqx.filter_jit
+def _after(
+    game: AbstractGame, rule: AbstractAlgorithm[Any], logp: Array, reference: Array, num: Any
+) -> Array:
+    state = settled_state(game, rule, logp, reference)
+    return _stepped(game, rule, state, num).logp
+
+
+def _stepped(game: AbstractGame, rule: AbstractAlgorithm[Any], state: State, num: Any) -> State:
+    key, exact = jax.random.key(0), Exact(game)
+    end: State = jax.lax.fori_loop(0, num, lambda _, now: rule.step(key, now, exact), state)
+    return end
+
+
+def _float64(game: Any, rule: Any, *logps: np.ndarray) -> Any:
+    game, rule = with_dtype((game.without_names(), rule), jnp.float64)
+    return game, rule, *(jnp.asarray(logp, jnp.float64) for logp in logps)
+
+
+# A fixed point that no theory names -------------------------------------------------------------------------
+
+
+@eqx.filter_jit
+def _final(game: AbstractGame, rule: AbstractAlgorithm[Any], logp: Array, reference: Array) -> Array:
+    return _stepped(game, rule, rule.init(logp, reference), APPROACH).logp
+
+
+def _run(game: PreferenceGame, rule: Any, logp: np.ndarray, reference: np.ndarray) -> Any:
+    with jax.enable_x64(True):
+        return np.asarray(_final(*_float64(game, rule, logp, reference)))
+
+
+@eqx.filter_jit
+def _newton_parts(game: AbstractGame, rule: AbstractAlgorithm[Any], state: State) -> tuple[State, Array]:
+    return rule.step(jax.random.key(0), state, Exact(game)), linearise(game, rule, state, jnp.asarray(1))
+
+
+def _own(
+    game: PreferenceGame, rule: Any, starts: list[np.ndarray], reference: np.ndarray
+) -> FixedPoint | None:
+    """Newton's method on the map of the whole state, the reference held, from each start in turn."""
+    everything = np.ones(len(reference), bool)
+    for start in starts:
+        if not np.all(np.isfinite(start)):
+            continue
+        with jax.enable_x64(True):
+            game64, rule64, *logps = _float64(game, rule, start, reference)
+            state = eqx.filter_jit(settled_state)(game64, rule64, *logps)
+            for _ in range(NEWTON_STEPS):
+                state, size = _newton_step(game64, rule64, state)
+                if not size > HELD**2:  # nan, or done
+                    break
+        point = _point("own", game, np.asarray(state.logp), reference, everything)
+        if np.all(np.isfinite(point.logp)):
+            point = point._replace(moves=_moves(game, rule, point))
+            if point.moves <= HELD:
+                return point
+    return None
+
+
+# Longest move of a log-probability in one Newton step: further on the map is no longer linear.
+LONGEST = 1.0
+
+
+def _newton_step(game: Any, rule: Any, state: State) -> tuple[State, float]:
+    after, jacobian = _newton_parts(game, rule, state)
+    others = eqx.tree_at(policies_of, jax.tree.map(eqx.is_inexact_array, state), (False, False))
+    flat, unravel = ravel_pytree((*policies_of(state), eqx.filter(state, others)))
+    moved, _ = ravel_pytree((*policies_of(after), eqx.filter(after, others)))
+    n = state.logp.size
+    everything = np.ones(n, bool)
+    basis = tangent_basis(everything)
+    inside, directions = on_support(np.asarray(jacobian), everything)
+    free = np.delete(np.arange(len(inside)), np.s_[directions : 2 * directions])  # the reference stays
+    difference = np.asarray(moved - flat)
+    residual = np.concatenate([basis.T @ difference[:n], difference[2 * n :]])
+    move = np.linalg.lstsq(np.eye(len(free)) - inside[np.ix_(free, free)], residual, rcond=None)[0]
+    size = float(np.max(np.abs(move), initial=0.0))
+    move *= min(1.0, LONGEST / size) if size > 0 else 1.0
+    logp = jax.nn.log_softmax(state.logp + basis @ move[:directions])
+    _, _, memory = unravel(flat + np.concatenate([np.zeros(2 * n), move[directions:]]))
+    return eqx.combine(memory, eqx.tree_at(lambda s: s.logp, state, logp)), size

@@ -1,0 +1,329 @@
+"""For which step sizes and periods a rule contracts at its fixed point: one linearisation, many settings."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from comalgames.algorithms.base import AbstractSchedule, with_dtype
+from comalgames.algorithms.comal import COMAL
+from comalgames.algorithms.dpo import IterativeDPO
+from comalgames.algorithms.mirror_descent import INPO, IterativeIPO
+from comalgames.diagnostics.fixed_points import HELD, FixedPoint, innermost, period_of
+from comalgames.diagnostics.local import (
+    UNMOVED,
+    eigenvalues,
+    linearise,
+    on_support,
+    settled_state,
+    without_held_reference,
+)
+from comalgames.feedback import Exact
+from comalgames.games.base import AbstractGame, PreferenceGame
+
+# Moduli this close to 1 neither grow nor shrink: eigenvalues carry some roundings.
+NEUTRAL = 1e-11
+
+# Steps tried for stability, evenly on a logarithmic scale; games of many actions get fewer. Each refinement
+# looks again between two neighbours, with as many.
+SMALLEST_STEP, LARGEST_STEP = 1e-3, 1e4
+NUM_STEPS, FEW_STEPS, SMALL_GAME, REFINEMENTS = 256, 64, 32, 5
+
+# The longest period that is tried.
+LONGEST_PERIOD = 100
+
+# Rules whose parameter is the inverse of a step.
+INVERSE: dict[type, str] = {INPO: "eta", IterativeIPO: "tau", IterativeDPO: "beta"}
+
+
+class StableSteps(NamedTuple):
+    """For which values of a rule's own step parameter its fixed point attracts, all else as it is.
+
+    Attributes:
+        parameter: its name: "step_size", or "eta", "tau" or "beta", which are inverse steps; "" if none.
+        low: the smallest value of the stable range: of the one that holds the rule's value if it is stable,
+            else of the lowest. 0 if all smaller ones (from a step of 1e-3) are stable.
+        high: the largest, infinite if every larger one (to a step of 1e4) is stable. Where none is stable: 0
+            for a step size, and both infinite for an inverse.
+        reason: why there is no range, "" if there is one.
+    """
+
+    parameter: str
+    low: float
+    high: float
+    reason: str = ""
+
+
+class StablePeriods(NamedTuple):
+    """With which periods `COMAL` contracts at Nash, all else as it is.
+
+    Attributes:
+        radii: by what a round multiplies what is off Nash, for periods 1, 2, ..., `[periods]`.
+        reason: why there are none, "" if there are.
+    """
+
+    radii: np.ndarray
+    reason: str = ""
+
+    @property
+    def failing(self) -> tuple[int, ...]:
+        """The periods that do not contract."""
+        return tuple(int(k) + 1 for k in np.flatnonzero(~(self.radii < 1 - NEUTRAL)))
+
+    @property
+    def smallest(self) -> int | None:
+        """The smallest period that contracts; None if none does."""
+        working = np.flatnonzero(self.radii < 1 - NEUTRAL)
+        return int(working[0]) + 1 if working.size else None
+
+    @property
+    def best(self) -> int | None:
+        """The period with the fastest rate per step; None if none contracts."""
+        if self.smallest is None:
+            return None
+        return int(np.argmin(np.log(np.maximum(self.radii, 1e-300)) / np.arange(1, len(self.radii) + 1))) + 1
+
+
+class Maps(NamedTuple):
+    """The parts of a round at a fixed point, each `[cells, ...]`.
+
+    Attributes:
+        step: Jacobian of one step (of the inner rule, for `COMAL`), the reference held.
+        move: Jacobian of moving the reference.
+        drift: by how much a round changes each log-probability, `[..., n]`.
+    """
+
+    step: Any
+    move: Any
+    drift: Any
+
+
+def has_inner_steps(rule: Any) -> bool:
+    """Whether a round of the rule is so many equal steps of an inner one, and a move of the reference."""
+    return isinstance(rule, COMAL) and not isinstance(rule.inner, COMAL) and period_of(rule) is not None
+
+
+def maps(game: AbstractGame, rule: Any, logp: Array, reference: Array, period: Any) -> Maps:
+    """The linearised parts of a round of `rule` at a fixed point; for use under `vmap` over rules.
+
+    Args:
+        game: a preference game without prompts.
+        rule: an update rule.
+        logp: the fixed point.
+        reference: the reference there.
+        period: steps of a round.
+    """
+    inner = rule.inner if isinstance(rule, COMAL) and not isinstance(rule.inner, COMAL) else rule
+    state, one = settled_state(game, inner, logp, reference), jnp.asarray(1)
+    key, exact = jax.random.key(0), Exact(game)
+    end = jax.lax.fori_loop(0, period, lambda _, now: inner.step(key, now, exact), state)
+    step = linearise(game, inner, state, one if inner is not rule else period)
+    move = linearise(game, inner, state, jnp.asarray(0), moves=inner is not rule)
+    return Maps(step, move, end.logp - logp)
+
+
+@eqx.filter_jit
+def maps_of_many(game: AbstractGame, rules: Any, logp: Array, reference: Array, periods: Array) -> Maps:
+    """`maps` of rules with a leading axis, each at its own fixed point `[cells, n]`."""
+    along = (None, eqx.if_array(0), 0, 0, 0)
+    found: Maps = eqx.filter_vmap(maps, in_axes=along)(game, rules, logp, reference, periods)
+    return found
+
+
+@eqx.filter_jit
+def _drifts(game: AbstractGame, inner: Any, logp: Array, reference: Array, longest: int) -> Array:
+    """By how much 1, 2, ... steps change each log-probability, `[longest, n]`."""
+
+    def body(state: Any, _: Any) -> tuple[Any, Array]:
+        state = inner.step(jax.random.key(0), state, Exact(game))
+        return state, state.logp - logp
+
+    state = settled_state(game, inner, logp, reference)
+    drifts: Array = jax.lax.scan(body, state, None, length=longest)[1]
+    return drifts
+
+
+def round_maps(found: Maps, support: np.ndarray, periods: np.ndarray | None) -> np.ndarray:
+    """The linear map of a round on the support, `[cells, size, size]`, constants and repetitions left out.
+
+    Args:
+        found: of many cells, NumPy.
+        support: which actions have weight, `[n]`.
+        periods: how many steps of `found.step` make a round, `[cells]`; None where it is the round itself and
+            the reference is not moved after it.
+    """
+    step, directions = on_support(np.asarray(found.step), support)
+    if periods is None:
+        return without_held_reference(step, directions)
+    move, _ = on_support(np.asarray(found.move), support)
+    with np.errstate(over="ignore", invalid="ignore"):
+        powers = np.stack([_power(each, int(k)) for each, k in zip(step, periods, strict=True)])
+        whole = move @ powers
+    size = step.shape[-1]
+    policy, held = slice(0, directions), slice(directions, 2 * directions)
+    if not np.allclose(move[..., held, policy], np.eye(directions), rtol=0, atol=UNMOVED):
+        return np.asarray(whole)  # a rule that moves its reference part of the way
+    # After a move the reference is the policy: between rounds there is one of them.
+    keep = np.delete(np.arange(size), held)
+    merge = np.eye(size)[:, keep]
+    merge[held, policy] = np.eye(directions)
+    return np.asarray((whole @ merge)[..., keep, :])
+
+
+def _power(matrix: np.ndarray, exponent: int) -> np.ndarray:
+    finite = np.all(np.isfinite(matrix))
+    return np.linalg.matrix_power(matrix, exponent) if finite else np.full_like(matrix, np.inf)
+
+
+def multipliers(rounds: np.ndarray, dimension: int) -> np.ndarray:
+    """Eigenvalues of rounds, largest first, without the `dimension` of them that are nearest to 1."""
+    found = eigenvalues(rounds)
+    if dimension:
+        with np.errstate(invalid="ignore"):
+            nearest = np.argsort(np.where(np.isfinite(found), np.abs(found - 1), np.inf), axis=-1)
+        kept = np.sort(nearest[..., dimension:], axis=-1)
+        found = np.take_along_axis(found, kept, axis=-1)
+    return found
+
+
+def radii(found: Maps, support: np.ndarray, dimension: int, periods: np.ndarray | None) -> np.ndarray:
+    """By what a round multiplies what is off the fixed point in the long run, `[cells]`.
+
+    Args:
+        found: of many cells, NumPy.
+        support: which actions have weight, `[n]`.
+        dimension: of the set of fixed points.
+        periods: as for `round_maps`.
+    """
+    on = np.abs(multipliers(round_maps(found, support, periods), dimension)).max(-1, initial=0.0)
+    with np.errstate(over="ignore"):
+        off = np.exp(np.asarray(found.drift)[..., ~support]).max(-1, initial=0.0)
+    return np.asarray(np.where(np.isnan(off), np.inf, np.maximum(on, off)))
+
+
+# Step sizes -------------------------------------------------------------------------------------------------
+
+
+def stable_steps(game: PreferenceGame, rule: Any, point: FixedPoint) -> StableSteps:
+    """Between which step sizes a rule's fixed point attracts it, all else as it is.
+
+    Args:
+        game: a preference game without prompts.
+        rule: an update rule.
+        point: its fixed point.
+    """
+    inner, period = innermost(rule), period_of(rule)
+    parameter = INVERSE.get(type(inner), "step_size" if hasattr(inner, "step_size") else "")
+    inverse = parameter != "step_size"
+    if not parameter:
+        return StableSteps(
+            "", np.nan, np.nan, f"{type(inner).__name__} takes no step that could be too large"
+        )
+    if isinstance(getattr(inner, parameter), AbstractSchedule):
+        return StableSteps(parameter, np.nan, np.nan, f"its {parameter} changes from step to step")
+    if period is None:
+        return StableSteps(parameter, np.nan, np.nan, "it chooses when to move its reference as it goes")
+    if point.support.sum() + (~point.support).sum() == 1:
+        return StableSteps(parameter, np.nan, np.nan, "there is one action")
+    num = NUM_STEPS if game.num_actions <= SMALL_GAME else FEW_STEPS
+    depends = False
+
+    def of_steps(steps: np.ndarray) -> np.ndarray:
+        nonlocal depends
+        with jax.enable_x64(True):
+            values = jnp.asarray(1.0 / steps if inverse else steps)
+            game64, rule64 = with_dtype((game.without_names(), rule), jnp.float64)
+
+            def with_step(value: Array) -> Any:
+                return eqx.tree_at(lambda r: getattr(innermost(r), parameter), rule64, value)
+
+            rules = eqx.filter_vmap(with_step)(values)
+            whole = (len(steps), game.num_actions)
+            logp = jnp.broadcast_to(jnp.asarray(point.logp), whole)
+            reference = jnp.broadcast_to(jnp.asarray(point.reference), whole)
+            counts = jnp.full(len(steps), period)
+            found = jax.tree.map(np.asarray, maps_of_many(game64, rules, logp, reference, counts))
+        shifts = np.abs(found.drift[:, point.support]).max(-1) / np.maximum(1.0, steps)
+        depends = depends or bool(np.any(shifts[steps <= 1.0] > HELD))
+        periods = np.full(len(steps), period) if has_inner_steps(rule) else None
+        return radii(found, point.support, point.dimension, periods)
+
+    grid = np.geomspace(SMALLEST_STEP, LARGEST_STEP, num)
+    found = of_steps(grid)
+    if depends and point.kind == "own":
+        return StableSteps(parameter, np.nan, np.nan, f"its fixed point depends on its {parameter}")
+    here = float(np.asarray(getattr(inner, parameter)))
+    low, high = _range(of_steps, grid, found, 1.0 / here if inverse else here)
+    if inverse:
+        low, high = (np.inf if high == 0 else 1.0 / high), (np.inf if low == 0 else 1.0 / low)
+    return StableSteps(parameter, float(low), float(high))
+
+
+def _range(of_steps: Any, grid: np.ndarray, found: np.ndarray, here: float) -> tuple[float, float]:
+    """The stable range of steps that holds `here`, else the lowest; (0, 0) if there is none."""
+    holds = found <= 1 + NEUTRAL
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], holds.astype(int), [0]])))
+    runs = [(start, end - 1) for start, end in edges.reshape(-1, 2) if np.any(found[start:end] < 1 - NEUTRAL)]
+    if not runs:
+        return 0.0, 0.0
+    place = np.searchsorted(grid, here)
+    around = [run for run in runs if run[0] - 1 <= place <= run[1] + 1]
+    first, last = (around or runs)[0]
+    low = 0.0 if first == 0 else _edge(of_steps, grid[first - 1], grid[first], len(grid), rising=False)
+    high = np.inf
+    if last < len(grid) - 1:
+        high = _edge(of_steps, grid[last], grid[last + 1], len(grid), rising=True)
+    if not low <= here <= high and (first, last) != runs[0]:
+        return _range(of_steps, grid, found, 0.0)
+    return low, high
+
+
+def _edge(of_steps: Any, low: float, high: float, num: int, rising: bool) -> float:
+    """Where the radius crosses 1 between two steps, to about 12 digits."""
+    for _ in range(REFINEMENTS):
+        steps = np.linspace(low, high, num)
+        grows = of_steps(steps) > 1 + NEUTRAL
+        k = int(np.argmax(grows)) if rising else len(grows) - int(np.argmax(grows[::-1])) - 1
+        low, high = (steps[max(k - 1, 0)], steps[k]) if rising else (steps[k], steps[min(k + 1, num - 1)])
+        if high - low <= 1e-12 * high:
+            break
+    return (low + high) / 2
+
+
+# Periods ----------------------------------------------------------------------------------------------------
+
+
+def stable_periods(game: PreferenceGame, rule: Any, point: FixedPoint) -> StablePeriods:
+    """With which periods up to 100 `COMAL` contracts, from one linearised inner step and its powers.
+
+    At Nash a round is linear: `period` times the same inner step, and the move of the reference.
+
+    Args:
+        game: a preference game without prompts.
+        rule: an update rule.
+        point: its fixed point.
+    """
+    if not isinstance(rule, COMAL):
+        return StablePeriods(np.zeros(0), "it moves no reference")
+    if period_of(rule) is None:
+        return StablePeriods(np.zeros(0), "self-tuning: no period to choose; KL to Nash never increases")
+    if not has_inner_steps(rule):
+        return StablePeriods(np.zeros(0), "its inner rule has a period of its own")
+    if point.support.size == 1:
+        return StablePeriods(np.zeros(0), "there is one action")
+    with jax.enable_x64(True):
+        game64, rule64 = with_dtype((game.without_names(), rule), jnp.float64)
+        logp, reference = jnp.asarray(point.logp), jnp.asarray(point.reference)
+        found = jax.tree.map(
+            np.asarray, eqx.filter_jit(maps)(game64, rule64, logp, reference, jnp.asarray(1))
+        )
+        drifts = np.asarray(_drifts(game64, rule64.inner, logp, reference, LONGEST_PERIOD))
+    periods = np.arange(1, LONGEST_PERIOD + 1)
+    step, move = (np.broadcast_to(each, (len(periods), *each.shape)) for each in found[:2])
+    repeated = Maps(step, move, drifts)
+    return StablePeriods(radii(repeated, point.support, point.dimension, periods))
