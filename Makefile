@@ -9,7 +9,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: reproduce test test-lm lint format bench-convergence bench-speed lock clean
+.PHONY: reproduce test test-lm lint format bench-convergence bench-speed bench-ground-truth bench-self-tuning
+.PHONY: lock clean
 
 reproduce: $(READY)
 	$(BIN)/comalgames reproduce all
@@ -39,6 +40,12 @@ bench-convergence: $(READY)
 
 bench-speed: $(READY)
 	$(BIN)/python benchmarks/speed.py
+
+bench-ground-truth: $(READY)
+	$(BIN)/python benchmarks/ground_truth.py
+
+bench-self-tuning: $(READY)
+	$(BIN)/python benchmarks/self_tuning.py
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -174,8 +174,10 @@ def _nash(arguments: argparse.Namespace) -> int:
     for warning in caught:
         print(f"comalgames: {warning.message}", file=sys.stderr)
     if solution.status != "certified":
+        gap = f"the best found has gap {solution.gap:.3g}"
+        doubt = f"{gap}, but which options it needs hangs on payoffs of the size of rounding"
         print(
-            f"comalgames: no certified Nash policy; the best found has gap {solution.gap:.3g}.",
+            f"comalgames: no certified Nash policy; {doubt if solution.status == 'undecided' else gap}.",
             file=sys.stderr,
         )
         return FAILED
@@ -186,6 +188,7 @@ def _nash(arguments: argparse.Namespace) -> int:
         "duality_gap": float(solution.gap),
         "support": support,
         "unique": bool(solution.unique),
+        "dimension": int(solution.dimension),
         "win_rate_against_nash": dict(zip(game.names, map(float, against), strict=True)),
         "reward_pick": game.names[found.reward_pick],
         "nash_beats_reward_pick": found.nash_beats_reward,
@@ -202,7 +205,10 @@ def _describe(answer: dict[str, Any]) -> str:
         ordered = sorted(numbers.items(), key=lambda item: -item[1])
         return [f"  {name:<{width}}  {number:{form}}" for name, number in ordered]
 
-    several = "It is NOT the only Nash policy; this one has the largest support of all."
+    several = (
+        f"It is NOT the only Nash policy (their set has dimension {answer['dimension']}); this one has the "
+        f"largest support of all."
+    )
     pick, beats = answer["reward_pick"], answer["nash_beats_reward_pick"]
     if policy.get(pick) == 1.0:
         verdict = "the Nash policy's own pick"

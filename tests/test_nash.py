@@ -546,6 +546,14 @@ def test_qre_is_its_own_regularised_best_response(temperature):
     np.testing.assert_allclose(policy, np.exp(response), rtol=0, atol=1e-14 * (1 + 1 / temperature))
 
 
+def test_qre_of_three_hundred_actions_at_a_low_temperature():
+    game = random_game(300)
+    policy = cg.qre(game, 1e-3)
+    response = np.exp(log_normalize(np.asarray(game.skew) @ policy / 1e-3))
+    np.testing.assert_allclose(policy, response, rtol=0, atol=1e-12)
+    assert np.log10(policy.min()) < -20
+
+
 @pytest.mark.parametrize("temperature", [0.05, 0.5])
 def test_qre_of_two_actions_in_closed_form(temperature):
     """The advantages differ by the payoff s whatever the policy, so the odds are r0 / r1 exp(s / tau)."""

@@ -67,8 +67,9 @@ def kl_to_nash_set(game: PreferenceGame | ZeroSumGame, solution: NashSolution | 
 
     Example:
         >>> ties = cg.PreferenceGame([[.5, .5], [.5, .5]])  # every policy is Nash
-        >>> float(cg.kl_to_nash_set(ties)(ties, jnp.log(jnp.array([.9, .1]))))
-        0.0
+        >>> distance = cg.kl_to_nash_set(ties)(ties, jnp.log(jnp.array([.9, .1])))
+        >>> print(f"{distance:.6f}")
+        0.000000
     """
     solution = nash(game) if solution is None else solution
     return KLToNashSet(nash_sets(game, solution), jnp.shape(solution.unique))

@@ -15,7 +15,7 @@ ROUNDINGS = 64.0
 
 # How far to go along a direction, in shares of the way to the boundary; and when the search for a policy that
 # cannot be solved for exactly ends, in units of the largest payoff. Ordinary games take 3 to 20 steps.
-REACH, FINISHED, MAX_STEPS = 0.99, 1e-16, 80
+REACH, FINISHED, MAX_STEPS = 0.995, 1e-16, 80
 
 # So many games of a batch are solved side by side, waiting for the slowest, if they have at most so many
 # actions. Larger ones are solved one after another.
@@ -80,7 +80,7 @@ def _likely_support(skew: Array, x: Array, v: Array) -> Array:
 # On the support the policy solves A_SS p = 0, sum p = 1. Bordered by ones, A_SS becomes a matrix that is
 # regular iff the kernel of A_SS is a line on which the sum is not 0: then p is the only solution, and if
 # also p_S > 0 and the others' slack > 0, the only Nash policy. How far the matrix is from a singular one is
-# estimated by two solves: a random vector has a part along every singular vector.
+# estimated by a solve: a random vector has a part along every singular vector.
 def _solve_on(skew: Array, support: Array) -> tuple[Array, Array, Array]:
     n = len(skew)
     inside = support[:, None] & support
@@ -89,11 +89,11 @@ def _solve_on(skew: Array, support: Array) -> tuple[Array, Array, Array]:
     matrix = jnp.block([[core, border[:, None]], [border, jnp.zeros(1)]])
     factors = lu_factor(matrix)
     unit = jnp.zeros(n + 1).at[n].set(1.0)
-    probes = jnp.asarray(np.random.default_rng(0).standard_normal((2, n + 1)))
-    solved, *images = lu_solve(factors, jnp.stack([unit, *probes], axis=1)).T
+    probe = jnp.asarray(np.random.default_rng(0).standard_normal(n + 1))
+    solved, image = lu_solve(factors, jnp.stack([unit, probe], axis=1)).T
     solved = solved + lu_solve(factors, unit - matrix @ solved)  # its last digits
     policy = jnp.where(support, solved[:n], 0.0)
-    apart = jnp.linalg.norm(probes) / jnp.linalg.norm(jnp.stack(images))
+    apart = jnp.linalg.norm(probe) / jnp.linalg.norm(image)
     slack = -(skew @ policy)
     rounding = ROUNDINGS * n * float(np.finfo(np.float64).eps)
     clear = jnp.where(support, policy, slack) > rounding

@@ -100,7 +100,9 @@ def _faces(skews: np.ndarray, solvers: tuple[str, ...]) -> list[Face]:
     n = skews.shape[-1]
     nothing = Face(np.full(n, np.nan), np.zeros(n, bool), 0, False)
     return [
-        min(found, key=lambda each: (not each.clear, np.max(skew @ each.policy)), default=nothing)
+        found[-1]
+        if found and found[-1].clear
+        else min(found, key=lambda each: np.max(skew @ each.policy), default=nothing)
         for skew, found in zip(skews, tried, strict=True)
     ]
 

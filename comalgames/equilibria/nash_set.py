@@ -56,7 +56,8 @@ class NashSet(eqx.Module):
         if self.dimension == 0:
             return jnp.log(jnp.asarray(self.policy[self.support], logp.dtype))
         equal, less = (jnp.asarray(rows, logp.dtype) for rows in (self.equal, self.less))
-        return _nearest(equal, less, logp[self.support])
+        nearest: Array = _nearest(equal, less, logp[self.support])
+        return nearest
 
 
 # Minimise KL(p || x) over sum p = 1, E p = 0, L p <= 0. With y = (l, m), m >= 0, the dual is to maximise
