@@ -61,6 +61,10 @@ class AbstractFeedback(eqx.Module):
     def pairwise(self, key: PRNGKeyArray) -> Float[Array, "*prompts n n"]:
         """How often the row's action is preferred to the column's, minus 1/2, `[..., n, n]`."""
 
+    def over_players(self, each: Float[Array, "*batch"]) -> Float[Array, "*prompts"]:
+        """Sum over the players of one number per policy: twice it, for one policy plays both sides."""
+        return 2.0 * each
+
     def comparisons(self, key: PRNGKeyArray, logp: Float[Array, "*batch n"]) -> Comparisons:
         """Preferences on pairs drawn from a policy; by default all pairs, each with its exact weight."""
         skew, n = self.pairwise(key), logp.shape[-1]
@@ -94,6 +98,51 @@ class Exact(AbstractFeedback):
         if not isinstance(self.game, PreferenceGame):
             raise ValueError(f"{type(self.game).__name__} has no pairwise preferences; use a PreferenceGame.")
         return self.game.skew
+
+    def over_players(self, each: Float[Array, "*batch"]) -> Float[Array, "*prompts"]:
+        """The game's own."""
+        return self.game.over_players(each)
+
+
+class Overheard(AbstractFeedback):
+    """Feedback that remembers the advantages it was asked for, so that nobody need ask twice.
+
+    Attributes:
+        feedback: who answers.
+        answers: every opponent asked about, and the answer.
+    """
+
+    feedback: AbstractFeedback
+    answers: list[tuple[Any, Any]] = eqx.field(static=True, default_factory=list)
+
+    @property
+    def is_random(self) -> bool:
+        """Whether `feedback` is."""
+        return self.feedback.is_random
+
+    def advantage(
+        self, key: PRNGKeyArray, opponent_logp: Float[Array, "*batch n"]
+    ) -> Float[Array, "*batch n"]:
+        """The answer of `feedback`, remembered."""
+        answer = self.feedback.advantage(key, opponent_logp)
+        self.answers.append((opponent_logp, answer))
+        return answer
+
+    def pairwise(self, key: PRNGKeyArray) -> Float[Array, "*prompts n n"]:
+        """The answer of `feedback`."""
+        return self.feedback.pairwise(key)
+
+    def comparisons(self, key: PRNGKeyArray, logp: Float[Array, "*batch n"]) -> Comparisons:
+        """The answer of `feedback`."""
+        return self.feedback.comparisons(key, logp)
+
+    def over_players(self, each: Float[Array, "*batch"]) -> Float[Array, "*prompts"]:
+        """That of `feedback`."""
+        return self.feedback.over_players(each)
+
+    def about(self, logp: Float[Array, "*batch n"]) -> Float[Array, "*batch n"] | None:
+        """What was answered about this very array; None if nobody asked."""
+        return next((answer for opponent, answer in self.answers if opponent is logp), None)
 
 
 class Sampled(AbstractFeedback):

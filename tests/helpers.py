@@ -62,6 +62,10 @@ def comal(inner: Callable[..., Any]) -> Callable[..., cg.AbstractAlgorithm[Any]]
     return lambda *leaves: cg.COMAL(inner(*leaves[:-1]), leaves[-1])
 
 
+def tuned(inner: Callable[..., Any]) -> Callable[..., cg.AbstractAlgorithm[Any]]:
+    return lambda *leaves: cg.COMAL(inner(*leaves[:-1]), relative_error=leaves[-1])
+
+
 def nested(step_size: float, temperature: float, period: int, outer_period: int) -> cg.COMAL:
     return cg.COMAL(cg.COMAL(cg.MirrorDescent(step_size, temperature), period), outer_period)
 
@@ -93,6 +97,9 @@ CONTRACT = {
     "COMAL of RegularizedMirrorDescent": Entry(
         comal(regularized(cg.regularizers.chi_squared)), (0.5, 0.1, 15), (0.3, 0.2, 10)
     ),
+    "COMAL of MirrorDescent, tuned": Entry(tuned(cg.MirrorDescent), (1.0, 0.1, 0.3), (0.5, 0.2, 0.7)),
+    "COMAL of Extragradient, tuned": Entry(tuned(cg.Extragradient), (1.0, 0.1, 0.3), (2.0, 0.1, 0.7)),
+    "COMAL of ExactProx, tuned": Entry(tuned(cg.ExactProx), (0.3, 0.3), (1.0, 0.7)),
     "COMAL of COMAL": Entry(nested, (1.0, 0.1, 20, 30), (0.5, 0.2, 12, 18)),
 }
 

@@ -1,6 +1,7 @@
 """What every algorithm promises, whatever its mathematics, and what `solve` promises about any algorithm."""
 
 import inspect
+from collections import Counter
 from typing import Any
 
 import equinox as eqx
@@ -148,7 +149,8 @@ def test_queries_are_what_the_rule_asked(entry: Entry) -> None:
 
         def pairwise(self, key: Any) -> Any:
             # A fit on on-policy pairs counts as one query, an exact solve as one per action.
-            asked.extend([1] * entry.rule.queries(3))
+            solver = entry.rule.inner if isinstance(entry.rule, cg.COMAL) else entry.rule
+            asked.extend([1] * solver.queries(3))
             return self.game.skew
 
     state = entry.rule.init(CYCLE.uniform(), CYCLE.uniform())
@@ -569,5 +571,7 @@ def test_trajectory_can_be_differentiated() -> None:
 def test_a_rule_is_an_ordinary_pytree() -> None:
     for entry in CONTRACT.values():
         leaves = jax.tree.leaves(entry.rule)
-        assert sorted(leaves) == sorted(entry.leaves) or len(leaves) == len(entry.leaves) + 1
+        # COMAL's relative error and a default of Extragradient's may come on top.
+        assert not Counter(entry.leaves) - Counter(leaves)
+        assert len(leaves) <= len(entry.leaves) + 2
         assert eqx.tree_equal(jax.tree.map(lambda leaf: leaf, entry.rule), entry.rule)

@@ -251,7 +251,10 @@ GAME = random_game(5, seed=2)
 POLICY, ANCHOR_POLICY = random_policy(5, seed=3), random_policy(5, seed=4)
 RULES = {name: entry.rule for name, entry in CONTRACT.items() if name != "Parametric"}
 # Rules that remember advantages, or need the probabilities of all actions.
-REFUSED_RULES = {"OptimisticMWU", "ExactProx", "COMAL of ExactProx", "RegularizedMirrorDescent, euclidean"}
+REFUSED_RULES = {
+    "OptimisticMWU", "ExactProx", "COMAL of ExactProx", "RegularizedMirrorDescent, euclidean",
+    *(f"COMAL of {inner}, tuned" for inner in ("MirrorDescent", "Extragradient", "ExactProx")),
+}  # fmt: skip
 ON_ANSWERS = [name for name, rule in RULES.items() if name not in REFUSED_RULES and not rule.reads_pairs]
 
 

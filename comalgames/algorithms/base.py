@@ -14,7 +14,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, Real
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray, Real
 from typing_extensions import TypeVar
 
 from comalgames import simplex
@@ -29,11 +29,14 @@ class State(eqx.Module):
         logp: the current policy, normalised log-probabilities `[..., n]`.
         reference: the policy pulled towards, normalised log-probabilities `[..., n]`.
         step: how many steps were committed.
+        moving: whether the reference moves with the next commit, where a rule decides that by itself; None
+            for the others.
     """
 
     logp: Float[Array, "*batch n"]
     reference: Float[Array, "*batch n"]
     step: Int[Array, ""]
+    moving: Bool[Array, "*batch"] | None = eqx.field(default=None, kw_only=True)
 
 
 S = TypeVar("S", bound=State, default=State)
@@ -165,6 +168,18 @@ class AbstractUpdateRule(AbstractAlgorithm[S]):
         weight = self.advantage_weight(step)
         return None if weight is None else 1.0 / weight
 
+    def kl_temperature(self, step: Any) -> Any:
+        """tau, if the rule seeks the equilibrium of the game regularised by tau KL(policy || reference).
+
+        None, the default, where it seeks something else or does not say. COMAL without a period needs it.
+        """
+        return None
+
+    @property
+    def queries_itself(self) -> bool:
+        """Whether one of its queries is about the current policy, `state.logp` as it is."""
+        return not self.reads_pairs
+
     @property
     def needs_all_actions(self) -> bool:
         """Whether a step at one action needs the probabilities of all others, so that no sample will do."""
@@ -210,6 +225,11 @@ class AbstractMirrorRule(AbstractUpdateRule[State]):
     def advantage_weight(self, step: Any) -> Any:
         """The step size."""
         return self.weights(step)[1]
+
+    def kl_temperature(self, step: Any) -> Any:
+        """pull / step_size: with it the policy's own best response stays where it is."""
+        pull, step_size = self.weights(step)
+        return None if pull is None else pull / step_size
 
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback

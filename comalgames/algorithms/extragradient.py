@@ -46,6 +46,10 @@ class Extragradient(AbstractUpdateRule[State]):
         """The weight eta tau of the reference in the first step."""
         return at(self.step_size, 0) * at(self.temperature, 0)
 
+    def kl_temperature(self, step: Any) -> Any:
+        """The temperature."""
+        return at(self.temperature, step)
+
     def queries(self, num_actions: int) -> int:
         """Two: the current policy and the one half a step ahead."""
         return 2

@@ -41,6 +41,10 @@ class ExactProx(AbstractUpdateRule[State]):
         """1: where the step lands does not depend on the current policy."""
         return 1.0
 
+    def kl_temperature(self, step: Any) -> Any:
+        """The temperature."""
+        return at(self.temperature, step)
+
     @property
     def shortest_period(self) -> float:
         """1: there is nothing left to converge after one exact step."""

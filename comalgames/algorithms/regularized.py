@@ -69,6 +69,10 @@ class RegularizedMirrorDescent(AbstractUpdateRule[State]):
         """The step size, if steps are measured by entropy."""
         return at(self.step_size, step) if self.mirror is mirrors.entropy else None
 
+    def kl_temperature(self, step: Any) -> Any:
+        """The temperature, if the regulariser is `kl`, whatever steps are measured by."""
+        return at(self.temperature, step) if self.regularizer is regularizers.kl else None
+
     @property
     def needs_all_actions(self) -> bool:
         """Unless the mirror map is entropy and the regulariser a sum over the actions, one term for each."""

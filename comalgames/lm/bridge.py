@@ -18,7 +18,7 @@ from comalgames.algorithms.base import AbstractSchedule, AbstractUpdateRule, wit
 from comalgames.feedback import AbstractFeedback, Candidates
 
 # Fields of a state that are not policies.
-OTHERS = {"step"}
+OTHERS = {"step", "moving"}
 
 # A policy that stands for any, to see what a rule does with policies.
 PROBE = np.log([0.25, 0.75])
@@ -97,7 +97,7 @@ def policies_of(rule: AbstractUpdateRule[Any]) -> tuple[str, ...]:
         raise ValueError(
             f"{name} needs the probabilities of all actions for a step at any of them, and a few sampled "
             f"answers do not have them; use a rule such as MirrorDescent, INPO or Extragradient, or COMAL "
-            f"around it."
+            f"around it with a period."
         )
     with jax.ensure_compile_time_eval():
         policies = _policies(rule.init(jnp.asarray(PROBE), jnp.asarray(PROBE)))
