@@ -10,6 +10,7 @@ import pytest
 from helpers import COMAL_NASH, COMAL_START, random_game, random_policy
 
 import comalgames as cg
+from comalgames.proximal import regularized_equilibrium
 
 CYCLE = cg.PreferenceGame.from_skew(cg.games.comal_cycle().skew)
 RANDOM = random_game(10, seed=0, prompts=(20,))
@@ -250,3 +251,50 @@ def test_a_rule_that_asks_about_others_only_must_say_so() -> None:
     assert frank.queries(3) == 2
     result = cg.solve(CYCLE, frank, 3000, init=COMAL_START)
     np.testing.assert_allclose(result.policy, COMAL_NASH, rtol=0, atol=1e-12)
+
+
+# A falling temperature -------------------------------------------------------------------------------------
+
+
+def linear_solves(game: Any, schedule: Any) -> tuple[np.ndarray, int]:
+    """Exact COMAL until the gap is at most 1e-12, replayed without the rule: policy and linear solves."""
+    reference, solves = game.uniform(), 0
+    for step in range(30):
+        found = SOLVE(game.skew, reference, schedule(jnp.asarray(step, jnp.int32)))
+        assert bool(found.converged)
+        reference, solves = found.logp, solves + int(found.num_solves)
+        if 2 * np.max(np.asarray(game.skew) @ np.exp(reference)) <= 1e-12:
+            return np.asarray(reference), solves
+    raise AssertionError("30 steps did not reach a gap of 1e-12")
+
+
+SOLVE = jax.jit(regularized_equilibrium)
+
+
+@pytest.mark.parametrize(("num_actions", "median", "most"), [(10, 25, 40), (100, 40, 80)])
+def test_newton_inside_and_a_falling_temperature_take_a_few_dozen_linear_solves(
+    num_actions: int, median: int, most: int
+) -> None:
+    schedule = cg.Geometric(0.01, 0.1, lowest=1e-6)
+    counts = []
+    for seed in range(20):
+        game = random_game(num_actions, seed)
+        logp, solves = linear_solves(game, schedule)
+        counts.append(solves)
+        if seed == 0:
+            result = cg.solve(game, cg.COMAL(cg.ExactProx(schedule), period=1), 12)
+            assert result.history["duality_gap"].min() <= 1e-12
+            nash = cg.nash(game).policy
+            np.testing.assert_allclose(np.exp(logp), nash, rtol=0, atol=1e-9)
+            np.testing.assert_allclose(result.policy, nash, rtol=0, atol=1e-9)
+    assert np.median(counts) <= median
+    assert max(counts) <= most
+
+
+def test_a_geometric_schedule_falls_to_its_lowest_value() -> None:
+    schedule = cg.Geometric(0.3, 0.5, lowest=0.1)
+    values = [float(schedule(jnp.asarray(step, jnp.int32))) for step in range(4)]
+    np.testing.assert_allclose(values, [0.3, 0.15, 0.1, 0.1], rtol=1e-15)
+    for arguments in ((0.0, 0.5), (0.3, -1.0), (0.3, 0.5, -0.1)):
+        with pytest.raises(ValueError, match="must be a finite number"):
+            cg.Geometric(*arguments)

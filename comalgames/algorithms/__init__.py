@@ -16,6 +16,7 @@ from comalgames.algorithms.mirror_descent import INPO, MMD, MWU, SPPO, Iterative
 from comalgames.algorithms.optimistic import OptimisticMWU, OptimisticState
 from comalgames.algorithms.prox import ExactProx
 from comalgames.algorithms.regularized import RegularizedMirrorDescent
+from comalgames.algorithms.schedules import Geometric
 
 __all__ = [
     "COMAL",
@@ -29,6 +30,7 @@ __all__ = [
     "AbstractUpdateRule",
     "ExactProx",
     "Extragradient",
+    "Geometric",
     "IterativeDPO",
     "IterativeIPO",
     "MirrorDescent",
