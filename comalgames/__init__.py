@@ -3,7 +3,7 @@
 import comalgames as cg
 
 game = cg.games.comal_cycle()
-result = cg.solve(game, cg.COMAL(cg.MirrorDescent(step_size=1.0, temperature=0.1), period=20), 2_000)
+result = cg.solve(game, cg.COMAL(cg.MirrorDescent(step_size=1.0, temperature=0.1)), 2_000)
 """
 
 from comalgames import diagnostics, games, lm, metrics, mirrors, regularizers

@@ -113,7 +113,7 @@ def solve(
 
     Args:
         game: a `PreferenceGame` or `ZeroSumGame`.
-        algorithm: a learning rule, such as `MWU(0.1)` or `COMAL(MirrorDescent(1.0, 0.1), period=20)`.
+        algorithm: a learning rule, such as `MWU(0.1)` or `COMAL(MirrorDescent(1.0, 0.1))`.
         num_steps: how many steps, >= 0.
         init: the first policy, positive probabilities `[..., n]` (`[..., 2, n]` for two players); uniform by
             default. Leading axes beyond the game's prompts are a batch of policies on the shared game.
@@ -141,7 +141,7 @@ def solve(
 
     Example:
         >>> game = cg.games.comal_cycle()
-        >>> rule = cg.COMAL(cg.MirrorDescent(step_size=1.0, temperature=0.1), period=20)
+        >>> rule = cg.COMAL(cg.MirrorDescent(step_size=1.0, temperature=0.1))
         >>> cg.solve(game, rule, 2000, init=[0.2, 0.5, 0.3]).policy
         array([0.36363636, 0.27272727, 0.36363636])
     """

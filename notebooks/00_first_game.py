@@ -35,7 +35,7 @@ print(truth)
 
 # %%
 rules = {
-    "COMAL": cg.COMAL(cg.MirrorDescent(step_size=1.0, temperature=0.1), period=20),
+    "COMAL": cg.COMAL(cg.MirrorDescent(step_size=1.0, temperature=0.1)),
     "INPO": cg.INPO(eta=1.0, tau=0.1),
     "multiplicative weights": cg.MWU(step_size=1.0),
 }

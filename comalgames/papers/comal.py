@@ -46,6 +46,7 @@ from comalgames.papers import (
     comal_noise,
     comal_optimiser,
     comal_samples,
+    comal_self_tuning,
     comal_theory,
     reward_models,
 )
@@ -130,7 +131,8 @@ EXPERIMENTS = (
         {
             f"every {K} steps" if K > 1 else "every step": COMAL(MirrorDescent(1.0, TEMPERATURE), period=K)
             for K in PERIODS
-        },
+        }
+        | {"no period: when it is near": COMAL(MirrorDescent(1.0, TEMPERATURE))},
         {"num_queries": 600, "init": START},
     ),
     Experiment(
@@ -474,7 +476,8 @@ FIGURES = (
         "periods",
         "COMAL around mirror descent (step 1, temperature 0.1) that moves its reference every so many "
         "steps. Up to every fifth it diverges, every step being multiplicative weights; from every sixth on "
-        "it heads for Nash.",
+        "it heads for Nash. Without a period it moves when the policy is near the inner equilibrium, and "
+        "cannot diverge.",
         (Panel("gap", "periods", "how often the reference moves"),),
     ),
     Figure(
@@ -501,7 +504,7 @@ FIGURES = (
 )  # fmt: skip
 
 # Each holds the experiments, claims and figures of one question.
-PARTS = (comal_losses, comal_samples, comal_optimiser, comal_noise)
+PARTS = (comal_losses, comal_samples, comal_optimiser, comal_noise, comal_self_tuning)
 
 PAPER = Paper(
     "comal",
