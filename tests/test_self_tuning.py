@@ -160,6 +160,9 @@ def test_a_softmax_policy_that_goes_part_of_the_way_follows_it() -> None:
     learner = cg.Parametric(rule, cg.Tabular(), None, optax.sgd(0.5), 20, cg.objectives.Regression())
     result = cg.solve(CYCLE, learner, 3000, init=COMAL_START)
     assert result.duality_gap < 1e-3
+    # Losses on labels never see where the last step before a move goes.
+    with pytest.raises(ValueError, match="advantage_weight"):
+        cg.Parametric(rule, cg.Tabular(), None, optax.sgd(0.5), 20, cg.objectives.LabelledPairs())
 
 
 def test_the_sample_that_the_inner_rule_saw_is_the_one_it_is_judged_by() -> None:

@@ -56,7 +56,7 @@ class COMAL(AbstractUpdateRule[S]):
     not converge leaves the reference where it is. It tests the advantage that `inner` asks for anyway.
 
     With a `period` it moves every `period` steps of `inner`: what a trainer of language models does, who sees
-    a few answers of a policy only. With an exact inner solve, `COMAL(ExactProx(t), period=1)`, KL(Nash,
+    a few answers of a policy only, and what losses on labelled pairs ask for. With an exact inner solve, `COMAL(ExactProx(t), period=1)`, KL(Nash,
     policy) never increases either; with too few inner steps the loop diverges, and period 1 around
     `MirrorDescent` is `MWU`. A step of COMAL is one step of `inner`, and costs as much.
 
@@ -186,12 +186,12 @@ class COMAL(AbstractUpdateRule[S]):
         return self.inner.pull
 
     def advantage_weight(self, step: Any) -> Any:
-        """The inner rule's."""
-        return self.inner.advantage_weight(step)
+        """The inner rule's; None without a period, for the last step before a move goes elsewhere."""
+        return None if self.period is None else self.inner.advantage_weight(step)
 
     def logistic_beta(self, step: Any) -> Any:
-        """The inner rule's."""
-        return self.inner.logistic_beta(step)
+        """The inner rule's; None without a period."""
+        return None if self.period is None else self.inner.logistic_beta(step)
 
     def kl_temperature(self, step: Any) -> Any:
         """The inner rule's."""

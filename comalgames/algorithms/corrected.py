@@ -64,11 +64,7 @@ def flip_corrected(rule: Rule, rate: float) -> Rule:
 
     Example:
         >>> cg.flip_corrected(cg.COMAL(cg.MirrorDescent(1.0, 0.1), period=20), rate=0.25)
-        COMAL(
-          inner=MirrorDescent(step_size=2.0, temperature=0.05),
-          period=20,
-          relative_error=0.2
-        )
+        COMAL(inner=MirrorDescent(step_size=2.0, temperature=0.05), period=20)
     """
     validation.non_negative("rate", rate)
     if validation.is_concrete(rate) and float(rate) >= 0.5:
