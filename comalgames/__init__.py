@@ -28,6 +28,7 @@ from comalgames.algorithms import (
     at,
     flip_corrected,
 )
+from comalgames.diagnose import Diagnosis, diagnose
 from comalgames.equilibria import (
     NashSolution,
     RobustSolution,
@@ -43,7 +44,8 @@ from comalgames.feedback import AbstractFeedback, Candidates, Exact, RegressedPa
 from comalgames.games import AbstractGame, PreferenceGame, ZeroSumGame
 from comalgames.metrics import duality_gap, entropy, kl_to, regularized_gap, win_rates, worst_win_rate
 from comalgames.parametric import MLP, LogLinear, Parametric, Tabular, objectives
-from comalgames.plots import plot_gap, plot_simplex, plot_win_rates
+from comalgames.phases import phase_diagram
+from comalgames.plots import plot_diagnosis, plot_gap, plot_phase, plot_simplex, plot_win_rates
 from comalgames.regularizers import RegularizerReport, check_regularizer
 from comalgames.solve import Result, solve
 from comalgames.sweep import grid, sweep
@@ -64,6 +66,7 @@ __all__ = [
     "AbstractSchedule",
     "AbstractUpdateRule",
     "Candidates",
+    "Diagnosis",
     "Exact",
     "ExactProx",
     "Extragradient",
@@ -89,6 +92,7 @@ __all__ = [
     "annotator_robust_nash",
     "at",
     "check_regularizer",
+    "diagnose",
     "diagnostics",
     "duality_gap",
     "entropy",
@@ -102,7 +106,10 @@ __all__ = [
     "mirrors",
     "nash",
     "objectives",
+    "phase_diagram",
+    "plot_diagnosis",
     "plot_gap",
+    "plot_phase",
     "plot_simplex",
     "plot_win_rates",
     "qre",

@@ -14,11 +14,13 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from comalgames import validation
+from comalgames.diagnose import Diagnosis
 from comalgames.solve import Result
 
-__all__ = ["plot_gap", "plot_simplex", "plot_win_rates"]
+__all__ = ["plot_diagnosis", "plot_gap", "plot_phase", "plot_simplex", "plot_win_rates"]
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C564B")
 DASHES: tuple[Any, ...] = (
@@ -134,6 +136,55 @@ def plot_win_rates(matrix: Any, names: Sequence[str], ax: Axes | None = None) ->
     """
     with mpl.rc_context(STYLE):
         return draw_win_rates(_axes(ax), np.asarray(matrix), list(names))
+
+
+def plot_diagnosis(diagnosis: Diagnosis) -> Figure:
+    """A diagnosis as one figure: the multipliers at the fixed point, and the run beside the predicted slope.
+
+    Args:
+        diagnosis: what `diagnose` returned.
+
+    Raises:
+        ValueError: it is not a diagnosis.
+    """
+    if not isinstance(diagnosis, Diagnosis):
+        raise ValueError(f"`diagnosis` must be what `diagnose` returned, got a {type(diagnosis).__name__}.")
+    from matplotlib import pyplot as plt
+
+    with mpl.rc_context(STYLE):
+        figure, (left, right) = plt.subplots(
+            1, 2, figsize=(9.6, 3.9), layout="constrained", width_ratios=(1.0, 1.35)
+        )
+        draw_multipliers(left, diagnosis)
+        draw_measured(right, diagnosis)
+        figure.suptitle(
+            " ".join(repr(diagnosis.rule).split()).replace("( ", "(").replace(" )", ")"), fontsize=9.5
+        )
+    return figure
+
+
+def plot_phase(dataset: Any) -> Figure:
+    """A phase diagram: how each pair of numbers ended, and how fast; with theory's stability boundary.
+
+    Args:
+        dataset: what `phase_diagram` returned.
+
+    Raises:
+        ValueError: it is not a phase diagram.
+    """
+    if not {"outcome", "rate", "radius"} <= set(getattr(dataset, "data_vars", ())):
+        raise ValueError(f"`dataset` must be what `phase_diagram` returned, got {type(dataset).__name__}.")
+    from matplotlib import pyplot as plt
+
+    with mpl.rc_context(STYLE):
+        figure, (left, right) = plt.subplots(
+            1, 2, figsize=(10.4, 4.4), layout="constrained", width_ratios=(1.0, 1.22)
+        )
+        draw_outcomes(left, dataset)
+        left.set_title("where the run ends")
+        draw_rates(right, dataset)
+        right.set_title("how fast, where it converges")
+    return figure
 
 
 def _is_sweep(results: Any) -> bool:
@@ -272,3 +323,165 @@ def draw_win_rates(ax: Axes, matrix: np.ndarray, names: list[str]) -> Axes:
     ax.grid(False)
     ax.set_xlabel("against")
     return ax
+
+
+# Diagnoses --------------------------------------------------------------------------------------------------
+
+
+def draw_multipliers(ax: Axes, diagnosis: Diagnosis) -> Axes:
+    """Multipliers of a round in the complex plane, with the unit circle, beyond which what is off grows."""
+    prediction = diagnosis.prediction
+    on, off = prediction.multipliers, prediction.decay
+    free = 0 if prediction.point is None else prediction.point.dimension
+    angle = np.linspace(0, 2 * np.pi, 400)
+    ax.fill(np.cos(angle), np.sin(angle), color=COLORS[2], alpha=0.08, linewidth=0)
+    ax.plot(np.cos(angle), np.sin(angle), color="0.3", linewidth=1, label="unit circle")
+    ax.axhline(0, color="0.8", linewidth=0.6, zorder=0)
+    ax.axvline(0, color="0.8", linewidth=0.6, zorder=0)
+    if on.size:
+        ax.plot(on.real, on.imag, "o", color=COLORS[0], markersize=6, label="on the support, memory included")
+    if off.size:
+        ax.plot(off, np.zeros(len(off)), "^", color=COLORS[1], markersize=6, label="mass off the support")
+    if free:
+        label = f"along the Nash policies ({free})"
+        ax.plot(
+            [1], [0], "D", color="0.3", markerfacecolor="none", markersize=8, label=label, linestyle="none"
+        )
+    shown = np.abs(np.concatenate([on, off.astype(complex)]))
+    finite = shown[np.isfinite(shown)]
+    reach = 1.12 * max(1.0, finite.max(initial=0.0))
+    ax.set_xlim(-reach, reach)
+    ax.set_ylim(-reach, reach)
+    ax.set_aspect("equal")
+    of = "a step" if prediction.round_steps == 1 else "a round"
+    if prediction.round_steps not in (1, None):
+        of += f" of {prediction.round_steps} steps"
+    largest = "" if np.isnan(prediction.radius) else f", largest modulus {prediction.radius:.5g}"
+    ax.set_title(f"multipliers of {of}: {prediction.verdict}{largest}")
+    ax.set_xlabel("real part")
+    ax.set_ylabel("imaginary part")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, columnspacing=1.0)
+    return ax
+
+
+def draw_measured(ax: Axes, diagnosis: Diagnosis) -> Axes:
+    """What a run measured, its largest values from each step on, and the predicted slope through them."""
+    steps, values = diagnosis.steps, diagnosis.measured
+    known = np.isfinite(values) & (values > FLOOR)
+    ax.set_title(f"one run from its start: {diagnosis.outcome}")
+    ax.set_xlabel("steps")
+    ax.set_ylabel(diagnosis.quantity)
+    ax.set_yscale("log")
+    if not known.any():
+        ax.text(0.5, 0.5, "0 all along", transform=ax.transAxes, ha="center")
+        return ax
+    ax.plot(steps[known], values[known], color=COLORS[0], alpha=0.45, linewidth=0.9, label="measured")
+    envelope = np.maximum.accumulate(values[known][::-1])[::-1]
+    if diagnosis.fit.kind != "none":
+        ax.plot(steps[known], envelope, color=COLORS[0], label="largest from there on")
+    prediction, fit = diagnosis.prediction, diagnosis.fit
+    bottom = max(values[known].min() / 3, FLOOR)
+    if fit.kind == "linear":
+        first, last = fit.window
+        at_first = float(np.interp(first, steps[known], envelope))
+        ax.axvspan(first, last, color=COLORS[4], alpha=0.12, linewidth=0, label="where the rate is fitted")
+        slope = prediction.rate_per_step
+        label = f"predicted: times {slope:.5g} a step (measured {fit.rate:.5g})"
+    else:
+        first, last, slope = int(steps[0]), int(steps[-1]), prediction.rate_per_step
+        at_first, label = float(values[known][0]), f"predicted near the fixed point: times {slope:.5g} a step"
+    if np.isfinite(slope) and slope > 0:
+        x = np.linspace(first, last, 200)
+        line = at_first * np.exp(np.log(slope) * (x - first))
+        shown = (line > bottom) & (line < 1.5 * envelope.max())
+        ax.plot(x[shown], line[shown], color=COLORS[1], linestyle="--", linewidth=1.8, label=label)
+    ax.set_ylim(bottom=bottom)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, columnspacing=1.0)
+    return ax
+
+
+# Phase diagrams ---------------------------------------------------------------------------------------------
+
+# Nash, other fixed point, cycle, boundary, undecided: apart in lightness too, for those who see no colour.
+OUTCOME_COLORS = ("#0072B2", "#56B4E9", "#E69F00", "#8C2D04", "#E8E8E8")
+
+NAMES = {
+    "step_size": "step size (1 / payoff)",
+    "temperature": "temperature (payoff)",
+    "period": "period (steps between moves of the reference)",
+    "eta": "eta, inverse step (payoff)",
+    "tau": "tau (payoff)",
+    "beta": "beta",
+}
+
+
+def draw_outcomes(ax: Axes, dataset: Any, xlabel: str | None = None, ylabel: str | None = None) -> Axes:
+    """How the run of each pair of numbers ended, by colour, with theory's boundary."""
+    words = [str(word) for word in dataset.attrs["outcomes"]]
+    x, y, codes = _grid(dataset, "outcome")
+    colours = mpl.colors.ListedColormap(OUTCOME_COLORS[: len(words)])
+    ax.pcolormesh(x, y, codes, cmap=colours, vmin=-0.5, vmax=len(words) - 0.5, shading="nearest")
+    there = [k for k in range(len(words)) if np.any(codes == k)]
+    handles: list[Any] = [
+        mpl.patches.Patch(facecolor=OUTCOME_COLORS[k], edgecolor="0.5", label=words[k]) for k in there
+    ]
+    _boundary(ax, dataset, handles)
+    _phase_axes(ax, dataset, xlabel, ylabel)
+    ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3, columnspacing=1.0)
+    return ax
+
+
+def draw_rates(ax: Axes, dataset: Any, xlabel: str | None = None, ylabel: str | None = None) -> Axes:
+    """How many steps one more digit takes where a run converges, by colour, with theory's boundary."""
+    x, y, rate = _grid(dataset, "rate")
+    with np.errstate(invalid="ignore", divide="ignore"):
+        digits = np.where(rate < 1, -np.log(10) / np.log(rate), np.nan)
+    ax.set_facecolor(OUTCOME_COLORS[-1])
+    finite = digits[np.isfinite(digits)]
+    if finite.size:
+        low, high = max(float(finite.min()), 1e-3), float(finite.max())
+        norm = mpl.colors.LogNorm(low, max(high, 1.01 * low))
+        colours = ax.pcolormesh(
+            x, y, np.ma.masked_invalid(digits), norm=norm, cmap="cividis_r", shading="nearest"
+        )
+        ax.figure.colorbar(colours, ax=ax, label="steps for one more digit (measured)")
+    handles: list[Any] = [
+        mpl.patches.Patch(facecolor=OUTCOME_COLORS[-1], edgecolor="0.5", label="no linear rate measured")
+    ]
+    _boundary(ax, dataset, handles)
+    _phase_axes(ax, dataset, xlabel, ylabel)
+    ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, columnspacing=1.0)
+    return ax
+
+
+def _grid(dataset: Any, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    x, y = dataset.attrs["x"], dataset.attrs["y"]
+    return dataset[x].values, dataset[y].values, dataset[name].transpose(y, x).values
+
+
+def _boundary(ax: Axes, dataset: Any, handles: list[Any]) -> None:
+    """The line on which theory's factor is 1, white under black to show on every colour."""
+    x, y, radius = _grid(dataset, "radius")
+    if min(radius.shape) < 2 or not np.nanmin(radius) < 1 < np.nanmax(radius):
+        return
+    # Between cells the logarithm is close to linear; the factor itself may be 1e9 next door.
+    level = np.ma.masked_invalid(np.clip(np.log(radius), -1.0, 1.0))
+    ax.contour(x, y, level, levels=[0.0], colors="white", linewidths=3.2)
+    ax.contour(x, y, level, levels=[0.0], colors="black", linewidths=1.6)
+    handles.append(
+        mpl.lines.Line2D([], [], color="black", linewidth=1.6, label="theory: factor of a round = 1")
+    )
+
+
+def _phase_axes(ax: Axes, dataset: Any, xlabel: str | None, ylabel: str | None) -> None:
+    ax.grid(False)
+    for name, label, scale, text in (
+        (dataset.attrs["x"], ax.set_xlabel, ax.set_xscale, xlabel),
+        (dataset.attrs["y"], ax.set_ylabel, ax.set_yscale, ylabel),
+    ):
+        label(text or NAMES.get(name, name.replace("_", " ")))
+        values = dataset[name].values.astype(float)
+        if len(values) > 2 and values.min() > 0 and np.all(np.diff(values) > 0):
+            ratios, differences = np.diff(np.log(values)), np.diff(values)
+            is_geometric = np.ptp(ratios) / ratios.max() < np.ptp(differences) / differences.max()
+            scale("log" if is_geometric else "linear")

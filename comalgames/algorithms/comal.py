@@ -56,9 +56,10 @@ class COMAL(AbstractUpdateRule[S]):
     not converge leaves the reference where it is. It tests the advantage that `inner` asks for anyway.
 
     With a `period` it moves every `period` steps of `inner`: what a trainer of language models does, who sees
-    a few answers of a policy only, and what losses on labelled pairs ask for. With an exact inner solve, `COMAL(ExactProx(t), period=1)`, KL(Nash,
-    policy) never increases either; with too few inner steps the loop diverges, and period 1 around
-    `MirrorDescent` is `MWU`. A step of COMAL is one step of `inner`, and costs as much.
+    a few answers of a policy only, and what losses on labelled pairs ask for. With an exact inner solve,
+    `COMAL(ExactProx(t), period=1)`, KL(Nash, policy) never increases either; with too few inner steps the
+    loop diverges, and period 1 around `MirrorDescent` is `MWU`. A step of COMAL is one step of `inner`, and
+    costs as much.
 
     Args:
         inner: any update rule with a reference (its `pull` is above 0), such as `MirrorDescent(1.0, 0.1)`,

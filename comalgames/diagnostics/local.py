@@ -15,6 +15,7 @@ from jaxtyping import Array, Complex, Float
 
 from comalgames import simplex, validation
 from comalgames.algorithms.base import AbstractAlgorithm, AbstractUpdateRule, State, with_dtype
+from comalgames.algorithms.comal import COMAL
 from comalgames.feedback import Exact
 from comalgames.games.base import AbstractGame, PreferenceGame
 
@@ -140,6 +141,11 @@ def check_rule(algorithm: Any) -> None:
         raise ValueError(
             f"`algorithm` must be an update rule, whose state is policies and numbers, got a "
             f"{type(algorithm).__name__}."
+        )
+    if isinstance(algorithm, COMAL) and algorithm.period is None:
+        raise ValueError(
+            "`algorithm` must be a COMAL with a period: without one its rounds have no fixed length, and make "
+            "no one map. `diagnose` says what can be said of it."
         )
 
 

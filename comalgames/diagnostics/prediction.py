@@ -41,6 +41,9 @@ SAME_MODE = 1e-6
 # A frequency below this is rounding, and so is a multiplier below that.
 NO_TURN, FORGOTTEN = 1e-13, 1e-12
 
+# A multiplier whose angle is this close to 0 or to half a circle is real.
+STRAIGHT = 1e-9
+
 
 class Prediction(NamedTuple):
     """What `predict` returns: a rule at the fixed point it aims at.
@@ -178,16 +181,17 @@ def _of_point(game: PreferenceGame, rule: Any, point: FixedPoint | None) -> Pred
         found, decay, basis = _linear(game, rule, point, period)
     on, off = float(np.abs(found).max(initial=0.0)), float(decay.max(initial=0.0))
     # What a rule remembers has multipliers too, but without a policy that could be off it decides nothing.
+    unit = "step" if period == 1 else "round"
     moves = game.num_actions - 1 - point.dimension > 0
     radius = max(on, off) if moves else 1.0
     if not moves:
         decided = "nothing: every policy nearby is a fixed point"
     elif radius < FORGOTTEN:
-        decided = "nothing: one round lands on it from anywhere nearby"
+        decided = f"nothing: one {unit} lands on it from anywhere nearby"
     elif off >= on:
-        decided = _slack_in_words(game, point, decay)
+        decided = _slack_in_words(game, point, decay, unit)
     else:
-        decided = _mode_in_words(game, point, found[0], basis)
+        decided = _mode_in_words(game, point, found[0], basis, unit)
     return Prediction(
         point, frequencies, found, decay, period, queries, radius, decided,
         stable_steps(game, rule, point), stable_periods(game, rule, point), _notes(rule, point),
@@ -225,21 +229,24 @@ def _self_tuned(
     return both[np.argsort(-np.abs(both))], np.exp(-slack / tau)
 
 
-def _mode_in_words(game: PreferenceGame, point: FixedPoint, multiplier: complex, whole: Any) -> str:
+def _mode_in_words(
+    game: PreferenceGame, point: FixedPoint, multiplier: complex, whole: Any, unit: str
+) -> str:
     """Which deviation a multiplier belongs to."""
     size, angle = abs(multiplier), abs(np.angle(multiplier))
-    polar = f"multiplier of modulus {size:.6g}"
-    if angle > 1e-9 and angle < np.pi - 1e-9:
-        polar += f" at {angle:.4g} rad a round (a turn every {2 * np.pi / angle:.3g})"
-    elif angle >= np.pi - 1e-9:
-        polar += ", negative: it overshoots, to the other side every round"
-    frequency = None if whole is None else _frequency_of(game, point, multiplier, whole)
+    does = f"a {unit} multiplies it by {size:.6g}"
+    if STRAIGHT < angle < np.pi - STRAIGHT:
+        does += f" and turns it by {angle:.4g} rad, full circle in {2 * np.pi / angle:.3g} {unit}s"
+    elif angle >= np.pi - STRAIGHT:
+        does += " and throws it to the other side"
     if whole is None:
-        return f"the slowest rotation, {polar}"
+        return f"the slowest rotation: {does}"
+    frequency = _frequency_of(game, point, multiplier, whole)
     if frequency is None:
-        return f"a {polar}"
-    straight = frequency < NO_TURN
-    return f"a straight pull, {polar}" if straight else f"the rotation of frequency {frequency:.6g}, {polar}"
+        return f"one mode of several that the rule mixes: {does}"
+    if frequency < NO_TURN:
+        return f"a straight pull: {does}"
+    return f"the rotation of frequency {frequency:.6g} rad per unit of step size: {does}"
 
 
 def _frequency_of(
@@ -262,13 +269,13 @@ def _frequency_of(
     return float(abs(weight)) if same else None
 
 
-def _slack_in_words(game: PreferenceGame, point: FixedPoint, decay: np.ndarray) -> str:
+def _slack_in_words(game: PreferenceGame, point: FixedPoint, decay: np.ndarray, unit: str) -> str:
     slack = -(np.asarray(game.skew, np.float64) @ point.policy)
     off = np.flatnonzero(~point.support)
     worst = off[int(np.argmax(decay))]
     return (
-        f"the mass of action {game.names[worst]!r}, which loses {slack[worst]:.4g} against the fixed point: "
-        f"times {decay.max():.6g} a round"
+        f"the mass of action {game.names[worst]!r}, which loses {slack[worst]:.4g} against the fixed point "
+        f"(its slack): a {unit} multiplies it by {decay.max():.6g}"
     )
 
 

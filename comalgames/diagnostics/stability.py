@@ -212,11 +212,15 @@ def radii(found: Maps, support: np.ndarray, dimension: int, periods: np.ndarray 
 def stable_steps(game: PreferenceGame, rule: Any, point: FixedPoint) -> StableSteps:
     """Between which step sizes a rule's fixed point attracts it, all else as it is.
 
+    Of a self-tuning `COMAL`, whose reference never moves away from Nash: for which its inner rule converges.
+
     Args:
         game: a preference game without prompts.
         rule: an update rule.
         point: its fixed point.
     """
+    if isinstance(rule, COMAL) and rule.period is None:
+        rule = rule.inner
     inner, period = innermost(rule), period_of(rule)
     parameter = INVERSE.get(type(inner), "step_size" if hasattr(inner, "step_size") else "")
     inverse = parameter != "step_size"
@@ -228,8 +232,8 @@ def stable_steps(game: PreferenceGame, rule: Any, point: FixedPoint) -> StableSt
         return StableSteps(parameter, np.nan, np.nan, f"its {parameter} changes from step to step")
     if period is None:
         return StableSteps(parameter, np.nan, np.nan, "it chooses when to move its reference as it goes")
-    if point.support.sum() + (~point.support).sum() == 1:
-        return StableSteps(parameter, np.nan, np.nan, "there is one action")
+    if point.support.size - 1 - point.dimension == 0:
+        return StableSteps(parameter, np.nan, np.nan, "every policy nearby is a fixed point")
     num = NUM_STEPS if game.num_actions <= SMALL_GAME else FEW_STEPS
     depends = False
 
@@ -314,8 +318,8 @@ def stable_periods(game: PreferenceGame, rule: Any, point: FixedPoint) -> Stable
         return StablePeriods(np.zeros(0), "self-tuning: no period to choose; KL to Nash never increases")
     if not has_inner_steps(rule):
         return StablePeriods(np.zeros(0), "its inner rule has a period of its own")
-    if point.support.size == 1:
-        return StablePeriods(np.zeros(0), "there is one action")
+    if point.support.size - 1 - point.dimension == 0:
+        return StablePeriods(np.zeros(0), "every policy nearby is a fixed point")
     with jax.enable_x64(True):
         game64, rule64 = with_dtype((game.without_names(), rule), jnp.float64)
         logp, reference = jnp.asarray(point.logp), jnp.asarray(point.reference)

@@ -1,0 +1,293 @@
+"""Phase diagrams: how a rule ends over a grid of two of its numbers, beside where theory draws the line."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from comalgames import regularizers, validation
+from comalgames.algorithms.base import AbstractSchedule, with_dtype
+from comalgames.algorithms.comal import COMAL
+from comalgames.arguments import starting_policy
+from comalgames.diagnose import evidence_of, largest_payoff, last_quarters, watch
+from comalgames.diagnostics.fixed_points import (
+    FAINT,
+    HELD,
+    NO_WEIGHT,
+    innermost,
+    regularised_equilibria,
+    temperature_of,
+)
+from comalgames.diagnostics.outcomes import OUTCOMES, outcome_codes
+from comalgames.diagnostics.prediction import check_arguments
+from comalgames.diagnostics.rates import fit_rate
+from comalgames.diagnostics.stability import Maps, has_inner_steps, maps_of_many, radii
+from comalgames.equilibria import nash
+from comalgames.games.base import PreferenceGame
+
+# Blocks of steps that a run is recorded by: the first ones single steps, later ones longer by a constant
+# factor, so that a run that ends early is told as well as one that ends late; and of each of the last two
+# quarters.
+BEFORE, LAST = 160, 20
+
+
+def phase_diagram(
+    game: PreferenceGame,
+    make_rule: Callable[..., Any],
+    *,
+    x: Mapping[str, Any],
+    y: Mapping[str, Any],
+    num_steps: int = 20_000,
+    init: Any = None,
+    reference: Any = None,
+) -> Any:
+    """How a rule ends for every pair of two of its numbers, and what theory says of each.
+
+    All runs are one compiled program, and so are all linearisations: rules are pytrees, and `make_rule` is
+    mapped over the grid. Runs are recorded by the extremes of 200 blocks of steps, so memory stays small.
+
+    Args:
+        game: a preference game without prompts.
+        make_rule: makes the rule from the two numbers, given by keyword, such as
+            `lambda step_size, period: cg.COMAL(cg.MirrorDescent(step_size, 0.1), period)`, or a class.
+        x: the number along the horizontal axis and its values, such as `{"step_size": [0.3, 1.0, 3.0]}`.
+        y: the number along the vertical axis and its values.
+        num_steps: steps of every run.
+        init: the first policy, positive probabilities `[n]`; uniform by default.
+        reference: the first reference; `init` by default.
+
+    Returns:
+        An `xarray.Dataset` over the two numbers with, for each pair,
+
+        - `outcome`: a code; `dataset["outcome"].attrs["flag_meanings"]` has the words in their order: Nash,
+          other fixed point, cycle, boundary, undecided, as `diagnose` judges them;
+        - `final_gap`: duality gap of the last policy, in units of payoff;
+        - `rate`: measured factor per step by which the gap (or, for a rule that aims elsewhere, the total
+          variation to its fixed point) shrinks in the long run; nan where it does not do so linearly;
+        - `radius`: theory's factor per round (a step, or what `COMAL` does between two moves of its
+          reference) of what is off the fixed point; it attracts where this is below 1. nan where the rule's
+          fixed point is none that theory names, and for a self-tuning `COMAL`;
+        - `predicted_rate`: the same per step.
+
+    Raises:
+        ValueError: an argument is none of the above, or the rules differ in more than numbers.
+
+    Example:
+        >>> found = cg.phase_diagram(
+        ...     game, cg.MirrorDescent, x={"step_size": [1.0, 3.8, 4.2]}, y={"temperature": [0.1]},
+        ...     init=[0.2, 0.5, 0.3],
+        ... )
+        >>> found["radius"].values.round(3)
+        array([[0.923, 0.991, 1.033]])
+    """
+    axes = [_axis("x", x), _axis("y", y)]
+    (x_name, x_values), (y_name, y_values) = axes
+    if x_name == y_name:
+        raise ValueError(f"`y` must be another number than `x`, got {y_name!r} for both.")
+    _check_rules(game, make_rule, axes)
+    num_steps = validation.count("num_steps", num_steps, minimum=4)
+    flat_y, flat_x = (each.ravel() for each in np.meshgrid(y_values, x_values, indexing="ij"))
+    with jax.enable_x64(True):
+        game64 = with_dtype(game.without_names(), jnp.float64)
+        start = starting_policy("init", init, game64)
+        anchor = start if reference is None else starting_policy("reference", reference, game64)
+        for name, policy in (("init", start), ("reference", anchor)):
+            if policy.ndim > 1:
+                raise ValueError(f"`{name}` must be one policy `[{game.num_actions}]`, got {policy.shape}.")
+
+        def make(x_value: Array, y_value: Array) -> Any:
+            return with_dtype(make_rule(**{x_name: x_value, y_name: y_value}), jnp.float64)
+
+        rules = eqx.filter_vmap(make)(jnp.asarray(flat_x), jnp.asarray(flat_y))
+        logp, held, support = _targets(game, rules, np.asarray(anchor), len(flat_x))
+        radius, periods = _theory(game64, rules, logp, held, support, game)
+        target = np.where(support, np.exp(logp), 0.0)
+        edges = _edges(num_steps)
+        used = jnp.asarray(nash(game).support)
+        watched = _watch_all(
+            game64, rules, start, anchor, jnp.asarray(target), used, *map(jnp.asarray, edges)
+        )
+        final_gap = np.asarray(jax.vmap(lambda last: game64.gap(game64.advantage(last)))(watched.logp))
+        watched = jax.tree.map(np.asarray, watched)
+        final_gap = np.where(np.isnan(watched.logp).any(-1), np.nan, final_gap)
+    steps = np.concatenate([each[:-1] for each in edges])
+    aims_at_nash = np.all(np.abs(held - logp) == 0, axis=-1) | (_pulls(rules, len(flat_x)) == 0)
+    measured = np.where(aims_at_nash[:, None], watched.gap, watched.distance)
+    fits = [fit_rate(steps, row) if np.all(np.isfinite(row)) else None for row in measured]
+    rate = np.asarray([fit.rate if fit is not None and fit.kind == "linear" else np.nan for fit in fits])
+    with np.errstate(invalid="ignore"):
+        predicted = radius ** (1 / np.maximum(periods, 1))
+    columns = {
+        "outcome": outcome_codes(evidence_of(watched, edges, aims_at_nash), largest_payoff(game)),
+        "final_gap": final_gap,
+        "rate": rate,
+        "radius": radius,
+        "predicted_rate": predicted,
+    }
+    return _dataset(columns, (y_name, y_values), (x_name, x_values), num_steps)
+
+
+def _axis(argument: str, value: Any) -> tuple[str, np.ndarray]:
+    """The name and the values of an axis."""
+    if not isinstance(value, Mapping) or len(value) != 1:
+        raise ValueError(
+            f"`{argument}` must name one number of the rule and its values, such as "
+            f'{{"step_size": [0.3, 1.0, 3.0]}}, got {value!r}.'
+        )
+    ((name, values),) = value.items()
+    array = np.asarray(values)
+    if array.ndim != 1 or array.size == 0 or array.dtype.kind not in "fiu" or not np.all(np.isfinite(array)):
+        raise ValueError(f"`{argument}` must have a list of finite numbers for {name!r}, got {values!r}.")
+    return str(name), array
+
+
+def _check_rules(game: Any, make_rule: Any, axes: list[tuple[str, np.ndarray]]) -> None:
+    """Make the rules of two edges of the grid from plain numbers: that is where errors can be told."""
+    if not callable(make_rule):
+        raise ValueError(
+            f"`make_rule` must be a function or class that makes a rule of two numbers, got {make_rule!r}."
+        )
+    parameters = inspect.signature(make_rule).parameters
+    if not any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
+        for argument, (name, _) in zip("xy", axes, strict=True):
+            validation.known(argument, name, parameters)
+    (x_name, x_values), (y_name, y_values) = axes
+    pairs = [(x_values[0], value) for value in y_values] + [(value, y_values[0]) for value in x_values]
+    rules = [make_rule(**{x_name: a.item(), y_name: b.item()}) for a, b in pairs]
+    check_arguments(game, rules[0])
+    first = jax.tree.map(lambda _: 0, with_dtype(rules[0], jnp.float64))
+    for rule, pair in zip(rules, pairs, strict=True):
+        if not eqx.tree_equal(jax.tree.map(lambda _: 0, with_dtype(rule, jnp.float64)), first):
+            raise ValueError(
+                f"`make_rule` must make rules that differ in numbers only, got {rules[0]!r} and, at {x_name} "
+                f"{pair[0]}, {y_name} {pair[1]}, {rule!r}."
+            )
+
+
+def _edges(num_steps: int) -> tuple[np.ndarray, ...]:
+    first, second = last_quarters(num_steps)
+    before = np.unique(np.geomspace(1, max(first, 1), min(BEFORE, max(first, 1))).round().astype(np.int32))
+    quarters = [
+        np.unique(np.linspace(start, end, min(LAST, end - start) + 1).round().astype(np.int32))
+        for start, end in ((first, second), (second, num_steps))
+    ]
+    return np.append(np.int32(0), before[before <= first]), *quarters
+
+
+# Fixed points and theory ------------------------------------------------------------------------------------
+
+
+def _pulls(rules: Any, cells: int) -> np.ndarray:
+    """The reference's weight in each rule; 0 for `COMAL`, which aims at Nash like a rule without one."""
+    pull = jnp.zeros(cells) if isinstance(rules, COMAL) else eqx.filter_vmap(lambda rule: rule.pull)(rules)
+    return np.broadcast_to(np.asarray(pull, float), (cells,))
+
+
+def _targets(
+    game: PreferenceGame, rules: Any, anchor: np.ndarray, cells: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Each cell's fixed point, its reference and its support, `[cells, n]`; nan where theory names none."""
+    solution = nash(game)
+    at_nash = np.where(solution.support, np.log(np.where(solution.support, solution.policy, 1.0)), FAINT)
+    logp = np.tile(at_nash, (cells, 1))
+    support = np.tile(np.asarray(solution.support), (cells, 1))
+    held = logp.copy() if isinstance(rules, COMAL) else np.tile(anchor, (cells, 1))
+    pulled = _pulls(rules, cells) > 0
+    if pulled.any():
+        logp[pulled], support[pulled] = _regularised(game, rules, anchor, pulled)
+    return logp, held, support
+
+
+def _regularised(
+    game: PreferenceGame, rules: Any, anchor: np.ndarray, where: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    temperature = temperature_of(rules)
+    if temperature is None or isinstance(temperature, AbstractSchedule):
+        return np.full((int(where.sum()), len(anchor)), np.nan), np.ones(
+            (int(where.sum()), len(anchor)), bool
+        )
+    temperatures = np.broadcast_to(np.asarray(temperature, float), where.shape)[where]
+    regularizer = getattr(innermost(rules), "regularizer", regularizers.kl)
+    if regularizer is regularizers.kl:
+        logp, converged = regularised_equilibria(game, temperatures, anchor)
+        return np.where(converged[:, None], logp, np.nan), np.ones(logp.shape, bool)
+    skew = jnp.asarray(np.asarray(game.skew, np.float64))
+    found, _ = regularizers.equilibrium(
+        regularizer, skew, jnp.zeros(len(anchor)), jnp.asarray(temperatures), jnp.asarray(anchor)
+    )
+    policy = np.asarray(found)
+    support = policy > NO_WEIGHT
+    policy = np.where(support, policy, 0.0) / np.where(support, policy, 0.0).sum(-1, keepdims=True)
+    return np.where(support, np.log(np.where(support, policy, 1.0)), FAINT), support
+
+
+def _theory(
+    game64: Any, rules: Any, logp: np.ndarray, held: np.ndarray, support: np.ndarray, game: PreferenceGame
+) -> tuple[np.ndarray, np.ndarray]:
+    """The factor of a round at each fixed point, nan where it is none; and the steps of a round."""
+    periods = _periods(rules, len(logp))
+    if periods is None:
+        return np.full(len(logp), np.nan), np.ones(len(logp))
+    found = maps_of_many(game64, rules, jnp.asarray(logp), jnp.asarray(held), jnp.asarray(periods))
+    found = jax.tree.map(np.asarray, found)
+    some_rule = jax.tree.map(lambda leaf: leaf[0] if eqx.is_array(leaf) else leaf, rules)
+    dimension = int(nash(game).dimension)
+    factors = np.full(len(logp), np.nan)
+    for used in np.unique(support, axis=0):
+        cells = np.flatnonzero((support == used).all(-1) & np.isfinite(logp).all(-1))
+        at_nash = np.zeros(len(cells), bool) if dimension else np.ones(len(cells), bool)
+        at_nash |= _pulls(rules, len(logp))[cells] == 0
+        for group, free in ((cells[at_nash], dimension), (cells[~at_nash], 0)):
+            if len(group):
+                part = Maps(*(each[group] for each in found))
+                counts = periods[group] if has_inner_steps(some_rule) else None
+                factors[group] = radii(part, used, free, counts)
+    # A round has to leave the point where it is, up to what it makes of rounding.
+    shift = np.abs(np.where(support, found.drift, 0.0)).max(-1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        allowed = HELD * np.maximum(1.0, factors)
+    return np.where(shift <= allowed, factors, np.nan), periods
+
+
+def _periods(rules: Any, cells: int) -> np.ndarray | None:
+    """Steps of a round in each cell; None where rounds have no fixed length."""
+    if not isinstance(rules, COMAL):
+        return np.ones(cells, int)
+    own, inner = getattr(rules, "period", None), _periods(rules.inner, cells)
+    if own is None or inner is None:
+        return None
+    return np.asarray(np.lcm(np.broadcast_to(np.asarray(own), (cells,)).astype(int), inner))
+
+
+# Runs -------------------------------------------------------------------------------------------------------
+
+
+@eqx.filter_jit
+def _watch_all(
+    game: Any, rules: Any, logp: Array, reference: Array, targets: Array, support: Array, *parts: Array
+) -> Any:
+    along = (None, eqx.if_array(0), None, None, 0, None, *(None,) * len(parts))
+    return eqx.filter_vmap(watch, in_axes=along)(game, rules, logp, reference, targets, support, *parts)
+
+
+def _dataset(
+    columns: Mapping[str, np.ndarray],
+    y: tuple[str, np.ndarray],
+    x: tuple[str, np.ndarray],
+    num_steps: int,
+) -> Any:
+    import xarray as xr
+
+    shape = (len(y[1]), len(x[1]))
+    variables = {name: ((y[0], x[0]), values.reshape(shape)) for name, values in columns.items()}
+    attrs = {"outcomes": list(OUTCOMES), "num_steps": num_steps, "x": x[0], "y": y[0]}
+    dataset = xr.Dataset(variables, {y[0]: y[1], x[0]: x[1]}, attrs=attrs)
+    dataset["outcome"].attrs = {"flag_values": list(range(len(OUTCOMES))), "flag_meanings": list(OUTCOMES)}
+    return dataset
