@@ -16,6 +16,8 @@ from comalgames.plots import (
     STYLE,
     curve_title,
     draw_curves,
+    draw_outcomes,
+    draw_rates,
     draw_simplex,
     draw_win_rates,
     styles,
@@ -266,5 +268,7 @@ PANELS: Mapping[str, Callable[..., None]] = {
     "simplex": _simplex_panel,
     "win_rates": _win_rates_panel,
     "picks": _picks_panel,
+    "outcomes": draw_outcomes,
+    "digits": draw_rates,
 }
-PANEL_WIDTHS = {"simplex": 5.0, "win_rates": 6.8, "picks": 7.5}
+PANEL_WIDTHS = {"simplex": 5.0, "win_rates": 6.8, "picks": 7.5, "outcomes": 4.8, "digits": 5.8}

@@ -357,7 +357,7 @@ def draw_multipliers(ax: Axes, diagnosis: Diagnosis) -> Axes:
     if prediction.round_steps not in (1, None):
         of += f" of {prediction.round_steps} steps"
     largest = "" if np.isnan(prediction.radius) else f", largest modulus {prediction.radius:.5g}"
-    ax.set_title(f"multipliers of {of}: {prediction.verdict}{largest}")
+    ax.set_title(f"multipliers of {of}\n{prediction.verdict}{largest}")
     ax.set_xlabel("real part")
     ax.set_ylabel("imaginary part")
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, columnspacing=1.0)

@@ -1,6 +1,27 @@
 """What a rule will do, told in advance: how the game turns policies, and what a step makes of a deviation."""
 
+from comalgames.diagnostics.fixed_points import FixedPoint
 from comalgames.diagnostics.local import rotation_frequencies, spectrum
 from comalgames.diagnostics.noise import Disturbed, NoiseFloor, noise_floor
+from comalgames.diagnostics.outcomes import OUTCOMES, Evidence, outcome_codes
+from comalgames.diagnostics.prediction import Prediction, predict
+from comalgames.diagnostics.rates import RateFit, fit_rate
+from comalgames.diagnostics.stability import StablePeriods, StableSteps
 
-__all__ = ["Disturbed", "NoiseFloor", "noise_floor", "rotation_frequencies", "spectrum"]
+__all__ = [
+    "OUTCOMES",
+    "Disturbed",
+    "Evidence",
+    "FixedPoint",
+    "NoiseFloor",
+    "Prediction",
+    "RateFit",
+    "StablePeriods",
+    "StableSteps",
+    "fit_rate",
+    "noise_floor",
+    "outcome_codes",
+    "predict",
+    "rotation_frequencies",
+    "spectrum",
+]

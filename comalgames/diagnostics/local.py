@@ -144,7 +144,7 @@ def check_rule(algorithm: Any) -> None:
         )
     if isinstance(algorithm, COMAL) and algorithm.period is None:
         raise ValueError(
-            "`algorithm` must be a COMAL with a period: without one its rounds have no fixed length, and make "
+            "`algorithm` must be a COMAL with a period: without one its rounds have no fixed length, and are "
             "no one map. `diagnose` says what can be said of it."
         )
 

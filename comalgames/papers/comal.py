@@ -45,6 +45,7 @@ from comalgames.papers import (
     comal_losses,
     comal_noise,
     comal_optimiser,
+    comal_phase,
     comal_samples,
     comal_self_tuning,
     comal_theory,
@@ -504,7 +505,7 @@ FIGURES = (
 )  # fmt: skip
 
 # Each holds the experiments, claims and figures of one question.
-PARTS = (comal_losses, comal_samples, comal_optimiser, comal_noise, comal_self_tuning)
+PARTS = (comal_losses, comal_samples, comal_optimiser, comal_noise, comal_self_tuning, comal_phase)
 
 PAPER = Paper(
     "comal",
