@@ -261,7 +261,7 @@ def _picks_panel(ax: Axes, dataset: Any, names: Mapping[str, str], prefix: str) 
     ax.legend(loc="upper right")
 
 
-PANELS: Mapping[str, Callable[..., None]] = {
+PANELS: Mapping[str, Callable[..., Any]] = {
     "gap": _gap_panel,
     "lines": _lines_panel,
     "map": _map_panel,
