@@ -408,7 +408,7 @@ OUTCOME_COLORS = ("#0072B2", "#56B4E9", "#E69F00", "#8C2D04", "#E8E8E8")
 NAMES = {
     "step_size": "step size (1 / payoff)",
     "temperature": "temperature (payoff)",
-    "period": "period (steps between moves of the reference)",
+    "period": "period (steps between moves)",
     "eta": "eta, inverse step (payoff)",
     "tau": "tau (payoff)",
     "beta": "beta",

@@ -17,7 +17,11 @@ DECADES = {"linear": 3.0, "power": 1.5}
 
 # Each quarter of a window falls as much as an average one, up to this factor. (exp(-sqrt(t)), no law of ours,
 # misses it in both coordinates.)
-STEADY = 1.75
+STEADY = 1.5
+
+# Where it does not, the start may have been of another kind: the window then begins later, after these shares
+# of it, and its quarters must be more alike. (exp(-sqrt(t)) misses that too, from wherever one looks.)
+LATER, STEADIER = (0.25, 0.44), 1.15
 
 # Fewer records in the window decide nothing; both laws are compared on at most twice SAMPLES records.
 FEWEST, SAMPLES = 8, 50
@@ -73,8 +77,9 @@ def fit_rate(steps: Any, gaps: Any, *, floor: float | None = None, burn_in: floa
     out. Two lines are fitted to the log gap of the same 100 or fewer records, half of them evenly spaced in
     the steps and half in their logarithm: one in the steps, one in their logarithm. The one with the smaller
     AIC is reported if it was seen for long enough (a gap that falls by 3 decades, or steps that grow by 1.5)
-    and if every quarter of the window falls like the whole; its rate then is the slope of a line with weights
-    that vanish towards the ends of the window, so that it does not matter where in a swing those are.
+    and if every quarter of the window falls like the whole (else the window may begin later). Its rate then
+    is the slope of a line with weights that vanish towards the ends of the window, so that it does not matter
+    where in a swing those are.
 
     AIC takes residuals for independent, which those of a curve are not: read `evidence` with
     `variance_ratio`. Records must be dense enough to see the tops; a law that sets in after the window says
@@ -85,7 +90,7 @@ def fit_rate(steps: Any, gaps: Any, *, floor: float | None = None, burn_in: floa
             per unit of it. A record at step 0 is left out.
         gaps: a gap, distance or divergence that is 0 where the run should end, `[num_records]`.
         floor: the size of rounding errors in `gaps`; by default the precision of their type, times the
-            largest gap where that is above 1. A KL divergence is exact to the precision's square: say so here.
+            largest gap where that is above 1. A KL divergence is exact to the precision's square: say so.
         burn_in: share of the fall in log gap that is left out at the start, in [0, 1).
 
     Raises:
@@ -114,11 +119,18 @@ def fit_rate(steps: Any, gaps: Any, *, floor: float | None = None, burn_in: floa
     begun = log_gap < log_gap[0] - burn_in * (log_gap[0] - log_gap[-1])
     # The last record before the fall is under way, for the first one after may be far down.
     start = max(int(np.argmax(begun)) - 1, 0)
-    return _judge(t[start:], log_gap[start:])
+    found = _judge(t[start:], log_gap[start:], STEADY)
+    for share in LATER:
+        if found.kind != "none":
+            break
+        begin = int(np.searchsorted(t, t[start] + share * (t[-1] - t[start])))
+        again = _judge(t[begin:], log_gap[begin:], STEADIER)
+        found = again if again.kind == "linear" else found
+    return found
 
 
-def _judge(t: np.ndarray, log_gap: np.ndarray) -> RateFit:
-    """The better law of the two if it holds on the window."""
+def _judge(t: np.ndarray, log_gap: np.ndarray, steady: float) -> RateFit:
+    """The better law of the two if it holds on the window, steadily up to this factor."""
     window = (float(t[0]), float(t[-1]))
     seen = {"linear": (log_gap[0] - log_gap[-1]) / math.log(10), "power": math.log10(t[-1] / t[0])}
     decades = float(seen["linear"])
@@ -133,7 +145,7 @@ def _judge(t: np.ndarray, log_gap: np.ndarray) -> RateFit:
     chosen = np.unique(np.concatenate([_even(x(t), SAMPLES) for x in COORDINATE.values()]))
     variance = {kind: _variance(x(t[chosen]), log_gap[chosen]) for kind, x in COORDINATE.items()}
     better = min(variance, key=lambda kind: variance[kind])
-    complaints = {kind: _complaint(kind, t, log_gap, seen[kind]) for kind in COORDINATE}
+    complaints = {kind: _complaint(kind, t, log_gap, seen[kind], steady) for kind in COORDINATE}
     evidence = len(chosen) * math.log(max(variance.values()) / min(variance.values()))
     kind = better
     if complaints[better]:
@@ -156,14 +168,14 @@ def _judge(t: np.ndarray, log_gap: np.ndarray) -> RateFit:
     )
 
 
-def _complaint(kind: str, t: np.ndarray, log_gap: np.ndarray, seen: float) -> str:
+def _complaint(kind: str, t: np.ndarray, log_gap: np.ndarray, seen: float, steady: float) -> str:
     """Why a law does not hold on a window, or has not been seen for long enough; empty if it holds."""
     of = {"linear": "the gap falls by", "power": "steps grow by"}[kind]
     if seen < DECADES[kind]:
         return f"{WORDS[kind]} fits better, but {of} {seen:.2g} decades only, less than {DECADES[kind]:g}"
     x = COORDINATE[kind](t)
     falls = -np.diff(np.interp(np.linspace(x[0], x[-1], 5), x, log_gap))
-    if falls.min() * STEADY < falls.mean() or falls.max() > STEADY * falls.mean():
+    if falls.min() * steady < falls.mean() or falls.max() > steady * falls.mean():
         return f"{WORDS[kind]} fits better, but its quarters fall by {', '.join(f'{f:.3g}' for f in falls)}"
     return ""
 
