@@ -462,7 +462,8 @@ def _grid(dataset: Any, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _boundary(ax: Axes, dataset: Any, handles: list[Any]) -> None:
     """The line on which theory's factor is 1, white under black to show on every colour."""
     x, y, radius = _grid(dataset, "radius")
-    if min(radius.shape) < 2 or not np.nanmin(radius) < 1 < np.nanmax(radius):
+    known = radius[np.isfinite(radius)]
+    if min(radius.shape) < 2 or not known.size or not known.min() < 1 < known.max():
         return
     # Between cells the logarithm is close to linear; the factor itself may be 1e9 next door.
     level = np.ma.masked_invalid(np.clip(np.log(radius), -1.0, 1.0))

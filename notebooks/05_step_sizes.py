@@ -13,139 +13,133 @@
 #
 # A game without a best answer *turns* policies: near an equilibrium, what is a little off is pushed sideways.
 # A rule takes that turn in straight steps, each of which leads outwards; it converges if something else pulls
-# inwards harder. Both fit into one complex number, and that number predicts which settings work.
+# inwards harder. Both fit into one complex number, and `cg.diagnose` reads it off the rule itself.
 
 # %%
 import jax
 
 jax.config.update("jax_enable_x64", True)
 
-import jax.numpy as jnp
-import matplotlib.pyplot as plt
 import numpy as np
 
 import comalgames as cg
-import comalgames.diagnostics
 
-# %% [markdown]
-# ## How fast the game turns
-#
-# Near a policy p, a step of size eta adds eta times `skew (diag p - p p^T)` to what is off (skew: win rates
-# minus 1/2). The eigenvalues of that matrix are 0 and +- i w: w is the angle, in radians, by which a step of
-# size 1 turns.
-
-# %%
 game = cg.games.comal_cycle()
 start = [0.2, 0.5, 0.3]
 tau = 0.1
-nash = cg.nash(game)
-equilibrium = np.log(cg.qre(game, tau, reference=start))
-(w_nash,) = cg.diagnostics.rotation_frequencies(game, nash.logp)
-(w,) = cg.diagnostics.rotation_frequencies(game, equilibrium)
-print(f"w is {w_nash:.4f} at Nash and {w:.4f} at the equilibrium regularised with tau {tau}")
+print(cg.diagnostics.conditioning(game))
 
 # %% [markdown]
-# ## Multiplicative weights and mirror descent
+# w, the rotation frequency, is the angle in radians by which a step of size 1 turns what is off.
 #
-# A step multiplies what is off by
+# ## One page for a rule on a game
 #
-# - 1 + i eta w for multiplicative weights (iterative IPO, SPPO). Its modulus is above 1 for every eta.
-# - 1 - eta tau + i eta w for mirror descent on the regularised game (INPO). Its modulus is below 1 exactly
-#   for eta < 2 tau / (tau^2 + w^2); larger steps spiral out as well.
-#
-# `spectrum` measures these numbers by differentiating the rule. And runs of 5,000 steps, from a start that is
-# not near, end where the formula says.
-
+# Before a run: where the rule aims, by what a step multiplies what is off, whether that shrinks, and which
+# step sizes would make it shrink. Then one run, and whether it did what was predicted.
 
 # %%
-def modulus(rule, logp, reference):
-    return np.abs(cg.diagnostics.spectrum(game, rule, logp, reference=reference)).max()
+weights = cg.diagnose(game, cg.MWU(step_size=1.0), init=start)
+print(weights)
 
+# %%
+inpo = cg.diagnose(game, cg.INPO(eta=1.0, tau=tau), init=start)
+print(inpo)
 
-limit = 2 * tau / (tau**2 + w**2)
-etas, dots = np.linspace(0.1, 5.5, 48), np.linspace(0.5, 5.5, 11)
-of_mwu = [modulus(cg.MWU(eta), nash.logp, None) for eta in dots]
-of_mirror = [modulus(cg.MirrorDescent(eta, tau), equilibrium, np.log(start)) for eta in dots]
-runs = cg.sweep(
+# %%
+cg.plot_diagnosis(weights)
+
+# %%
+cg.plot_diagnosis(inpo)
+
+# %% [markdown]
+# Multiplicative weights (iterative IPO, SPPO) multiply what is off by 1 + i s w, s the step size: its modulus
+# is above 1 for every s. INPO, mirror descent on the regularised game with s = 1 / eta, multiplies it by
+# 1 - s tau + i s w: below 1 exactly for s < 2 tau / (tau^2 + w^2), and larger steps spiral out as well. At
+# every temperature at once, with 5,000 steps for every pair of numbers:
+
+# %%
+mirror = cg.phase_diagram(
     game,
-    cg.grid(cg.MirrorDescent, step_size=etas, temperature=tau),
-    5_000,
+    cg.MirrorDescent,
+    x={"step_size": np.geomspace(0.1, 12, 36)},
+    y={"temperature": np.geomspace(0.01, 0.4, 30)},
     init=start,
-    metrics={"kl": cg.kl_to(equilibrium)},
-    record_every=5_000,
+    num_steps=5_000,
 )
-kl = runs["kl"].isel(game=0, seed=0, record=-1).values
-
-# %%
-figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.6), layout="constrained")
-left.plot(etas, np.abs(1 + 1j * etas * w_nash), color="#D55E00", label="multiplicative weights")
-left.plot(etas, np.abs(1 - etas * tau + 1j * etas * w), color="#0072B2", label="mirror descent, tau 0.1")
-left.plot(dots, of_mwu, "s", dots, of_mirror, "o", color="black", markersize=3.5)
-left.axhline(1, color="0.6", linewidth=0.8)
-left.set(xlabel="step size", ylabel="modulus", title="a step's multiplier (dots: measured)")
-right.semilogy(etas, np.maximum(kl, 1e-18), "o", color="#0072B2", markersize=3.5, label="after 5,000 steps")
-right.set(xlabel="step size", ylabel="KL(equilibrium, policy)", title="mirror descent, tau 0.1")
-for ax in (left, right):
-    ax.axvline(limit, color="0.3", linestyle="--", linewidth=1, label="2 tau / (tau^2 + w^2)")
-    ax.legend(frameon=False)
+cg.plot_phase(mirror)
 
 # %% [markdown]
+# Light blue is the equilibrium of the regularised game, which is not Nash: the pull of a fixed reference has
+# its price.
+#
 # ## COMAL: how many inner steps?
 #
 # With infinitely many inner steps, moving the reference multiplies what is off Nash by g = tau / (tau - i w),
 # always below 1 in modulus. After K steps of mirror descent of size s, lambda^K of the way is still missing,
-# lambda = 1 - s tau + i s w, so that a whole round multiplies by g + lambda^K (1 - g). An algorithm is a
-# pytree: two `vmap`s over its constructor run all s and all K in one compiled program.
-
-
-# %%
-def final_gap(step_size, period):
-    rule = cg.COMAL(cg.MirrorDescent(step_size, tau), period)
-    logp = jnp.log(jnp.array(start))
-    return cg.trajectory(game, rule, 20_000, logp=logp, record_every=20_000).records["duality_gap"][-1]
-
-
-steps, periods = np.linspace(0.1, 5, 50), np.arange(1, 41)
-of_step = jax.vmap(final_gap, in_axes=(0, None))
-gaps = np.asarray(jax.jit(jax.vmap(of_step, in_axes=(None, 0)))(steps, periods))
-
-
-def per_round(s, K):
-    g = tau / (tau - 1j * w_nash)
-    return np.abs(g + (1 - s * tau + 1j * s * w_nash) ** K * (1 - g))
-
-
-s, K = np.linspace(0.1, 5, 400), np.linspace(1, 40, 400)
-calm = s[s < 0.7 * 2 * tau / (tau**2 + w_nash**2)]
-enough = np.array([cg.MirrorDescent(size, tau).shortest_period for size in calm])
+# lambda = 1 - s tau + i s w, so that a whole round multiplies by g + lambda^K (1 - g). Where that is 1 is the
+# black line:
 
 # %%
-figure, ax = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
-image = ax.pcolormesh(steps, periods, np.log10(np.maximum(gaps, 1e-16)), cmap="cividis", shading="nearest")
-ax.contour(s, K, per_round(s, K[:, None]), levels=[1], colors="#E8000B", linewidths=1.8)
-ax.plot([], [], color="#E8000B", linewidth=1.8, label="|g + lambda^K (1 - g)| = 1")
-ax.plot(calm, enough, "--", color="white", linewidth=2, label="max(4, 0.6/m, 2/sqrt(m))")
-ax.set(
-    xlabel="step size s",
-    ylabel="inner steps K",
-    ylim=(0.5, 40.5),
-    title="COMAL after 20,000 queries, tau 0.1",
+comal = cg.phase_diagram(
+    game,
+    lambda step_size, period: cg.COMAL(cg.MirrorDescent(step_size, tau), period),
+    x={"step_size": np.geomspace(0.1, 6, 36)},
+    y={"period": np.arange(1, 41)},
+    init=start,
 )
-ax.legend(loc="center left", bbox_to_anchor=(0.16, 0.5), fontsize=9, facecolor="0.35", labelcolor="white")
-figure.colorbar(image, label="log10 of the duality gap")
+cg.plot_phase(comal)
 
 # %% [markdown]
-# Yellow is where COMAL cycles: with too few inner steps, which turn before they come near, and in most places
-# where the inner solver is itself unstable (right of step 3.7). Grey is slow. Without knowing w, one is
-# safe above the dashed line, where m = s tau is the weight of the reference. This is `rule.shortest_period`,
-# below which `solve` warns; it holds up to 0.7 of the step at which the inner solver becomes unstable.
+# Below the line COMAL turns before it has come near; right of it the inner solver is itself unstable. Bands
+# are fast because there what the inner steps leave undone cancels what an exact round would leave. The same
+# for one pair, with the periods that fail (there can be gaps):
 
 # %%
-np.testing.assert_allclose(of_mwu, np.abs(1 + 1j * dots * w_nash), rtol=1e-9)
-np.testing.assert_allclose(of_mirror, np.abs(1 - dots * tau + 1j * dots * w), rtol=1e-9)
-assert (kl[etas < 0.95 * limit] < 1e-15).all()
-assert (kl[etas > 1.02 * limit] > 1e-3).all()
-factor = per_round(steps, periods[:, None])
-assert (gaps[factor < 0.95] < 1e-9).all()
-assert (gaps[factor > 1.01] > 1e-2).all()
-assert (per_round(calm, np.ceil(enough)) < 1).all()
+print(cg.diagnose(game, cg.COMAL(cg.MirrorDescent(step_size=3.5, temperature=tau), period=20), init=start))
+
+# %% [markdown]
+# ## No period at all
+#
+# Without a period COMAL tests how near it is, and moves the reference then. KL from Nash to the reference
+# never increases, whatever the step, the temperature and the game; what is left to choose decides how fast.
+
+# %%
+tuned = cg.phase_diagram(
+    game,
+    lambda step_size, temperature: cg.COMAL(cg.MirrorDescent(step_size, temperature)),
+    x={"step_size": np.geomspace(0.1, 12, 36)},
+    y={"temperature": np.geomspace(0.01, 0.4, 30)},
+    init=start,
+)
+cg.plot_phase(tuned)
+
+# %% [markdown]
+# Compare with the first diagram, of its inner rule alone. Where that converges, COMAL now ends at Nash, or is
+# on its way there; where it does not, the reference stays where it is, and the policy circles around it. (The
+# limit is that at Nash, s < 2 tau / (tau^2 + w^2) with the frequency w there, a little below the first one.)
+#
+# All of it, as numbers:
+
+# %%
+(w,) = weights.prediction.frequencies
+np.testing.assert_allclose(weights.prediction.radius, abs(1 + 1j * w), rtol=1e-9)
+assert (weights.verdict, weights.outcome) == ("rotates out", "boundary")
+assert (inpo.verdict, inpo.outcome) == ("contracts", "other fixed point")
+np.testing.assert_allclose(np.log(inpo.fit.rate), np.log(inpo.prediction.rate_per_step), rtol=0.02)
+
+nash, elsewhere, undecided = (
+    cg.diagnostics.OUTCOMES.index(o) for o in ("Nash", "other fixed point", "undecided")
+)
+for found, arrived in ((mirror, elsewhere), (comal, nash)):
+    radius, outcome = found["radius"].values, found["outcome"].values
+    assert (outcome[radius < 0.95] == arrived).all()
+    assert not np.isin(outcome[radius > 1.02], (nash, elsewhere)).any()
+
+s, K = comal["step_size"].values, comal["period"].values[:, None]
+g = tau / (tau - 1j * w)
+closed = np.abs(g + (1 - s * tau + 1j * s * w) ** K * (1 - g))
+np.testing.assert_allclose(comal["radius"].values, closed, rtol=1e-8)
+
+temperatures, steps = tuned["temperature"].values[:, None], tuned["step_size"].values
+calm = steps < 0.95 * 2 * temperatures / (temperatures**2 + w**2)
+assert np.isin(tuned["outcome"].values[calm], (nash, undecided)).all()

@@ -52,8 +52,9 @@ class COMAL(AbstractUpdateRule[S]):
 
     to `best`, the best response of the regularised game. Then KL(Nash, reference) never increases, whatever
     the game, the temperature and the inner step size, and falls by at least `(1 - relative_error^2) KL(z ||
-    reference)` with each move. There is nothing to choose, and nothing that diverges: an inner rule that does
-    not converge leaves the reference where it is. It tests the advantage that `inner` asks for anyway.
+    reference)` with each move. There is no period to choose, and none that diverges: an inner rule that does
+    not converge leaves the reference where it is, and cycles around it as it would alone. The test is of the
+    advantage that `inner` asks for anyway.
 
     With a `period` it moves every `period` steps of `inner`: what a trainer of language models does, who sees
     a few answers of a policy only, and what losses on labelled pairs ask for. With an exact inner solve,

@@ -165,7 +165,7 @@ CLAIMS = (
         NEW, "fewest moves in 2,000 steps", fewest_moves, at_least(1), ("self-tuning",),
     ),
     Claim(
-        "A30.beyond", "With an inner step far beyond its limit, too, KL does not rise: nothing diverges.",
+        "A30.beyond", "With an inner step far beyond its limit, too, KL does not rise: the reference stays.",
         NEW, "largest rise of KL(Nash, reference) with step 15", lambda data: largest(data, "rise", True),
         at_most(1e-12), ("self-tuning",),
     ),
