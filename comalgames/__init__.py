@@ -42,7 +42,16 @@ from comalgames.equilibria import (
 )
 from comalgames.feedback import AbstractFeedback, Candidates, Exact, RegressedPairs, Sampled
 from comalgames.games import AbstractGame, PreferenceGame, ZeroSumGame
-from comalgames.metrics import duality_gap, entropy, kl_to, regularized_gap, win_rates, worst_win_rate
+from comalgames.metrics import (
+    duality_gap,
+    entropy,
+    kl_to,
+    regularized_gap,
+    tangent_residual,
+    total_variation_to,
+    win_rates,
+    worst_win_rate,
+)
 from comalgames.parametric import MLP, LogLinear, Parametric, Tabular, objectives
 from comalgames.phases import phase_diagram
 from comalgames.plots import plot_diagnosis, plot_gap, plot_phase, plot_simplex, plot_win_rates
@@ -118,6 +127,8 @@ __all__ = [
     "robust_nash",
     "solve",
     "sweep",
+    "tangent_residual",
+    "total_variation_to",
     "trajectory",
     "win_rates",
     "worst_annotator_gap",

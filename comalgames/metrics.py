@@ -109,6 +109,83 @@ def kl_to(logp: LogPolicy) -> KLTo:
     return KLTo(jnp.asarray(logp))
 
 
+class TotalVariationTo(eqx.Module):
+    """The metric |policy - target|_1 / 2, summed over players; made by `total_variation_to`.
+
+    Attributes:
+        target_logp: the target's log-probabilities `[..., n]`; -inf marks actions off its support.
+    """
+
+    target_logp: Float[Array, "*batch n"]
+
+    def __call__(self, game: AbstractGame, logp: LogPolicy) -> Float[Array, "*prompts"]:
+        """Total variation distance between policy and target, per prompt."""
+        validation.log_policy("logp", logp)
+        difference = jnp.exp(logp) - jnp.exp(self.target_logp.astype(logp.dtype))
+        distance = 0.5 * jnp.sum(jnp.abs(difference), axis=-1)
+        return distance if isinstance(game, PreferenceGame) else game.over_players(distance)
+
+
+def total_variation_to(logp: LogPolicy) -> TotalVariationTo:
+    """The metric: total variation distance `|policy - target|_1 / 2` to a fixed target, in [0, 1] per player.
+
+    It is the largest difference in probability that the two give to any set of actions, and finite for every
+    support. It sees no less than its rounding, 1e-16 (1e-7 in float32); `kl_to` sees that squared.
+
+    Args:
+        logp: the target's normalised log-probabilities `[..., n]`; -inf marks actions off its support.
+
+    Raises:
+        ValueError: `logp` holds concrete numbers whose exponentials do not sum to 1.
+
+    Example:
+        >>> target = cg.nash(game).logp
+        >>> result = cg.solve(game, cg.MWU(0.1), 100, metrics={"tv": cg.total_variation_to(target)})
+    """
+    validation.log_policy("logp", logp)
+    return TotalVariationTo(jnp.asarray(logp))
+
+
+def tangent_residual(game: AbstractGame, logp: LogPolicy) -> Float[Array, "*prompts"]:
+    """The length of the part of the advantage that a policy can follow; 0 exactly at an equilibrium.
+
+        residual = |d|_2,  d = the vector of {d : sum d = 0, d_i >= 0 where p_i = 0} nearest to the advantage
+                             = advantage - theta where p_i > 0, max(advantage - theta, 0) elsewhere
+
+    Of a policy that gives weight to all actions, theta is their mean advantage. The gap is at most
+    `2 sqrt(2)` times the residual in a preference game, and at most twice it in a zero-sum game, where d has
+    both players' directions. The other way there is no bound, for the residual jumps at the simplex's
+    boundary: along policies that reach a Nash policy from inside, it vanishes only if no action loses to that.
+
+    Args:
+        game: what is played.
+        logp: normalised log-probabilities `[..., n]` (`[..., 2, n]` in a two-player game). An action is off
+            the support if its probability is 0 in floating point.
+
+    Raises:
+        ValueError: `logp` holds concrete numbers whose exponentials do not sum to 1.
+
+    Reference: Cai, Oikonomou and Zheng, "Tight Last-Iterate Convergence of the Extragradient and the
+    Optimistic Gradient Descent-Ascent Algorithm for Constrained Monotone Variational Inequalities",
+    arXiv 2204.09228.
+    """
+    validation.log_policy("logp", logp)
+    advantage = game.advantage(logp)
+    on = jnp.broadcast_to(jnp.exp(logp) > 0, advantage.shape)
+    # theta is the largest mean of the support and the k best actions off it, over k: with these fixed, the
+    # sum of d is a decreasing line in theta; it is the largest of them, and so is its root. Where fewer than
+    # k are off the support, the smallest advantage stands in, which raises no mean.
+    lowest = jnp.min(advantage, axis=-1, keepdims=True)
+    others = jnp.sort(jnp.where(on, lowest, advantage), axis=-1, descending=True)
+    size = jnp.sum(on, axis=-1, keepdims=True)
+    within = jnp.sum(jnp.where(on, advantage, 0.0), axis=-1, keepdims=True)
+    means = (within + jnp.cumsum(others, axis=-1)) / (size + jnp.arange(1, advantage.shape[-1] + 1))
+    theta = jnp.maximum(within / size, jnp.max(means, axis=-1, keepdims=True))
+    direction = advantage - theta
+    squared = jnp.sum(jnp.where(on, direction, jnp.maximum(direction, 0.0)) ** 2, axis=-1)
+    return jnp.sqrt(squared if isinstance(game, PreferenceGame) else game.over_players(squared))
+
+
 # A best response is taken for one if deviating from it gains less than this many roundings of the payoffs.
 SOLVED = 1e4
 
@@ -259,10 +336,13 @@ __all__ = [
     "KLTo",
     "Metric",
     "RegularizedGap",
+    "TotalVariationTo",
     "duality_gap",
     "entropy",
     "kl_to",
     "regularized_gap",
+    "tangent_residual",
+    "total_variation_to",
     "win_rates",
     "worst_win_rate",
 ]
