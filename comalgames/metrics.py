@@ -155,7 +155,7 @@ def tangent_residual(game: AbstractGame, logp: LogPolicy) -> Float[Array, "*prom
     Of a policy that gives weight to all actions, theta is their mean advantage. The gap is at most
     `2 sqrt(2)` times the residual in a preference game, and at most twice it in a zero-sum game, where d has
     both players' directions. The other way there is no bound, for the residual jumps at the simplex's
-    boundary: along policies that reach a Nash policy from inside, it vanishes only if no action loses to that.
+    boundary: along policies that reach a Nash policy from inside, it vanishes only if no action loses to it.
 
     Args:
         game: what is played.
