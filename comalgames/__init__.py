@@ -6,7 +6,7 @@ game = cg.games.comal_cycle()
 result = cg.solve(game, cg.COMAL(cg.MirrorDescent(step_size=1.0, temperature=0.1)), 2_000)
 """
 
-from comalgames import diagnostics, games, lm, metrics, mirrors, regularizers
+from comalgames import diagnostics, games, lm, metrics, mirrors, paths, regularizers
 from comalgames.algorithms import (
     COMAL,
     INPO,
@@ -115,6 +115,7 @@ __all__ = [
     "mirrors",
     "nash",
     "objectives",
+    "paths",
     "phase_diagram",
     "plot_diagnosis",
     "plot_gap",

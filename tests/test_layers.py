@@ -16,7 +16,7 @@ LAYERS = (
     "games regularizers mirrors",
     "feedback",
     "algorithms",
-    "parametric metrics equilibria diagnostics",
+    "parametric metrics paths equilibria diagnostics",
     "arguments",
     "trajectory host solve sweep lm",
     "diagnose phases",
