@@ -33,6 +33,26 @@ def cycle(a: float, b: float, c: float) -> PreferenceGame:
     return PreferenceGame.from_skew(skew - skew.T)
 
 
+def near_degenerate_cycle(delta: float) -> PreferenceGame:
+    """Three actions where 0 hardly beats 1: the slower to learn on the smaller `delta` is.
+
+        P[0, 1] = 1/2 + delta,      P[1, 2] = P[2, 0] = 1
+
+    The Nash policy is (1/2, 1/2, delta) / (1 + delta), unique and interior, and play turns around it with the
+    frequency sqrt(delta / (1 + delta)) / 2. What `delta_game` is for two players, for preferences.
+
+    Args:
+        delta: in (0, 1/2].
+
+    Raises:
+        ValueError: `delta` is not a number in (0, 1/2].
+    """
+    validation.positive("delta", delta)
+    if delta > 0.5:
+        raise ValueError(f"`delta` must be in (0, 1/2], got {delta!r}.")
+    return cycle(delta, 0.5, 0.5)
+
+
 def comal_cycle() -> PreferenceGame:
     """The three-answer cycle of COMAL's synthetic experiment, with answers named a, b, c.
 

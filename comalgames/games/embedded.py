@@ -1,0 +1,174 @@
+"""Games made of other games: duplicated actions, and two-player games seen as one preference game."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from comalgames import validation
+from comalgames.games.base import PreferenceGame, ZeroSumGame
+from comalgames.simplex import LogPolicy
+
+
+class RoleSymmetrized(NamedTuple):
+    """What `role_symmetrized` returns.
+
+    Attributes:
+        game: the preference game on pairs of actions; pair (i, j) is action `i * n + j`, named "i,j".
+        scale: what the payoffs were multiplied by to fit, at most 1; one per leading axis, `[...]`.
+    """
+
+    game: PreferenceGame
+    scale: Float[Array, "*prompts"]
+
+
+def role_symmetrized(game: ZeroSumGame) -> RoleSymmetrized:
+    """A two-player game as a preference game: actions are pairs (i, j), i to play as row, j as column.
+
+        P[(i, j), (k, l)] - 1/2 = scale (payoff[i, l] - payoff[k, j]) / 2,
+
+    the mean over both assignments of roles. `scale` is 1, or 1 / (max payoff - min payoff) where that is
+    smaller. A policy is Nash iff its two marginals (`role_marginals`) are an equilibrium of `game`: where
+    that is unique, with supports of a and b actions, the Nash policies use a b pairs and have dimension (a -
+    1)(b - 1). The gap of a policy is `scale` times that of its marginals.
+
+    So a counter-example with two players is one with preferences. Rules that add advantages to logits (`MWU`,
+    `OptimisticMWU`, ...), started at a product of two policies, keep to products, whose marginals are those
+    that the rule makes on `game` with a step size smaller by the factor 2 / scale: run them here with the
+    step size `2 * step_size / scale`, and with the temperature `scale * temperature / 2` if they have one.
+    Euclidean rules do not.
+
+    Args:
+        game: a `ZeroSumGame` of payoffs of any scale; leading axes are prompts.
+
+    Raises:
+        ValueError: `game` is not a `ZeroSumGame`.
+
+    Reference: Gale, Kuhn and Tucker, "On Symmetric Games", 1950, and von Neumann's remark there.
+    """
+    if not isinstance(game, ZeroSumGame):
+        raise ValueError(
+            f"`game` must be a ZeroSumGame, got {type(game).__name__}: a preference game is symmetric "
+            f"already. A matrix of payoffs becomes one by cg.ZeroSumGame(matrix)."
+        )
+    payoff, n = game.payoff, game.num_actions
+    payoff = payoff.astype(jnp.result_type(payoff.dtype, float)) if payoff.dtype.kind in "iub" else payoff
+    scale = 1 / jnp.maximum(jnp.max(payoff, axis=(-2, -1)) - jnp.min(payoff, axis=(-2, -1)), 1)
+    half = payoff * scale[..., None, None] / 2
+    # Axes i, j, k, l; swapping (i, j) with (k, l) changes the sign to the last bit.
+    difference = half[..., :, None, None, :] - half.swapaxes(-1, -2)[..., None, :, :, None]
+    skew = jnp.clip(difference.reshape(*payoff.shape[:-2], n * n, n * n), -0.5, 0.5)
+    names = [f"{i},{j}" for i in range(n) for j in range(n)]
+    return RoleSymmetrized(PreferenceGame.from_skew(skew, names), scale)
+
+
+def role_marginals(logp: LogPolicy) -> Float[Array, "*batch 2 root"]:
+    """Both players' policies of a policy on pairs of actions, as `ZeroSumGame` takes them.
+
+        p_i = sum_j policy_(i, j),      q_j = sum_i policy_(i, j)
+
+    Args:
+        logp: log-probabilities of a policy for `role_symmetrized(game).game`, `[..., n * n]`.
+
+    Raises:
+        ValueError: the number of actions is not a square.
+    """
+    pairs = jnp.asarray(logp)
+    n = int(np.sqrt(pairs.shape[-1]) + 0.5)
+    if n * n != pairs.shape[-1]:
+        raise ValueError(f"`logp` must be over pairs of n actions, n * n of them, got {pairs.shape[-1]}.")
+    table = pairs.reshape(*pairs.shape[:-1], n, n)
+    return jnp.stack([jax.nn.logsumexp(table, axis=axis) for axis in (-1, -2)], axis=-2)
+
+
+def clones(game: PreferenceGame, action: int, num_copies: int = 1) -> PreferenceGame:
+    """The game with copies of one action appended: a copy plays as the action does, and ties with it.
+
+    What a Nash policy gave the action may be split among it and its copies, at will. If some Nash policy uses
+    the action, the largest support and the dimension of the Nash set grow by `num_copies`; if none does, both
+    stay. A policy's gap depends only on the total of the copies.
+
+    Args:
+        game: a preference game; leading axes are prompts.
+        action: which to copy, a number from 0 to n - 1.
+        num_copies: how many to append, >= 1.
+
+    Raises:
+        ValueError: an argument is not as above.
+
+    Reference: Tideman, "Independence of Clones as a Criterion for Voting Rules", 1987.
+    """
+    if not isinstance(game, PreferenceGame):
+        raise ValueError(f"`game` must be a PreferenceGame, got {type(game).__name__}.")
+    action = validation.count("action", action)
+    num_copies = validation.count("num_copies", num_copies, minimum=1)
+    if action >= game.num_actions:
+        raise ValueError(
+            f"`action` must be one of the game's {game.num_actions}, 0 to {game.num_actions - 1}, got "
+            f"{action}."
+        )
+    order = np.array([*range(game.num_actions), *[action] * num_copies])
+    names = [*game.names, *(f"{game.names[action]}, copy {k}" for k in range(1, num_copies + 1))]
+    return PreferenceGame.from_skew(game.skew[..., order[:, None], order], names, game.prompt_weights)
+
+
+def delta_game(delta: Any) -> ZeroSumGame:
+    """The 2 x 2 game on which optimistic rules take longer to arrive than any bound, as delta goes to 0.
+
+    The row player pays, and the column player receives,
+
+        [[1/2 + delta, 1/2], [0, 1]]
+
+    The equilibrium is unique: (1, delta) / (1 + delta) for the row player, (1, 1 + 2 delta) / (2 (1 + delta))
+    for the column player; the row player pays (1 + 2 delta) / (2 (1 + delta)). Play with step size eta turns
+    around it with the frequency sqrt(delta (1 + 2 delta)) / (2 (1 + delta)).
+    `role_symmetrized(delta_game(delta)).game` is a preference game on 4 actions.
+
+    Args:
+        delta: in (0, 1/2].
+
+    Raises:
+        ValueError: `delta` is not a number in (0, 1/2].
+
+    Reference: Cai et al., "Fast Last-Iterate Convergence of Learning in Games Requires Forgetful Algorithms",
+    2024.
+    """
+    validation.positive("delta", delta)
+    if validation.is_concrete(delta) and delta > 0.5:
+        raise ValueError(f"`delta` must be in (0, 1/2], got {delta!r}.")
+    small = jnp.asarray(delta, jnp.result_type(float))
+    paid = jnp.stack([jnp.stack([0.5 + small, jnp.full_like(small, 0.5)]), jnp.arange(2.0)])
+    return ZeroSumGame(-paid)
+
+
+def regret_matching_cycle() -> ZeroSumGame:
+    """The 3 x 3 game on which regret matching+, alternating or predictive too, does not settle.
+
+    The row player pays [[3, 0, -3], [0, 3, -4], [0, 0, 1]]. The equilibrium is unique: (1, 1, 10) / 12 for
+    the row player, (4, 5, 3) / 12 for the column player; the row player pays 1/4.
+
+    Reference: Cai et al., "Last-Iterate Convergence Properties of Regret-Matching Algorithms in Games",
+    arXiv 2311.00676.
+    """
+    return ZeroSumGame(-np.array([[3.0, 0.0, -3.0], [0.0, 3.0, -4.0], [0.0, 0.0, 1.0]]))
+
+
+def many_equilibria() -> ZeroSumGame:
+    """The 5 x 5 game in which one player has a unique equilibrium policy and the other a set of dimension 2.
+
+    The row player receives
+
+        [[0, 1, -1, 0, 0], [-1, 0, 1, 0, 0], [1, -1, 0, 0, 0], [1, -1, 0, -2, 1], [1, -1, 0, 1, -2]]
+
+    and plays (1, 1, 1, 0, 0) / 3. The column player plays any q with q_0 = q_1 = q_2 and q_3 / 2 <= q_4 <=
+    2 q_3. The value is 0.
+
+    Reference: Wei, Lee, Zhang and Luo, "Linear Last-Iterate Convergence in Constrained Saddle-Point
+    Optimization", 2021.
+    """
+    receives = [[0, 1, -1, 0, 0], [-1, 0, 1, 0, 0], [1, -1, 0, 0, 0], [1, -1, 0, -2, 1], [1, -1, 0, 1, -2]]
+    return ZeroSumGame(np.array(receives, np.float64))

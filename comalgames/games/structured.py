@@ -1,0 +1,243 @@
+"""Games of low rank and of skill: payoffs that come from points, vectors and ratings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from comalgames import validation
+from comalgames.games.base import PreferenceGame
+from comalgames.games.designed import check_key
+from comalgames.games.noise import stack
+from comalgames.games.synthetic import bradley_terry
+
+READINGS = ("preference", "logit")
+
+
+def disc(points: Float[Array, "*prompts n 2"] | Any) -> PreferenceGame:
+    """Points of the plane, each of which beats those that are less than half a turn behind it, clockwise.
+
+        P[i, j] - 1/2 proportional to y_i x_j - x_i y_j,      the largest payoff 1/2
+
+    A skew matrix of rank 2. With the origin inside the points' hull the Nash policies are the policies whose
+    mean point is the origin, `sum_i policy_i points_i = 0`: a set of dimension n - 3, some of which use all
+    actions. With the origin outside, the point furthest counter-clockwise beats all others and is the Nash
+    policy.
+
+    Args:
+        points: (x, y) of each action, `[..., n, 2]`, finite, in any unit. Leading axes are prompts.
+
+    Raises:
+        ValueError: `points` is not as above.
+
+    Reference: Balduzzi et al., "Open-Ended Learning in Symmetric Zero-Sum Games", 2019.
+    """
+    vectors = _array("points", points, "[..., n, 2], x and y of each action", lambda shape: shape[-1] == 2)
+    return PreferenceGame.from_skew(_to_half(-_rotation(vectors)))
+
+
+def general_preference(
+    vectors: Float[Array, "*prompts n d"] | Any, temperature: Any = 1.0, reading: str = "preference"
+) -> PreferenceGame:
+    """The General Preference Model (GPM): scores of pairs are products of vectors turned by a quarter.
+
+        score_ij = sum_k v_i[2k] v_j[2k + 1] - v_i[2k + 1] v_j[2k]
+        P[i, j] = sigmoid(score_ij / temperature)                          reading "preference"
+        P[i, j] - 1/2 proportional to score_ij, the largest 1/2            reading "logit"
+
+    The two readings are different games. Scores have the rank d of the vectors, and where the origin is
+    inside the hull of the vectors the Nash policies of "logit" are those whose mean vector is 0: a set of
+    dimension n - 1 - d. The sigmoid has full rank: in the same place the Nash policy of "preference" is in
+    general unique, and is no Nash policy of the other. They agree on who beats whom, so on a Condorcet
+    winner.
+
+    Args:
+        vectors: of each action, `[..., n, d]` with d even, finite. Leading axes are prompts.
+        temperature: unit of the scores, > 0; of no effect on the reading "logit".
+        reading: "preference" or "logit", which game is meant.
+
+    Raises:
+        ValueError: an argument is not as above.
+
+    Reference: Zhang et al., "Beyond Bradley-Terry Models: A General Preference Model for Language Model
+    Alignment", arXiv 2410.02197.
+    """
+    validation.positive("temperature", temperature)
+    scores = _rotation(_vectors(vectors))
+    return _read(scores / jnp.asarray(temperature, scores.dtype), reading)
+
+
+def multidimensional_elo(
+    ratings: Float[Array, "*prompts n"] | Any,
+    vectors: Float[Array, "*prompts n d"] | Any,
+    reading: str = "preference",
+) -> PreferenceGame:
+    """Elo ratings and a cyclic part from vectors (mElo): a transitive game and a general preference added.
+
+        score_ij = ratings_i - ratings_j + sum_k v_i[2k] v_j[2k + 1] - v_i[2k + 1] v_j[2k]
+
+    read as in `general_preference`. Scores have rank d + 2. Without vectors (all 0) the reading "preference"
+    is `bradley_terry(ratings)`, with equal ratings it is `general_preference(vectors)`. An action that scores
+    above 0 against all others is the Nash policy in both readings.
+
+    Args:
+        ratings: of each action, `[..., n]`, finite; unit: nats of log-odds in the reading "preference".
+        vectors: `[..., n, d]` with d even, finite.
+        reading: "preference" or "logit", which game is meant.
+
+    Raises:
+        ValueError: an argument is not as above, or `ratings` and `vectors` differ in number.
+
+    Reference: Balduzzi, Tuyls, Perolat and Graepel, "Re-evaluating Evaluation", 2018.
+    """
+    turned = _vectors(vectors)
+    levels = _array("ratings", ratings, "[..., n]", lambda shape: True, min_axes=1)
+    if levels.shape != turned.shape[:-1]:
+        raise ValueError(
+            f"`ratings` must have one rating for each of the vectors, shape {turned.shape[:-1]}, got "
+            f"{levels.shape}."
+        )
+    return _read(levels[..., :, None] - levels[..., None, :] + _rotation(turned), reading)
+
+
+def game_of_skill(key: PRNGKeyArray | Any, num_actions: int, skill: Any) -> PreferenceGame:
+    """A random game of chance and skill: the more skill counts, the fewer actions its Nash policy uses.
+
+        P[i, j] - 1/2 proportional to (W_ij - W_ji) / 2 + skill (s_i - s_j),      the largest payoff 1/2
+
+    with W_ij and s_i independent N(0, 1). The Nash policy is almost surely unique, on an odd number of
+    actions. Without skill every odd set is equally likely (n / 2 actions in the mean). Of 30 actions it uses
+    15 in the mean at skill 0, about 5 at 0.5, 2.5 at 1 and 1.5 at 2.
+
+    Args:
+        key: a JAX random key.
+        num_actions: n >= 1.
+        skill: standard deviation of the skills, in units of that of W, >= 0.
+
+    Raises:
+        ValueError: `key` is not a JAX random key, `num_actions` not a whole number >= 1, or `skill` not a
+            finite number >= 0.
+
+    Reference: Czarnecki et al., "Real World Games Look Like Spinning Tops", 2020; Brandl, "The Distribution
+    of Optimal Strategies in Symmetric Zero-Sum Games", 2017 (the support without skill).
+    """
+    num_actions = validation.count("num_actions", num_actions, minimum=1)
+    check_key(key)
+    validation.non_negative("skill", skill)
+    chance_key, skill_key = jax.random.split(key)
+    chance = jax.random.normal(chance_key, (num_actions, num_actions))
+    skills = jnp.asarray(skill, chance.dtype) * jax.random.normal(skill_key, (num_actions,))
+    return PreferenceGame.from_skew(_to_half((chance - chance.T) / 2 + skills[:, None] - skills))
+
+
+def cyclic_annotators(slope: Any) -> PreferenceGame:
+    """Three annotators who rank three actions 0 > 1 > 2, 1 > 2 > 0 and 2 > 0 > 1; together they cycle.
+
+    Each is a Bradley-Terry judge whose scores go down by `slope` from rank to rank. Asked equally often,
+    `annotator_mixture(cyclic_annotators(slope))`, they make the cycle in which 0 beats 1, 1 beats 2 and 2
+    beats 0 by
+
+        (2 sigmoid(slope) + sigmoid(-2 slope)) / 3 - 1/2 > 0,      1/6 for slope -> inf,
+
+    with the uniform policy as its only Nash policy, though each alone has a best action: 0, 1 and 2.
+
+    Args:
+        slope: difference of neighbouring scores, in nats of log-odds, > 0.
+
+    Returns:
+        The annotators' games, on a leading axis as `stack` makes it.
+
+    Raises:
+        ValueError: `slope` is not a finite number > 0.
+
+    Reference: Condorcet, "Essai sur l'application de l'analyse a la probabilite des decisions", 1785.
+    """
+    validation.positive("slope", slope)
+    scores = np.array([2.0, 1.0, 0.0])
+    return stack([bradley_terry(jnp.asarray(slope) * np.roll(scores, k)) for k in range(3)])
+
+
+def transitive_plus_cyclic(scores: Any, cyclic: Any) -> PreferenceGame:
+    """The game with a given transitive and a given cyclic part, which `hodge` returns.
+
+        P[i, j] - 1/2 = scores_i - scores_j + cyclic_ij,      cyclic 1 = 0
+
+    With equal scores the uniform policy is Nash. Three actions have the Nash policy of `cycle` if their three
+    edges, 0 against 1, 1 against 2 and 2 against 0, have one sign; else one that beats both others is Nash
+    alone. `add_cycle` adds a cycle to any game, a Bradley-Terry one too.
+
+    Args:
+        scores: payoffs `[n]`, finite; a constant added to all changes nothing.
+        cyclic: payoffs `[n, n]`, skew and with rows that sum to 0, both within 1e-6 (it is made exactly
+            skew); `hodge(game).cyclic` of some game, or a multiple of it.
+
+    Raises:
+        ValueError: `cyclic` is not as above, shapes differ, or a win rate would leave [0, 1].
+
+    Reference: Jiang, Lim, Yao and Ye, "Statistical Ranking and Combinatorial Hodge Theory", 2011.
+    """
+    levels = validation.real_array("scores", scores).astype(np.float64)
+    turning = validation.real_array("cyclic", cyclic).astype(np.float64)
+    if levels.ndim != 1 or not len(levels) or turning.shape != (len(levels), len(levels)):
+        raise ValueError(
+            f"`scores` and `cyclic` must have shapes [n] and [n, n], got {levels.shape} and {turning.shape}."
+        )
+    off = max(np.abs(turning + turning.T).max(), np.abs(turning.sum(-1)).max())
+    if off > validation.SUM_TOLERANCE:
+        raise ValueError(
+            f"`cyclic` must be skew with rows that sum to 0, it is off by {off:.3g}; pass the `cyclic` part "
+            f"that games.hodge returns, and the rest as `scores`."
+        )
+    skew = np.subtract.outer(levels, levels) + (turning - turning.T) / 2
+    if np.abs(skew).max() > 0.5:
+        raise ValueError(
+            f"`scores` and `cyclic` take a win rate out of [0, 1], to {0.5 + np.abs(skew).max():.4g}; "
+            f"multiply both by at most {0.5 / np.abs(skew).max():.4g}."
+        )
+    return PreferenceGame.from_skew(skew)
+
+
+def _array(name: str, value: Any, accepted: str, fits: Any, min_axes: int = 2) -> Float[Array, ...]:
+    if validation.is_concrete(value):
+        value = validation.real_array(name, value)
+    if value.ndim < min_axes or 0 in value.shape or not fits(value.shape):
+        raise ValueError(f"`{name}` must have the shape {accepted}, got {value.shape}.")
+    return jnp.asarray(value)
+
+
+def _vectors(vectors: Any) -> Float[Array, "*batch n d"]:
+    accepted = "[..., n, d] with d even, one vector per action"
+    return _array("vectors", vectors, accepted, lambda shape: shape[-1] % 2 == 0)
+
+
+def _rotation(vectors: Float[Array, "*batch n d"]) -> Float[Array, "*batch n n"]:
+    """Each pair's product with the second turned by a quarter, two coordinates at a time."""
+    even, odd = vectors[..., 0::2], vectors[..., 1::2]
+    highest = jax.lax.Precision.HIGHEST
+    return jnp.einsum("...id,...jd->...ij", even, odd, precision=highest) - jnp.einsum(
+        "...id,...jd->...ij", odd, even, precision=highest
+    )
+
+
+def _read(scores: Float[Array, "*batch n n"], reading: str) -> PreferenceGame:
+    if validation.known("reading", reading, READINGS) == "logit":
+        return PreferenceGame.from_skew(_to_half(scores))
+    # sigmoid(x) - 1/2, which loses nothing for close scores
+    return PreferenceGame.from_skew(_skew(jnp.tanh(scores / 2) / 2))
+
+
+def _to_half(matrix: Float[Array, "*batch n n"]) -> Float[Array, "*batch n n"]:
+    """The exactly skew multiple of a skew matrix with 1/2 as its largest entry; 0 stays 0."""
+    largest = jnp.max(jnp.abs(jnp.tril(matrix, -1)), axis=(-2, -1), keepdims=True)
+    # Compiled, the division may be a product with a rounded reciprocal.
+    return _skew(jnp.clip(matrix / jnp.where(largest > 0, 2 * largest, 1), -0.5, 0.5))
+
+
+def _skew(matrix: Float[Array, "*batch n n"]) -> Float[Array, "*batch n n"]:
+    """The exactly skew matrix with the given lower triangle."""
+    lower = jnp.tril(matrix, -1)
+    return lower - lower.swapaxes(-1, -2)
