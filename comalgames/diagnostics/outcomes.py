@@ -52,7 +52,7 @@ class Evidence(NamedTuple):
 
 
 def outcome_codes(evidence: Evidence, payoff: float) -> np.ndarray:
-    """Indices into `OUTCOMES`. The first that holds over the whole last quarter of the steps:
+    """How runs ended, as indices into `OUTCOMES`: the first that holds over the last quarter of the steps.
 
         Nash                 the gap stays below 1e-6 of the largest payoff
         other fixed point    the total variation to the rule's own fixed point stays below 1e-6
