@@ -1,5 +1,6 @@
 """What a rule will do, told in advance: how the game turns policies, and what a step makes of a deviation."""
 
+from comalgames.diagnostics.conditioning import Conditioning, conditioning
 from comalgames.diagnostics.fixed_points import FixedPoint
 from comalgames.diagnostics.local import rotation_frequencies, spectrum
 from comalgames.diagnostics.noise import Disturbed, NoiseFloor, noise_floor
@@ -10,6 +11,7 @@ from comalgames.diagnostics.stability import StablePeriods, StableSteps
 
 __all__ = [
     "OUTCOMES",
+    "Conditioning",
     "Disturbed",
     "Evidence",
     "FixedPoint",
@@ -18,6 +20,7 @@ __all__ = [
     "RateFit",
     "StablePeriods",
     "StableSteps",
+    "conditioning",
     "fit_rate",
     "noise_floor",
     "outcome_codes",
