@@ -13,17 +13,16 @@ import numpy as np
 from jaxtyping import Array
 
 from comalgames import regularizers, validation
-from comalgames.algorithms.base import AbstractSchedule, with_dtype
+from comalgames.algorithms.base import at, with_dtype
 from comalgames.algorithms.comal import COMAL
+from comalgames.algorithms.regularized import RegularizedMirrorDescent
 from comalgames.arguments import starting_policy
 from comalgames.diagnose import evidence_of, largest_payoff, last_quarters, watch
 from comalgames.diagnostics.fixed_points import (
     FAINT,
     HELD,
     NO_WEIGHT,
-    innermost,
     regularised_equilibria,
-    temperature_of,
 )
 from comalgames.diagnostics.outcomes import OUTCOMES, outcome_codes
 from comalgames.diagnostics.prediction import check_arguments
@@ -208,24 +207,31 @@ def _targets(
 def _regularised(
     game: PreferenceGame, rules: Any, anchor: np.ndarray, where: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    temperature = temperature_of(rules)
-    if temperature is None or isinstance(temperature, AbstractSchedule):
-        return np.full((int(where.sum()), len(anchor)), np.nan), np.ones(
-            (int(where.sum()), len(anchor)), bool
-        )
-    temperatures = np.broadcast_to(np.asarray(temperature, float), where.shape)[where]
-    regularizer = getattr(innermost(rules), "regularizer", regularizers.kl)
-    if regularizer is regularizers.kl:
-        logp, converged = regularised_equilibria(game, temperatures, anchor)
+    cells = int(where.sum())
+    temperatures = eqx.filter_vmap(lambda rule: rule.kl_temperature(0))(rules)
+    if temperatures is not None:
+        logp, converged = regularised_equilibria(game, _each(temperatures, where), anchor)
         return np.where(converged[:, None], logp, np.nan), np.ones(logp.shape, bool)
+    if not isinstance(rules, RegularizedMirrorDescent):
+        return np.full((cells, len(anchor)), np.nan), np.ones((cells, len(anchor)), bool)
+    temperatures = eqx.filter_vmap(lambda rule: at(rule.temperature, 0))(rules)
     skew = jnp.asarray(np.asarray(game.skew, np.float64))
     found, _ = regularizers.equilibrium(
-        regularizer, skew, jnp.zeros(len(anchor)), jnp.asarray(temperatures), jnp.asarray(anchor)
+        rules.regularizer,
+        skew,
+        jnp.zeros(len(anchor)),
+        jnp.asarray(_each(temperatures, where)),
+        jnp.asarray(anchor),
     )
     policy = np.asarray(found)
     support = policy > NO_WEIGHT
     policy = np.where(support, policy, 0.0) / np.where(support, policy, 0.0).sum(-1, keepdims=True)
     return np.where(support, np.log(np.where(support, policy, 1.0)), FAINT), support
+
+
+def _each(values: Any, where: np.ndarray) -> np.ndarray:
+    """One number for each of the cells chosen, from one for every cell or for all."""
+    return np.asarray(np.broadcast_to(np.asarray(values, float), where.shape)[where])
 
 
 def _theory(

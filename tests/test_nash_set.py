@@ -1,7 +1,5 @@
 """The set of all Nash policies: its dimension, its members on demand, and the distance to it."""
 
-import itertools
-
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -27,18 +25,11 @@ def kl(p, q):
 
 
 def disc(num_points, seed=0):
-    """skew_ij = w_i x w_j with points all around 0: Nash policies have the mean point 0."""
+    """Points all around 0, and their game: Nash policies have the mean point 0."""
     rng = np.random.default_rng((num_points, seed))
     angles = 2 * np.pi * (np.arange(num_points) + rng.uniform(-0.2, 0.2, num_points)) / num_points
-    x, y = rng.uniform(0.3, 1.0, num_points) * np.array([np.cos(angles), np.sin(angles)])
-    cross = np.outer(x, y) / 2
-    return skew_game(cross - cross.T), np.stack([x, y])
-
-
-def blotto(coins, fields):
-    """Who wins more fields, with all ways of spreading the coins."""
-    spread = np.array([k for k in itertools.product(range(coins + 1), repeat=fields) if sum(k) == coins])
-    return skew_game(np.sign(np.sign(spread[:, None] - spread).sum(-1)) / 2)
+    points = rng.uniform(0.3, 1.0, num_points) * np.array([np.cos(angles), np.sin(angles)])
+    return cg.games.disc(points.T), points
 
 
 def few_valued_game(seed):
@@ -80,8 +71,8 @@ def log(policy):
         pytest.param(copied(RPS, [0, 1, 2, 2]), 4, 1, id="a copy"),
         pytest.param(copied(RPS, [0, 1, 2, 2, 2, 0]), 6, 3, id="three copies"),
         pytest.param(disc(8)[0], 8, 5, id="disc"),
-        pytest.param(blotto(5, 3), 9, 4, id="Blotto (5, 3)"),
-        pytest.param(blotto(10, 3), 48, 29, id="Blotto (10, 3)"),
+        pytest.param(cg.games.blotto(5, 3), 9, 4, id="Blotto (5, 3)"),
+        pytest.param(cg.games.blotto(10, 3), 48, 29, id="Blotto (10, 3)"),
         pytest.param(skew_game(np.zeros((4, 4))), 4, 3, id="ties"),
     ],
 )
@@ -96,8 +87,8 @@ def test_dimension_and_largest_support(game, support, dimension, solver):
 
 def test_two_players_have_a_set_each():
     """Abe et al.'s 5 x 5 game: one policy for the rows, a triangle of them for the columns."""
-    payoff = [[0, 1, -1, 0, 0], [-1, 0, 1, 0, 0], [1, -1, 0, 0, 0], [1, -1, 0, -2, 1], [1, -1, 0, 1, -2]]
-    game = cg.ZeroSumGame(np.array(payoff, float))
+    game = cg.games.many_equilibria()
+    payoff = np.asarray(game.payoff)
     solution = cg.nash(game)
     assert solution.status == "certified"
     assert solution.dimension == 2
@@ -113,7 +104,7 @@ def test_two_players_have_a_set_each():
         bounds=[(0, 1)] * 5,
         constraints=[
             {"type": "eq", "fun": lambda q: q.sum() - 1},
-            {"type": "ineq", "fun": lambda q: -np.array(payoff) @ q},
+            {"type": "ineq", "fun": lambda q: -payoff @ q},
         ],
         method="SLSQP",
         options={"ftol": 1e-14, "maxiter": 500},

@@ -12,10 +12,9 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
-from comalgames import regularizers
 from comalgames.algorithms.base import AbstractAlgorithm, AbstractUpdateRule, State, at, with_dtype
 from comalgames.algorithms.comal import COMAL
-from comalgames.algorithms.mirror_descent import INPO
+from comalgames.algorithms.regularized import RegularizedMirrorDescent
 from comalgames.diagnostics.local import linearise, on_support, policies_of, settled_state, tangent_basis
 from comalgames.equilibria import nash, qre
 from comalgames.feedback import Exact
@@ -77,12 +76,6 @@ def period_of(rule: Any) -> int | None:
     return None if own is None or inner is None else math.lcm(int(own), inner)
 
 
-def temperature_of(rule: Any) -> Any:
-    """The temperature of the innermost rule; None if it has none."""
-    inner = innermost(rule)
-    return inner.tau if isinstance(inner, INPO) else getattr(inner, "temperature", None)
-
-
 def fixed_point(
     game: PreferenceGame, rule: AbstractUpdateRule[Any], logp: np.ndarray, reference: np.ndarray
 ) -> FixedPoint | None:
@@ -99,12 +92,10 @@ def fixed_point(
         reference: the first reference.
     """
     follows = isinstance(rule, COMAL)
-    pull, temperature = float(np.asarray(rule.pull)), temperature_of(rule)
-    candidate = None
-    if follows or pull == 0:
+    if follows or float(np.asarray(rule.pull)) == 0:
         candidate = _nash(game, None if follows else reference)
-    elif temperature is not None:
-        candidate = _regularised(game, rule, float(at(temperature, 0)), reference)
+    else:
+        candidate = _regularised(game, rule, reference)
     if candidate is not None:
         candidate = candidate._replace(moves=_moves(game, rule, candidate))
         if candidate.moves <= HELD:
@@ -122,17 +113,17 @@ def _nash(game: PreferenceGame, reference: np.ndarray | None) -> FixedPoint:
     )  # fmt: skip
 
 
-def _regularised(
-    game: PreferenceGame, rule: Any, temperature: float, reference: np.ndarray
-) -> FixedPoint | None:
-    regularizer = getattr(innermost(rule), "regularizer", regularizers.kl)
-    if regularizer is regularizers.kl:
-        logp, converged = regularised_equilibria(game, np.asarray([temperature]), reference)
+def _regularised(game: PreferenceGame, rule: Any, reference: np.ndarray) -> FixedPoint | None:
+    temperature = rule.kl_temperature(0)
+    if temperature is not None:
+        logp, converged = regularised_equilibria(game, np.asarray([temperature], float), reference)
         if not converged[0]:
             return None
         return _point("regularised", game, logp[0], reference, np.ones(len(reference), bool))
+    if not isinstance(rule, RegularizedMirrorDescent):
+        return None
     try:
-        policy = qre(game, temperature, np.exp(reference), regularizer)
+        policy = qre(game, float(at(rule.temperature, 0)), np.exp(reference), rule.regularizer)
     except ArithmeticError:
         return None
     support = policy > NO_WEIGHT

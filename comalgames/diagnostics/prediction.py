@@ -10,16 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from comalgames import regularizers, validation
-from comalgames.algorithms.base import AbstractAlgorithm, AbstractSchedule, AbstractUpdateRule, at, with_dtype
+from comalgames import validation
+from comalgames.algorithms.base import AbstractAlgorithm, AbstractSchedule, AbstractUpdateRule, with_dtype
 from comalgames.algorithms.comal import COMAL
 from comalgames.diagnostics.fixed_points import (
     WORDS,
     FixedPoint,
     fixed_point,
-    innermost,
     period_of,
-    temperature_of,
 )
 from comalgames.diagnostics.local import rotation_frequencies, tangent_basis
 from comalgames.diagnostics.stability import (
@@ -218,11 +216,7 @@ def _self_tuned(
     game: PreferenceGame, rule: Any, point: FixedPoint, frequencies: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Of a round that solves exactly, which a self-tuning round comes near: 1 / (1 -+ i w / temperature)."""
-    temperature = temperature_of(rule)
-    is_kl = getattr(innermost(rule), "regularizer", regularizers.kl) is regularizers.kl
-    if temperature is None or isinstance(temperature, AbstractSchedule) or not is_kl:
-        return np.full(1, np.nan, complex), np.zeros(0)
-    tau = float(np.asarray(at(temperature, 0)))
+    tau = float(rule.kl_temperature(0))
     turning = frequencies[: len(frequencies) - point.dimension // 2]
     both = np.concatenate([1 / (1 - 1j * turning / tau), 1 / (1 + 1j * turning / tau)])
     slack = -(np.asarray(game.skew, np.float64) @ point.policy)[~point.support]
