@@ -20,7 +20,10 @@ DECADES = {"linear": 3.0, "power": 1.5}
 # misses it in both coordinates.)
 STEADY = 1.5
 
-# Where it does not, the start may have been of another kind: the window then begins later, after these shares
+# Quarters that fall more and more, or less and less, are no swings but a bend, such as that of exp(-t^2), which
+# may stay within the factor above: those of a factor a step must then be more alike.
+#
+# Where they are not, the start may have been of another kind: the window then begins later, after these shares
 # of it, and its quarters must be more alike. (exp(-sqrt(t)) misses that too, from wherever one looks.)
 LATER, STEADIER = (0.25, 0.44), 1.15
 
@@ -78,7 +81,8 @@ def fit_rate(steps: Any, gaps: Any, *, floor: float | None = None, burn_in: floa
     out. Two lines are fitted to the log gap of the same 100 or fewer records, half of them evenly spaced in
     the steps and half in their logarithm: one in the steps, one in their logarithm. The one with the smaller
     AIC is reported if it was seen for long enough (a gap that falls by 3 decades, or steps that grow by 1.5)
-    and if every quarter of the window falls like the whole (else the window may begin later). Its rate then
+    and if every quarter of the window falls like the whole and they show no bend (else the window may begin
+    later). Its rate then
     is the slope of a line with weights that vanish towards the ends of the window, so that it does not matter
     where in a swing those are.
 
@@ -176,6 +180,8 @@ def _complaint(kind: str, t: np.ndarray, log_gap: np.ndarray, seen: float, stead
         return f"{WORDS[kind]} fits better, but {of} {seen:.2g} decades only, less than {DECADES[kind]:g}"
     x = COORDINATE[kind](t)
     falls = -np.diff(np.interp(np.linspace(x[0], x[-1], 5), x, log_gap))
+    bends = np.all(np.diff(falls) > 0) or np.all(np.diff(falls) < 0)
+    steady = STEADIER if bends and kind == "linear" else steady
     if falls.min() * steady < falls.mean() or falls.max() > steady * falls.mean():
         return f"{WORDS[kind]} fits better, but its quarters fall by {', '.join(f'{f:.3g}' for f in falls)}"
     return ""
