@@ -92,6 +92,7 @@ def fixed_point(
         reference: the first reference.
     """
     follows = isinstance(rule, COMAL)
+    candidate: FixedPoint | None
     if follows or float(np.asarray(rule.pull)) == 0:
         candidate = _nash(game, None if follows else reference)
     else:
