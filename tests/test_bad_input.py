@@ -191,7 +191,7 @@ def test_a_policy_that_does_not_fit_the_prompts_or_players(argument):
 ARGUMENTS = {
     "step_size": 0.5, "temperature": 0.1, "eta": 1.0, "tau": 0.25, "beta": 1.0, "period": 20,
     "inner": cg.MirrorDescent(1.0, 0.1), "regularizer": cg.regularizers.kl,
-    "mirror": cg.mirrors.entropy,
+    "mirror": cg.mirrors.entropy, "relative_error": 0.2,
 }  # fmt: skip
 RULES = [
     rule
@@ -301,7 +301,7 @@ def test_inpo_with_tau_above_eta():
     assert cg.MirrorDescent(10.0, 0.2).pull == 2.0
 
 
-@pytest.mark.parametrize("period", [0, -1, 2.5, "20", True, None, np.nan, np.inf])
+@pytest.mark.parametrize("period", [0, -1, 2.5, "20", True, np.nan, np.inf])
 def test_a_period_that_is_no_whole_number(period):
     refused(lambda: cg.COMAL(RULE, period), "`period`", "whole number >= 1", repr(period))
 

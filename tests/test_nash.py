@@ -227,7 +227,7 @@ def test_tournaments_have_one_nash_policy_on_an_odd_number_of_actions(n):
         assert solution.support.sum() % 2 == 1
 
 
-@pytest.mark.parametrize(("n", "seeds"), [(3, 20), (10, 20), (100, 20), (300, 5)])
+@pytest.mark.parametrize(("n", "seeds"), [(3, 20), (10, 20), (100, 20), (300, 3)])
 def test_the_interior_point_method_needs_no_help_on_random_games(n, seeds):
     """To a gap of 1e-13, and where the game is small enough for it, HiGHS agrees."""
     for seed in range(seeds):
@@ -236,7 +236,7 @@ def test_the_interior_point_method_needs_no_help_on_random_games(n, seeds):
         check_certificate(game, solution)
         assert solution.relative_gap <= 1e-13
         assert solution.unique
-        if n <= 10 or (n == 100 and seed < 2):
+        if n <= 10:
             by_program = cg.nash(game, solver="highs-ds")
             np.testing.assert_allclose(solution.policy, by_program.policy, rtol=0, atol=1e-12)
             np.testing.assert_array_equal(solution.support, by_program.support)
