@@ -20,11 +20,11 @@ DECADES = {"linear": 3.0, "power": 1.5}
 # misses it in both coordinates.)
 STEADY = 1.5
 
-# Quarters that fall more and more, or less and less, are no swings but a bend, such as that of exp(-t^2), which
-# may stay within the factor above: those of a factor a step must then be more alike.
+# Quarters that fall more and more, or less and less, are no swings but a bend. That of exp(-t^2) can stay
+# within the factor above: then those of a factor a step must be more alike.
 #
-# Where they are not, the start may have been of another kind: the window then begins later, after these shares
-# of it, and its quarters must be more alike. (exp(-sqrt(t)) misses that too, from wherever one looks.)
+# Where they are not, the start may have been of another kind: the window then begins later, after these
+# shares of it, and its quarters must be more alike. (exp(-sqrt(t)) misses that too, from wherever one looks.)
 LATER, STEADIER = (0.25, 0.44), 1.15
 
 # Fewer records in the window decide nothing; both laws are compared on at most twice SAMPLES records.

@@ -1,0 +1,199 @@
+"""Known rates are found, those of rules agree with local theory, and none is found where there is none."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import comalgames as cg
+from comalgames.diagnostics import fit_rate, spectrum
+
+GAME = cg.games.comal_cycle()
+NASH = cg.nash(GAME)
+STEPS = np.arange(1_001)
+LATER_STEPS = STEPS[1:]
+LOG_SPACED = np.unique(np.round(np.logspace(0, 5, 200)))
+
+
+# Sequences with a rate
+# ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.9, 0.97, 0.99])
+@pytest.mark.parametrize("size", [1e-3, 0.4])
+def test_a_factor_a_step_is_found(factor, size):
+    fit = fit_rate(STEPS, size * factor**STEPS)
+    assert fit.kind == "linear"
+    assert fit.reason == ""
+    assert fit.rate == pytest.approx(factor, rel=1e-12)
+    np.testing.assert_allclose(fit.at(STEPS[:300]), size * factor ** STEPS[:300], rtol=1e-9)
+    assert fit.evidence > 1_000
+    assert fit.variance_ratio > 1
+
+
+@pytest.mark.parametrize("factor", [0.9, 0.97, 0.98])
+@pytest.mark.parametrize("turn", [0.05, 0.1, 0.21, 1.0, np.pi / 2, 2.0, 3.0])
+def test_a_factor_is_found_through_swings(factor, turn):
+    """|cos| has zeros between the tops; in terms of the decay -log(rate) too, the error is below 1e-3."""
+    fit = fit_rate(STEPS, factor**STEPS * np.abs(np.cos(turn * STEPS + 0.3)))
+    assert fit.kind == "linear"
+    assert np.log(fit.rate) == pytest.approx(np.log(factor), rel=1e-3)
+
+
+@pytest.mark.parametrize("exponent", [-0.5, -1.0, -1.5, -2.0, -3.0])
+@pytest.mark.parametrize("steps", [LATER_STEPS, LOG_SPACED], ids=["even", "log-spaced"])
+def test_a_power_is_found(exponent, steps):
+    fit = fit_rate(steps, 0.3 * steps**exponent)
+    assert fit.kind == "power"
+    assert fit.rate == pytest.approx(exponent, rel=1e-9)
+    np.testing.assert_allclose(fit.at(steps), 0.3 * steps**exponent, rtol=1e-9)
+
+
+@pytest.mark.parametrize("law", [lambda t: 0.98**t, lambda t: t**-1.0], ids=["linear", "power"])
+def test_units_of_the_steps_and_of_the_gap_do_not_change_the_law(law):
+    fit = fit_rate(LATER_STEPS, law(LATER_STEPS))
+    queries = fit_rate(5 * LATER_STEPS, law(LATER_STEPS))
+    smaller = fit_rate(LATER_STEPS, 1e-2 * law(LATER_STEPS), floor=1e-18)
+    assert fit.kind == queries.kind == smaller.kind
+    assert queries.rate == pytest.approx(fit.rate ** (1 / 5) if fit.kind == "linear" else fit.rate, rel=1e-9)
+    assert smaller.rate == pytest.approx(fit.rate, rel=1e-9)
+    assert smaller.at(500) == pytest.approx(1e-2 * fit.at(500), rel=1e-6)
+
+
+def test_what_lies_at_rounding_is_left_out():
+    noise = 1e-17 * np.abs(np.random.default_rng(0).normal(size=len(STEPS)))
+    fit = fit_rate(STEPS, 0.9**STEPS + noise)
+    assert fit.rate == pytest.approx(0.9, rel=1e-3)
+    assert 0.9 ** fit.window[1] > 50 * np.finfo(float).eps >= 0.9 ** (fit.window[1] + 1)
+    single = fit_rate(STEPS, (0.9**STEPS).astype(np.float32))
+    assert single.window[1] < fit.window[1]
+    assert single.rate == pytest.approx(0.9, rel=1e-5)
+    # A divergence is right far below the precision of its type.
+    assert fit_rate(STEPS, 0.9**STEPS, floor=1e-32).window[1] > 600
+
+
+def test_burn_in_and_another_beginning_are_left_out():
+    gaps = np.where(STEPS < 30, 1.0, 0.95 ** (STEPS - 30.0))
+    assert fit_rate(STEPS, gaps).rate == pytest.approx(0.95, rel=1e-9)
+    two_factors = 0.9**STEPS + 1e-3 * 0.99**STEPS
+    assert fit_rate(STEPS, two_factors).rate == pytest.approx(0.99, rel=1e-6)
+    shares = [fit_rate(STEPS, 0.97**STEPS, burn_in=share).window[0] for share in (0.1, 0.2, 0.5)]
+    np.testing.assert_allclose(shares, [100, 200, 500], atol=1)
+
+
+# Sequences without one
+# ------------------------------------------------------------------------------------------
+
+NONE = {
+    "plateau": (STEPS, 0.9**STEPS + 0.01),
+    "late plateau": (STEPS, np.maximum(0.9**STEPS, 1e-4)),
+    "constant": (STEPS, np.full(1_001, 0.3)),
+    "rising": (STEPS, 0.1 + 1e-3 * STEPS),
+    "growing": (STEPS, 1.01**STEPS),
+    "cycling": (STEPS, 0.3 + 0.1 * np.cos(0.1 * STEPS)),
+    "nan": (STEPS, np.where(STEPS == 500, np.nan, 0.9**STEPS)),
+    "inf": (STEPS, np.where(STEPS > 500, np.inf, 0.9**STEPS)),
+    "all zeros": (STEPS, np.zeros(1_001)),
+    "too short": (STEPS[:5], 0.1 ** STEPS[:5]),
+    "one record": ([1], [0.1]),
+    "only step 0": ([0], [0.1]),
+    "to a positive constant": (STEPS, 0.1 + 1 / (STEPS + 1)),
+    "exp(-sqrt(t))": (STEPS, np.exp(-np.sqrt(STEPS))),
+    "exp(-sqrt(t)), long": (np.arange(20_000), np.exp(-np.sqrt(np.arange(20_000)))),
+    "exp(-t^2)": (STEPS, np.exp(-((STEPS / 50) ** 2))),
+    "noise": (STEPS, 0.9**STEPS + 1e-6 * np.abs(np.random.default_rng(0).normal(size=1_001))),
+}
+
+
+@pytest.mark.parametrize("name", NONE)
+def test_no_rate_is_found_where_there_is_none(name):
+    fit = fit_rate(*NONE[name])
+    assert fit.kind == "none"
+    assert fit.reason
+    assert np.isnan(fit.rate)
+    assert np.isnan(fit.at(3.0))
+
+
+def test_the_reason_says_what_is_the_matter():
+    assert "not finite at step 500" in fit_rate(*NONE["nan"]).reason
+    assert "rounding" in fit_rate(*NONE["all zeros"]).reason
+    assert "does not fall" in fit_rate(*NONE["constant"]).reason
+    assert "fewer than" in fit_rate(*NONE["too short"]).reason
+    assert "quarters" in fit_rate(*NONE["exp(-sqrt(t))"]).reason
+    assert "decades" in fit_rate(*NONE["cycling"]).reason
+
+
+# Runs of rules
+# ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rule", "printed", "num_steps"),
+    [
+        (cg.Extragradient(1.0), 0.978912, 2_000),
+        (cg.OptimisticMWU(1.0), 0.976869, 2_000),
+        # A proximal step turns by arctan(w / temperature) and shrinks by that angle's cosine.
+        (cg.COMAL(cg.ExactProx(0.1), 1), (1 + (0.20889318714683736 / 0.1) ** 2) ** -0.5, 60),
+    ],
+    ids=["extragradient", "optimistic", "exact COMAL"],
+)
+def test_a_rule_contracts_by_the_modulus_of_its_spectrum(rule, printed, num_steps):
+    modulus = abs(spectrum(GAME, rule, NASH.logp)[0])
+    assert modulus == pytest.approx(printed, abs=6e-7)
+    metrics = {"kl": cg.kl_to(NASH.logp), "tv": cg.total_variation_to(NASH.logp)}
+    result = cg.solve(GAME, rule, num_steps, metrics=metrics)
+    for name, power, floor in (("duality_gap", 1, None), ("tv", 1, None), ("kl", 2, 1e-32)):
+        fit = fit_rate(result.steps, result.history[name], floor=floor)
+        assert fit.kind == "linear", name
+        assert np.log(fit.rate) == pytest.approx(power * np.log(modulus), rel=1e-3), name
+
+
+def test_multiplicative_weights_have_no_rate_and_their_average_a_power():
+    result = cg.solve(GAME, cg.MWU(0.5), 1_000)
+    assert fit_rate(result.steps, result.history["duality_gap"]).kind == "none"
+    # Started next to Nash, the path is a slow circle; the average falls like 1 / t.
+    start = jnp.log(NASH.policy + 1e-4 * np.array([1.0, -2.0, 1.0]))
+    near = cg.trajectory(GAME, cg.MWU(0.01), 200_000, logp=start, record_every=200)
+    fit = fit_rate(near.steps + 1, near.records["average_duality_gap"])
+    assert fit.kind == "power"
+    assert fit.rate == pytest.approx(-1, abs=0.1)
+
+
+# Wrong inputs
+# ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (([1, 2, 3], [0.1, 0.2]), "`steps` and `gaps` must be two lists of one length"),
+        (([], []), "`steps` and `gaps` must be two lists"),
+        ((STEPS, np.ones((1_001, 2))), "fit the gaps of several runs one by one"),
+        (([1, 1, 2], [0.3, 0.2, 0.1]), "`steps` must rise"),
+        (([-1, 1, 2], [0.3, 0.2, 0.1]), "`steps` must rise from 0"),
+        (([1, np.nan, 2], [0.3, 0.2, 0.1]), "`steps` must be finite"),
+        ((["a", "b"], [0.3, 0.2]), "`steps` must hold real numbers"),
+        (([1, 2], ["a", "b"]), "`gaps` must hold real numbers"),
+        (([1, 2, 3], [0.3, -0.2, 0.1]), "`gaps` must be >= 0 up to rounding, got -0.2"),
+    ],
+)
+def test_wrong_records_are_refused(arguments, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        fit_rate(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"floor": -1.0}, "`floor` must be a finite number >= 0"),
+        ({"floor": np.inf}, "`floor` must be"),
+        ({"burn_in": 1.0}, r"`burn_in` must be a share in \[0, 1\), got 1.0"),
+        ({"burn_in": -0.1}, "`burn_in` must be"),
+    ],
+)
+def test_wrong_options_are_refused(options, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        fit_rate(STEPS, 0.9**STEPS, **options)
+
+
+def test_gaps_below_0_by_rounding_are_no_complaint():
+    assert fit_rate(STEPS, np.where(STEPS > 400, -1e-17, 0.9**STEPS)).rate == pytest.approx(0.9, rel=1e-6)
