@@ -14,6 +14,7 @@ os.environ.setdefault("XLA_FLAGS", "--xla_cpu_parallel_codegen_split_count=1")
 import jax
 import jaxtyping
 import matplotlib as mpl
+import pytest
 
 # Before anything else imports comalgames: its functions then refuse arguments and results that do not fit
 # their annotations, shapes included. Users run without this; tests/test_bad_input.py switches it off.
@@ -22,3 +23,11 @@ jaxtyping.install_import_hook("comalgames", "typecheck.check")
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 mpl.use("Agg")
+
+
+@pytest.fixture
+def as_users_have_it():
+    """Without the checks of annotations, which users do not have and which would speak first."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

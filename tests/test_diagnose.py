@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import optax
 import pytest
@@ -320,14 +319,6 @@ def test_it_is_in_float64_whatever_the_game():
 
 
 # Wrong inputs -----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def as_users_have_it():
-    """Without the type checks of conftest.py, which would speak first."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 class Drawing(cg.AbstractUpdateRule):

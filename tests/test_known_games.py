@@ -4,7 +4,6 @@ import itertools
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 from helpers import gap, random_policy
@@ -366,14 +365,6 @@ def test_without_x64_games_are_valid_too():
         ):
             assert game.dtype == np.float32
             np.testing.assert_array_equal(skew(game), -skew(game).T)
-
-
-@pytest.fixture
-def as_users_have_it():
-    """Without the type checks of conftest.py, which would speak first."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.mark.usefixtures("as_users_have_it")

@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 import scipy.optimize
@@ -184,13 +183,6 @@ def test_maps_made_twice_are_one():
 
 
 # Bad input
-
-
-@pytest.fixture
-def as_users_have_it():
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.mark.usefixtures("as_users_have_it")

@@ -4,7 +4,6 @@ from fractions import Fraction
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import nashpy
 import numpy as np
 import pytest
@@ -507,14 +506,6 @@ def test_a_float32_game_is_solved_in_float64():
     check_certificate(game, solution)
     edges = np.float32([0.2, 0.3, 0.1]).astype(np.float64)
     np.testing.assert_allclose(solution.policy, edges / edges.sum(), **CLOSED_FORM)
-
-
-@pytest.fixture
-def as_users_have_it():
-    """Without the type checks of conftest.py, which users do not have and which would speak first."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.mark.usefixtures("as_users_have_it")

@@ -6,7 +6,6 @@ import re
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 from helpers import COMAL_START, CONTRACT, Cooling, log_normalize, random_game, random_policy
@@ -565,14 +564,6 @@ def test_rules_learn_on_the_noisy_game_and_are_measured_on_the_true_one(rate):
 # What is refused
 
 NOT_A_RATE = {0.5: "0.5", 0.7: "0.7", -0.1: "-0.1", 1.0: "1"}
-
-
-@pytest.fixture
-def as_users_have_it():
-    """Without the type checks of conftest.py, which users do not have and which would speak first."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.mark.parametrize("rate", NOT_A_RATE)

@@ -1,6 +1,5 @@
 """Phase diagrams: how runs end over two of a rule's numbers, against the closed forms of stability."""
 
-import jaxtyping
 import numpy as np
 import pytest
 from helpers import COMAL_FREQUENCY, COMAL_START, random_game
@@ -164,14 +163,6 @@ def test_self_tuning_comal_has_no_line_of_theory_and_ends_at_nash():
     )
     assert np.all(np.isnan(found["radius"].values))
     assert np.all(outcomes(found) == "Nash")
-
-
-@pytest.fixture
-def as_users_have_it():
-    """Without the type checks of conftest.py, which would speak first."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 STEPS = {"step_size": [0.1, 1.0]}

@@ -4,7 +4,6 @@ import re
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 import scipy.optimize
@@ -412,13 +411,6 @@ def test_the_report_on_what_returns_nan():
 
 
 # Bad input
-
-
-@pytest.fixture
-def as_users_have_it():
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def one_argument(p):

@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 from helpers import COMAL_START, random_game, random_policy
@@ -362,14 +361,6 @@ def test_a_metric_may_not_take_the_name_of_what_is_recorded_anyway(name):
         cg.sweep(CYCLE, [cg.MWU(1.0)], 1, game_metrics=lambda game: {name: cg.entropy})
     with pytest.raises(ValueError, match=f"'{name}'"):
         cg.sweep(CYCLE, [cg.MWU(1.0)], 1, metrics={name: cg.entropy})
-
-
-@pytest.fixture
-def as_users_have_it():
-    """Without the type checks of conftest.py, which users do not have and which would speak first."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 # Names, grids and what is refused
