@@ -177,9 +177,11 @@ def tangent_residual(game: AbstractGame, logp: LogPolicy) -> Float[Array, "*prom
     # k are off the support, the smallest advantage stands in, which raises no mean.
     lowest = jnp.min(advantage, axis=-1, keepdims=True)
     others = jnp.sort(jnp.where(on, lowest, advantage), axis=-1, descending=True)
-    size = jnp.sum(on, axis=-1, keepdims=True)
+    size = jnp.sum(on, axis=-1, keepdims=True, dtype=advantage.dtype)
     within = jnp.sum(jnp.where(on, advantage, 0.0), axis=-1, keepdims=True)
-    means = (within + jnp.cumsum(others, axis=-1)) / (size + jnp.arange(1, advantage.shape[-1] + 1))
+    means = (within + jnp.cumsum(others, axis=-1)) / (
+        size + jnp.arange(1, advantage.shape[-1] + 1, dtype=size.dtype)
+    )
     theta = jnp.maximum(within / size, jnp.max(means, axis=-1, keepdims=True))
     direction = advantage - theta
     squared = jnp.sum(jnp.where(on, direction, jnp.maximum(direction, 0.0)) ** 2, axis=-1)
