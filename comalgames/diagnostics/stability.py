@@ -265,6 +265,8 @@ def stable_steps(game: PreferenceGame, rule: Any, point: FixedPoint) -> StableSt
     low, high = _range(of_steps, grid, found, 1.0 / here if inverse else here)
     if inverse:
         low, high = (np.inf if high == 0 else 1.0 / high), (np.inf if low == 0 else 1.0 / low)
+        if isinstance(inner, INPO):  # it takes no smaller eta
+            low = max(low, float(np.asarray(inner.tau)))
     return StableSteps(parameter, float(low), float(high))
 
 

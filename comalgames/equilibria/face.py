@@ -45,9 +45,11 @@ def face(skew: np.ndarray, near: np.ndarray, support: np.ndarray) -> Face:
     Args:
         skew: payoffs `[n, n]`, antisymmetric, at most 1 in size.
         near: a policy near the middle of the face, `[n]`.
-        support: bool `[n]`, not empty.
+        support: bool `[n]`; where it is empty, nothing is known.
     """
     n = len(skew)
+    if not support.any():
+        return Face(near, near > 0, 0, False)
     _, values, rows = np.linalg.svd(skew[np.ix_(support, support)])
     tie, rounding = (factor * n * float(np.finfo(np.float64).eps) for factor in (TIE, ROUNDINGS))
     policy, kernel = np.where(support, near, 0.0), np.zeros(0, bool)

@@ -72,9 +72,8 @@ def _step(skew: Array, x: Array, v: Array) -> tuple[Array, Array]:
 def _likely_support(skew: Array, x: Array, v: Array) -> Array:
     """Actions whose probability exceeds their slack; odd in number, as that of a lone Nash policy must be."""
     certainty = jnp.log(x) - jnp.log(v - skew @ x)
-    support = certainty > 0
-    flipped = support.at[jnp.argmin(jnp.abs(certainty))].set(~support[jnp.argmin(jnp.abs(certainty))])
-    return jnp.where(jnp.sum(support) % 2 == 0, flipped, support)
+    support, doubtful = certainty > 0, jnp.argmin(jnp.abs(certainty))
+    return jnp.where(jnp.sum(support) % 2 == 0, support.at[doubtful].set(~support[doubtful]), support)
 
 
 # On the support the policy solves A_SS p = 0, sum p = 1. Bordered by ones, A_SS becomes a matrix that is
