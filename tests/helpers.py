@@ -109,6 +109,18 @@ COMAL_NASH = np.array([4.0, 3.0, 4.0]) / 11
 # The 3-cycle rotates around its Nash policy at this frequency.
 COMAL_FREQUENCY = np.sqrt(5.28) / 11
 
+# COMAL with K inner steps, as another program found: the periods that do not converge, and the best one
+# with its rate per step.
+COMAL_PERIODS: list[tuple[float, float, list[int], int, str]] = [
+    (0.3, 0.1, [*range(1, 11)], 62, "0.9823"),
+    (0.3, 0.3, [*range(1, 6)], 29, "0.9947"),
+    (1.0, 0.05, [*range(1, 9)], 51, "0.9153"),
+    (1.0, 0.1, [*range(1, 6)], 19, "0.9309"),
+    (1.0, 0.3, [*range(1, 4)], 9, "0.9806"),
+    (3.0, 0.1, [*range(1, 4)], 6, "0.7960"),
+    (3.5, 0.1, [1, 2, 3, 8, 9, 10, 16, 17], 5, "0.8612"),
+]
+
 
 def random_game(num_actions: int = 10, seed: int = 0, prompts: tuple[int, ...] = ()) -> cg.PreferenceGame:
     return cg.games.random(jax.random.key(seed), num_actions, prompts)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import COMAL_FREQUENCY, COMAL_NASH, COMAL_START, random_game, random_policy
+from helpers import COMAL_FREQUENCY, COMAL_NASH, COMAL_PERIODS, COMAL_START, random_game, random_policy
 
 import comalgames as cg
 
@@ -108,18 +108,7 @@ def test_limits_of_rules_that_reach_nash_and_of_inverse_steps():
     assert "takes no step" in prox.reason
 
 
-PERIODS = [
-    (0.3, 0.1, [*range(1, 11)], 62, "0.9823"),
-    (0.3, 0.3, [*range(1, 6)], 29, "0.9947"),
-    (1.0, 0.05, [*range(1, 9)], 51, "0.9153"),
-    (1.0, 0.1, [*range(1, 6)], 19, "0.9309"),
-    (1.0, 0.3, [*range(1, 4)], 9, "0.9806"),
-    (3.0, 0.1, [*range(1, 4)], 6, "0.7960"),
-    (3.5, 0.1, [1, 2, 3, 8, 9, 10, 16, 17], 5, "0.8612"),
-]
-
-
-@pytest.mark.parametrize(("step_size", "temperature", "failing", "best", "rate"), PERIODS)
+@pytest.mark.parametrize(("step_size", "temperature", "failing", "best", "rate"), COMAL_PERIODS)
 def test_printed_periods_of_comal(step_size, temperature, failing, best, rate):
     rule = cg.COMAL(cg.MirrorDescent(step_size, temperature), best)
     found = at_once(rule).prediction

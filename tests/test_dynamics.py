@@ -14,6 +14,7 @@ import scipy.optimize
 from helpers import (
     COMAL_FREQUENCY,
     COMAL_NASH,
+    COMAL_PERIODS,
     COMAL_START,
     gap,
     log_normalize,
@@ -347,20 +348,7 @@ def test_spectral_radii_at_step_size_one() -> None:
         assert f"{abs(spectrum(CYCLE, rule, at, reference=np.log(START))[0]):.4f}" == radius
 
 
-# COMAL with K inner steps, as another program found: the periods that do not converge, and the best one
-# with its rate per step.
-PERIODS = [
-    (0.3, 0.1, [*range(1, 11)], 62, "0.9823"),
-    (0.3, 0.3, [*range(1, 6)], 29, "0.9947"),
-    (1.0, 0.05, [*range(1, 9)], 51, "0.9153"),
-    (1.0, 0.1, [*range(1, 6)], 19, "0.9309"),
-    (1.0, 0.3, [*range(1, 4)], 9, "0.9806"),
-    (3.0, 0.1, [*range(1, 4)], 6, "0.7960"),
-    (3.5, 0.1, [1, 2, 3, 8, 9, 10, 16, 17], 5, "0.8612"),
-]
-
-
-@pytest.mark.parametrize(("step_size", "temperature", "diverging", "best", "rate"), PERIODS)
+@pytest.mark.parametrize(("step_size", "temperature", "diverging", "best", "rate"), COMAL_PERIODS)
 def test_periods_of_comal(step_size: float, temperature: float, diverging: Any, best: int, rate: str) -> None:
     rule = cg.MirrorDescent(step_size, temperature)
     radii = {
