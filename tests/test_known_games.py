@@ -1,6 +1,7 @@
 """Games whose Nash policies are known in closed form: `nash` is held to each, and each to its formula."""
 
 import itertools
+from fractions import Fraction
 
 import jax
 import jax.numpy as jnp
@@ -70,6 +71,38 @@ def test_a_designed_game_is_as_ordered(policy, speeds, slacks):
     np.testing.assert_array_equal(made.nash, exact)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_any_order_is_met_up_to_the_scale_that_is_returned(seed):
+    rng = np.random.default_rng(seed)
+    support, others = 2 * (seed % 4) + 1, int(rng.integers(0, 4))
+    policy, speeds = rng.dirichlet(np.ones(support)), rng.uniform(0.01, 1, support // 2)
+    slacks = rng.uniform(0.01, 1, others)
+    made = games.designed(key(seed), policy, speeds, slacks, rescale=True, num_draws=100)
+    check_form(made.game)
+    assert 0 < made.scale <= 1
+    np.testing.assert_array_equal(made.slacks, made.scale * slacks)
+    np.testing.assert_array_equal(made.frequencies, made.scale * np.sort(speeds)[::-1])
+    np.testing.assert_allclose(frequencies(made.game, made.nash), made.frequencies, **CLOSED_FORM)
+    np.testing.assert_allclose(skew(made.game)[:support] @ made.nash, 0, atol=1e-15)
+    np.testing.assert_allclose(-skew(made.game)[support:] @ made.nash, made.slacks, atol=1e-15)
+    solution = cg.nash(made.game)
+    assert solution.unique
+    np.testing.assert_array_equal(solution.support, made.nash > 0)
+    np.testing.assert_allclose(solution.policy, made.nash, **CLOSED_FORM)
+    np.testing.assert_allclose(np.exp(made.logp), made.nash, rtol=1e-14)
+    # Payoffs are as large as may be where the scale is below 1, and more draws only help.
+    if made.scale < 1:
+        assert np.abs(skew(made.game)).max() == pytest.approx(0.5, abs=1e-15)
+    more = games.designed(key(seed), policy, speeds, slacks, rescale=True, num_draws=200)
+    assert more.scale >= made.scale
+
+
+def test_a_slack_above_one_half_is_refused_with_what_would_fit():
+    with pytest.raises(ValueError, match=r"multiply all by at most 0\.62499"):
+        games.designed(key(), [1.0], [], [0.8])
+    assert games.designed(key(), [1.0], [], [0.8], rescale=True).slacks == [0.5]
+
+
 def test_what_does_not_fit_is_refused_with_what_would():
     with pytest.raises(ValueError, match="multiply all by at most") as error:
         games.designed(key(), [0.2, 0.3, 0.5], [0.5], [0.1])
@@ -110,6 +143,19 @@ def test_the_delta_game(delta):
     np.testing.assert_allclose(solution.policy, [row, column], **CLOSED_FORM)
     paid = -row @ np.asarray(game.payoff) @ column
     np.testing.assert_allclose(paid, (1 + 2 * delta) / (2 * (1 + delta)), rtol=1e-14)
+    # Two players at (row, column) turn by [[0, (diag - row row') M], [-(diag - column column') M', 0]].
+    covariances = [np.diag(p) - np.outer(p, p) for p in (row, column)]
+    payoff = np.asarray(game.payoff)
+    turning = np.block(
+        [[np.zeros((2, 2)), covariances[0] @ payoff], [-covariances[1] @ payoff.T, np.zeros((2, 2))]]
+    )
+    speed = np.abs(np.linalg.eigvals(turning).imag).max()
+    np.testing.assert_allclose(speed, np.sqrt(delta * (1 + 2 * delta)) / (2 * (1 + delta)), rtol=1e-10)
+    embedded = games.role_symmetrized(game)
+    assert embedded.scale == 1
+    product = np.multiply.outer(row, column).ravel()
+    np.testing.assert_allclose(frequencies(embedded.game, product), [speed / 2], rtol=1e-10)
+    assert cg.nash(embedded.game).dimension == 1
 
 
 def test_the_game_for_regret_matching_and_the_one_with_many_equilibria():
@@ -128,7 +174,16 @@ def test_the_game_for_regret_matching_and_the_one_with_many_equilibria():
 
 
 @pytest.mark.parametrize("scale", [1.0, 7.0])
-@pytest.mark.parametrize("rule", [cg.MWU, cg.OptimisticMWU], ids=["MWU", "optimistic"])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        lambda step_size, _: cg.MWU(step_size),
+        lambda step_size, _: cg.OptimisticMWU(step_size),
+        cg.MMD,
+        lambda step_size, temperature: cg.Extragradient(step_size, temperature),
+    ],
+    ids=["MWU", "OptimisticMWU", "MMD", "Extragradient"],
+)
 def test_self_play_on_the_symmetrized_game_is_two_player_play(rule, scale):
     game = cg.ZeroSumGame(scale * np.random.default_rng(1).uniform(-0.5, 0.5, (3, 3)))
     embedded = games.role_symmetrized(game)
@@ -137,9 +192,10 @@ def test_self_play_on_the_symmetrized_game_is_two_player_play(rule, scale):
     assert factor == min(1.0, 1 / float(np.ptp(np.asarray(game.payoff))))
     starts = random_policy(2, 3, seed=4)
     product = np.multiply.outer(*starts).ravel()
-    step = 0.3 / scale
-    apart = cg.solve(game, rule(step), 300, init=starts, metrics=["logp"]).history["logp"]
-    together = cg.solve(embedded.game, rule(2 * step / factor), 300, init=product, metrics=["logp"])
+    step, temperature = 0.3 / scale, 0.1 * scale
+    apart = cg.solve(game, rule(step, temperature), 300, init=starts, metrics=["logp"]).history["logp"]
+    there = rule(2 * step / factor, factor * temperature / 2)
+    together = cg.solve(embedded.game, there, 300, init=product, metrics=["logp"])
     marginals = games.role_marginals(together.history["logp"])
     np.testing.assert_allclose(np.exp(marginals), np.exp(apart), **CLOSED_FORM)
     two_players = cg.duality_gap(game, jnp.asarray(apart[-1]))
@@ -186,6 +242,10 @@ def test_tournaments_have_one_odd_nash_policy(n):
         solution = cg.nash(game)
         assert solution.unique
         assert solution.support.sum() % 2 == 1
+        if n < 10:  # the Pfaffians of up to 6 x 6 signs are at most 15, so their sum is at most 105
+            shares = [Fraction(p).limit_denominator(105) for p in solution.policy[solution.support]]
+            np.testing.assert_allclose([float(p) for p in shares], solution.policy[solution.support])
+            assert all(p.numerator % 2 == p.denominator % 2 == 1 for p in shares)
     wins = np.mean([skew(games.tournament(key(seed), 20))[np.triu_indices(20, 1)] > 0 for seed in range(20)])
     assert abs(wins - 0.5) < 5 * 0.5 / np.sqrt(20 * 190)
 
@@ -221,6 +281,13 @@ def test_rock_paper_scissors_of_seven_actions(payoffs):
     np.testing.assert_allclose(frequencies(game, solution.policy), sorted(closed, reverse=True), rtol=1e-12)
     # Three actions are rock, paper, scissors.
     np.testing.assert_array_equal(skew(games.n_ary_rock_paper_scissors(3)), skew(games.rock_paper_scissors()))
+
+
+def test_rock_paper_scissors_three_times_over():
+    """Of 9 actions each beats only the third before it: sin(2 pi j / 3) is 0 for j = 3 alone."""
+    game = games.n_ary_rock_paper_scissors(9, [0, 0, 0.3, 0])
+    assert np.sum(frequencies(game, np.full(9, 1 / 9)) < 1e-12) == 1
+    assert cg.nash(game).dimension == 2
 
 
 def test_a_weighted_cycle():
@@ -281,13 +348,15 @@ def test_the_two_readings_of_a_general_preference_model_are_two_games():
     assert by_logit.dimension == 12
     assert by_preference.unique
     assert gap(logit, by_preference.policy) > 1e-3
-    # In four dimensions too.
-    four = np.random.default_rng(0).normal(size=(11, 4))
-    assert np.linalg.matrix_rank(skew(games.general_preference(four, 1.0, "logit")), tol=1e-10) == 4
-    found = cg.nash(games.general_preference(four, 1.0, "logit"))
-    if found.support.all():
-        np.testing.assert_allclose(found.policy @ four, 0, atol=1e-13)
-        assert found.dimension == 11 - 1 - 4
+    # In four dimensions too: vectors and a weighted sum of their negatives surround the origin.
+    four = np.random.default_rng(0).normal(size=(10, 4))
+    four = np.vstack([four, -four.mean(0)])
+    logit = games.general_preference(four, 1.0, "logit")
+    assert np.linalg.matrix_rank(skew(logit), tol=1e-10) == 4
+    found = cg.nash(logit)
+    assert found.support.all()
+    np.testing.assert_allclose(found.policy @ four, 0, atol=1e-13)
+    assert found.dimension == 11 - 1 - 4
 
 
 def test_multidimensional_elo_joins_ratings_and_a_cyclic_part():
@@ -352,6 +421,44 @@ def test_a_transitive_and_a_cyclic_part_are_what_hodge_returns():
 
 
 # Forms ------------------------------------------------------------------------------------------------------
+
+
+def test_leading_axes_are_games():
+    points, ratings = (
+        np.stack([ring(5, seed) for seed in range(3)]),
+        np.random.default_rng(0).normal(size=(3, 5)),
+    )
+    payoffs = np.random.default_rng(1).normal(size=(3, 2, 2))
+    scales = games.role_symmetrized(cg.ZeroSumGame(payoffs)).scale
+    np.testing.assert_array_equal(scales, np.minimum(1, 1 / np.ptp(payoffs, axis=(-2, -1))))
+    for make, arguments in (
+        (games.disc, [points]),
+        (games.general_preference, [points]),
+        (games.multidimensional_elo, [ratings, points]),
+        (lambda matrix: games.role_symmetrized(cg.ZeroSumGame(matrix)).game, [payoffs]),
+        (lambda shift: games.clones(games.disc(shift), 2), [points]),
+    ):
+        together = make(*arguments)
+        check_form(together)
+        for k in range(3):
+            np.testing.assert_allclose(
+                skew(together)[k], skew(make(*[argument[k] for argument in arguments])), atol=1e-15
+            )
+
+
+@pytest.mark.parametrize("make", [lambda k: games.tournament(k, 6), lambda k: games.game_of_skill(k, 6, 0.5)])
+def test_drawn_games_are_drawn_by_many_keys_at_once(make):
+    keys = jax.random.split(key(), 4)
+    many = jax.jit(jax.vmap(make))(keys)
+    check_form(many)
+    for k in range(4):
+        np.testing.assert_allclose(skew(many)[k], skew(make(keys[k])), atol=1e-15)
+
+
+def test_numbers_of_other_types_will_do():
+    np.testing.assert_array_equal(games.cyclic_annotators(1).skew, games.cyclic_annotators(1.0).skew)
+    mixed = games.multidimensional_elo(np.zeros(5, np.float32), ring(5))
+    np.testing.assert_array_equal(skew(mixed), skew(games.multidimensional_elo(np.zeros(5), ring(5))))
 
 
 def test_without_x64_games_are_valid_too():

@@ -20,8 +20,8 @@ def tournament(key: PRNGKeyArray | Any, num_actions: int) -> PreferenceGame:
 
         P[i, j] is 0 or 1
 
-    The Nash policy is unique, and its support, the bipartisan set, odd: in whole numbers its probabilities
-    are odd multiples of each other's unit.
+    The Nash policy is unique. Its support, the bipartisan set, is odd, and its probabilities are fractions of
+    odd whole numbers.
 
     Args:
         key: a JAX random key.
@@ -49,7 +49,7 @@ def blotto(num_coins: int, num_fields: int) -> PreferenceGame:
     Actions are all ways to split, n = (num_coins + num_fields - 1 choose num_fields - 1), named by their
     coins such as "3-1-1". There are many Nash policies: 5 coins on 3 fields make 21 actions, of which Nash
     policies use 9, in a set of dimension 4; 10 coins on 3 fields make 66, of which they use 48, in dimension
-    29. Some Nash policy does not care in which order the fields are.
+    29. Some Nash policy gives splits that differ in the order of fields alone the same probability.
 
     Args:
         num_coins: of each player, >= 1.
@@ -78,9 +78,12 @@ def n_ary_rock_paper_scissors(num_actions: int, payoffs: Any = 0.5) -> Preferenc
 
         P[i, i - k] - 1/2 = payoffs_k,      k = 1, ..., (n - 1) / 2,      indices modulo n
 
-    All actions are alike, so the uniform policy is Nash. The game's rotation frequencies there are (2 / n)
-    |sum_k payoffs_k sin(2 pi j k / n)|, j = 1, ..., (n - 1) / 2, and it is the only Nash policy iff all are >
-    0, as with equal payoffs. `[c, 0, ..., 0]` makes a circle in which neighbours alone compare.
+    All actions are alike, so the uniform policy is Nash. The game's rotation frequencies there are
+
+        (2 / n) |sum_k payoffs_k sin(2 pi j k / n)|,      j = 1, ..., (n - 1) / 2.
+
+    Each that is 0 adds 2 to the dimension of the Nash set; none is with equal payoffs, so that the uniform
+    policy is then the only Nash policy. `[c, 0, ..., 0]` makes a circle in which neighbours alone compare.
 
     Args:
         num_actions: n, odd and >= 3.
@@ -107,8 +110,9 @@ def weighted_cycle(edges: Any) -> PreferenceGame:
 
         P[i, i + 1] - 1/2 = edges_i,      indices modulo n
 
-    With edges of one sign the Nash policy is unique and interior: going round in steps of two,
-    policy_{i + 2} = policy_i edges_i / edges_{i + 1}.
+    The Nash policy is unique and interior. Going round in steps of two,
+
+        policy_{i + 2} = policy_i edges_i / edges_{i + 1}.
 
     Args:
         edges: n win rates minus 1/2, n odd and >= 3, all in (0, 1/2] or all in [-1/2, 0).

@@ -33,14 +33,13 @@ def role_symmetrized(game: ZeroSumGame) -> RoleSymmetrized:
 
     the mean over both assignments of roles. `scale` is 1, or 1 / (max payoff - min payoff) where that is
     smaller. A policy is Nash iff its two marginals (`role_marginals`) are an equilibrium of `game`: where
-    that is unique, with supports of a and b actions, the Nash policies use a b pairs and have dimension (a -
-    1)(b - 1). The gap of a policy is `scale` times that of its marginals.
+    that is unique and uses a and b actions, the Nash policies use a b pairs, in a set of dimension
+    (a - 1) (b - 1). The gap of a policy is `scale` times that of its marginals.
 
     So a counter-example with two players is one with preferences. Rules that add advantages to logits (`MWU`,
-    `OptimisticMWU`, ...), started at a product of two policies, keep to products, whose marginals are those
-    that the rule makes on `game` with a step size smaller by the factor 2 / scale: run them here with the
-    step size `2 * step_size / scale`, and with the temperature `scale * temperature / 2` if they have one.
-    Euclidean rules do not.
+    `OptimisticMWU`, `MMD`, ...) keep to products of two policies where they, and their reference, start from
+    one. With the step size `2 * step_size / scale`, and the temperature `scale * temperature / 2` if they
+    have one, the marginals are what they play on `game` itself. Euclidean rules do neither.
 
     Args:
         game: a `ZeroSumGame` of payoffs of any scale; leading axes are prompts.
@@ -48,7 +47,7 @@ def role_symmetrized(game: ZeroSumGame) -> RoleSymmetrized:
     Raises:
         ValueError: `game` is not a `ZeroSumGame`.
 
-    Reference: Gale, Kuhn and Tucker, "On Symmetric Games", 1950, and von Neumann's remark there.
+    Reference: Gale, Kuhn and Tucker, "On Symmetric Games", 1950.
     """
     if not isinstance(game, ZeroSumGame):
         raise ValueError(
@@ -56,7 +55,6 @@ def role_symmetrized(game: ZeroSumGame) -> RoleSymmetrized:
             f"already. A matrix of payoffs becomes one by cg.ZeroSumGame(matrix)."
         )
     payoff, n = game.payoff, game.num_actions
-    payoff = payoff.astype(jnp.result_type(payoff.dtype, float)) if payoff.dtype.kind in "iub" else payoff
     scale = 1 / jnp.maximum(jnp.max(payoff, axis=(-2, -1)) - jnp.min(payoff, axis=(-2, -1)), 1)
     half = payoff * scale[..., None, None] / 2
     # Axes i, j, k, l; swapping (i, j) with (k, l) changes the sign to the last bit.
@@ -124,9 +122,9 @@ def delta_game(delta: Any) -> ZeroSumGame:
         [[1/2 + delta, 1/2], [0, 1]]
 
     The equilibrium is unique: (1, delta) / (1 + delta) for the row player, (1, 1 + 2 delta) / (2 (1 + delta))
-    for the column player; the row player pays (1 + 2 delta) / (2 (1 + delta)). Play with step size eta turns
-    around it with the frequency sqrt(delta (1 + 2 delta)) / (2 (1 + delta)).
-    `role_symmetrized(delta_game(delta)).game` is a preference game on 4 actions.
+    for the column player; the row player pays (1 + 2 delta) / (2 (1 + delta)). Play turns around it with the
+    frequency sqrt(delta (1 + 2 delta)) / (2 (1 + delta)) radians per unit of step size, and on the preference
+    game of 4 actions, `role_symmetrized(delta_game(delta)).game`, with half of it.
 
     Args:
         delta: in (0, 1/2].
