@@ -436,6 +436,24 @@ def test_a_badly_scaled_cycle_is_solved_or_said_to_be_undecided(exponent):
         assert solution.dimension == 1
 
 
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("temperature", [1.0, 3.0, 10.0])
+def test_games_of_almost_low_rank_are_certified_or_undecided(seed, temperature):
+    """The higher the temperature, the smaller the payoffs beyond a part of rank 2: by 1e-11 and less."""
+    rng = np.random.default_rng(seed)
+    angles = 2 * np.pi * (np.arange(15) + rng.uniform(-0.2, 0.2, 15)) / 15
+    points = rng.uniform(0.3, 1, (15, 1)) * np.stack([np.cos(angles), np.sin(angles)], -1)
+    game = cg.games.general_preference(points, temperature)
+    solution = cg.nash(game)
+    assert solution.status in ("certified", "undecided")
+    assert exact_gap(np.asarray(game.skew), solution.policy) <= Fraction(1e-12) * Fraction(
+        float(np.abs(np.asarray(game.skew)).max())
+    )
+    np.testing.assert_array_equal(solution.policy > 0, solution.support)
+    if solution.status == "certified":
+        assert bool(solution.unique) == (solution.dimension == 0)
+
+
 @pytest.mark.parametrize("coupling", [0.0, 1e-3, 1e-6, 1e-9, 1e-11, 1e-12])
 def test_two_games_that_hardly_meet(coupling):
     """Apart they have a segment of Nash policies, together one on an odd number of actions."""

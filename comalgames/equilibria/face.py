@@ -52,16 +52,21 @@ def face(skew: np.ndarray, near: np.ndarray, support: np.ndarray) -> Face:
         return Face(near, near > 0, 0, False)
     _, values, rows = np.linalg.svd(skew[np.ix_(support, support)])
     tie, rounding = (factor * n * float(np.finfo(np.float64).eps) for factor in (TIE, ROUNDINGS))
-    policy, kernel = np.where(support, near, 0.0), np.zeros(0, bool)
+    kernel = values <= tie
     for zero in (tie, rounding, ZERO):
         kernel = values <= zero
         inside = rows[kernel].T @ (rows[kernel] @ near[support])
         if kernel.any() and np.all(inside > 0):
+            policy = np.zeros(n)
             policy[support] = inside / inside.sum()
-            others_lose = np.all(-(skew @ policy)[~support] > rounding)
-            clear = zero == tie and others_lose and policy[support].min() > rounding
-            return Face(policy, support, int(kernel.sum()) - 1, bool(clear))
-    return Face(policy / policy.sum(), support, max(int(kernel.sum()) - 1, 0), False)
+            advantage = skew @ policy
+            clear = zero == tie and policy[support].min() > rounding
+            if clear and np.all(advantage[~support] < -rounding):
+                return Face(policy, support, int(kernel.sum()) - 1, True)
+            if advantage.max() <= (skew @ near).max():
+                return Face(policy, support, int(kernel.sum()) - 1, False)
+    # What is on the way to the face may be a better policy than any that is on it.
+    return Face(near / near.sum(), near > 0, max(int(kernel.sum()) - 1, 0), False)
 
 
 def face_by_linear_program(skew: np.ndarray, method: str) -> Face | None:
