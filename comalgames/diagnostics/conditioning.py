@@ -70,9 +70,7 @@ class Conditioning(NamedTuple):
             "Nash policy": f"{used} of {of} actions, {which} ({self.solution.status})",
             "smallest weight": f"{self.lowest:.6g}",
             "slack": "none, all actions are used" if used == of else f"{self.slack:.6g} payoff",
-            "frequencies": "none, no deviation turns"
-            if still
-            else f"{turns}{more} rad per unit of step size",
+            "frequencies": "none, no deviation turns" if still else f"{turns}{more} rad per unit of step",
             "fastest turn": "never" if still else f"{TURN / self.frequencies[0]:.6g} steps of size 1",
             "largest payoff": f"{self.payoff:.6g} beside 1/2",
             "Lipschitz": f"{self.lipschitz:.6g} payoff, l1 to max; {self.spectral_norm:.6g} Euclidean",
@@ -100,7 +98,7 @@ def conditioning(game: PreferenceGame) -> Conditioning:
             Nash policy      3 of 3 actions, unique (certified)
             smallest weight  0.272727
             slack            none, all actions are used
-            frequencies      0.208893 rad per unit of step size
+            frequencies      0.208893 rad per unit of step
             fastest turn     30.0785 steps of size 1
             largest payoff   0.4 beside 1/2
             Lipschitz        0.4 payoff, l1 to max; 0.640312 Euclidean
