@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 from scipy.optimize import minimize
@@ -14,14 +13,6 @@ from comalgames.paths import external_regret, path_length, rotation
 GAME = cg.games.comal_cycle()
 NASH = cg.nash(GAME)
 FREQUENCY = rotation_frequencies(GAME, NASH.logp)[0]
-
-
-@pytest.fixture
-def no_runtime_types():
-    """As users run the package: the tests' type checks would speak before its own."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def random_skew(rng, n):
@@ -209,7 +200,6 @@ def test_records_at_rounding_do_not_turn():
 UNIFORM = np.log(np.full((4, 3), 1 / 3))
 
 
-@pytest.mark.usefixtures("no_runtime_types")
 @pytest.mark.parametrize(
     ("call", "complaint"),
     [
@@ -325,7 +315,6 @@ def test_the_table_is_aligned_and_lists_few_frequencies():
     assert max(map(len, lines)) < 100
 
 
-@pytest.mark.usefixtures("no_runtime_types")
 @pytest.mark.parametrize(
     ("game", "complaint"),
     [
