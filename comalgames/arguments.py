@@ -28,6 +28,32 @@ def check_pair(game: AbstractGame, algorithm: AbstractAlgorithm[Any]) -> None:
             f"not have; use a PreferenceGame, or a rule such as MirrorDescent, Extragradient or "
             f"OptimisticMWU."
         )
+    if algorithm.reads_odds and isinstance(game, PreferenceGame):
+        check_odds("game", algorithm, game.skew)
+
+
+def check_odds(name: str, algorithm: AbstractAlgorithm[Any], skew: Any) -> None:
+    """Refuse preferences of exactly 0 or 1, which have no log-odds."""
+    if not validation.is_concrete(skew):
+        return
+    certain = np.argwhere(np.abs(np.asarray(skew)) >= 0.5)
+    if len(certain):
+        pair = tuple(int(k) for k in certain[0])
+        raise ValueError(
+            f"`{name}` must have no preference of exactly 0 or 1 for {algorithm!r}, which reads their "
+            f"log-odds; the one at {pair} is {float(np.asarray(skew)[pair]) + 0.5:g} (and {len(certain) - 1} "
+            f"more). Move them off by noise, cg.games.flip_labels(game, 0.01), or use a rule on win rates, "
+            f"such as MWU."
+        )
+
+
+def check_length(algorithm: AbstractAlgorithm[Any], num_steps: int) -> None:
+    """Refuse a run that ends before the algorithm has met what it is about."""
+    if 0 < num_steps < algorithm.shortest_run:
+        raise ValueError(
+            f"`num_steps` must be at least {algorithm.shortest_run} for {algorithm!r}, which remembers that "
+            f"many policies, got {num_steps}. Run longer, or with a shorter queue."
+        )
 
 
 def starting_policy(name: str, policy: Any, game: AbstractGame) -> Float[Array, "*batch n"]:

@@ -68,12 +68,7 @@ def fit(
     Reference: Bradley and Terry, "Rank Analysis of Incomplete Block Designs", 1952.
     """
     if weights is not None:
-        expected = jnp.exp(logp)[..., None, :]
-        tied = PSEUDO_COMPARISONS / num_pairs * expected
-        total = weights + tied
-        skew = skew * weights / jnp.where(total > 0, total, 1.0)
-        row = jnp.sum(total, axis=-1, keepdims=True)
-        weights = jnp.where(row > 0, total / jnp.where(row > 0, row, 1.0), expected)
+        skew, weights = smoothed(skew, logp, weights, num_pairs)
         longest = jnp.where(jnp.isinf(num_pairs), jnp.inf, LONGEST_STEP).astype(skew.dtype)
     else:
         longest = jnp.asarray(jnp.inf, skew.dtype)
@@ -81,6 +76,27 @@ def fit(
     return BradleyTerryFit(
         *jnp.vectorize(_fit, signature="(n,n),(n),(n,n),()->(n),(),(),()")(skew, logp, weights, longest)
     )
+
+
+def smoothed(
+    skew: Float[Array, "*#batch n n"],
+    logp: Float[Array, "*#batch n"],
+    weights: Float[Array, "*#batch n n"],
+    num_pairs: float | Float[Array, ""],
+) -> tuple[Float[Array, "*batch n n"], Float[Array, "*batch n n"]]:
+    """The comparisons with `PSEUDO_COMPARISONS` more, all tied, and weights whose rows sum to 1.
+
+    Args:
+        skew: P - 1/2 of the pairs seen.
+        logp: the policy that they are drawn from.
+        weights: share of the pairs seen that are (row, column), divided by the row's probability.
+        num_pairs: how many pairs were drawn; infinite for exact preferences, which stay as they are.
+    """
+    expected = jnp.exp(logp)[..., None, :]
+    total = weights + PSEUDO_COMPARISONS / num_pairs * expected
+    skew = skew * weights / jnp.where(total > 0, total, 1.0)
+    row = jnp.sum(total, axis=-1, keepdims=True)
+    return skew, jnp.where(row > 0, total / jnp.where(row > 0, row, 1.0), expected)
 
 
 _Carry: TypeAlias = tuple[Array, Array, Array]

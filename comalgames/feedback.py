@@ -104,6 +104,49 @@ class Exact(AbstractFeedback):
         return self.game.over_players(each)
 
 
+class Reward(AbstractFeedback):
+    """A reward that stays, whoever is asked about: what RLHF with a fixed reward model maximises.
+
+    Args:
+        reward: one number per action `[n]` or `[..., n]`, a constant does not matter. Such as the win rate
+            against a fixed policy, or the scores of `bradley_terry.fit`.
+
+    Raises:
+        ValueError: `reward` is not an array of finite real numbers.
+
+    Example:
+        >>> reward = cg.Reward([0.0, 1.0, 0.0])
+        >>> cg.solve(cg.games.comal_cycle(), cg.RLHF(beta=0.5), 1, feedback=reward).policy
+        array([0.10650698, 0.78698604, 0.10650698])
+
+    Reference: Ouyang et al., "Training Language Models to Follow Instructions with Human Feedback", 2022.
+    """
+
+    reward: Float[Array, "*prompts n"]
+
+    def __init__(self, reward: Any) -> None:
+        if validation.is_concrete(reward):
+            reward = validation.real_array("reward", reward)
+            if reward.ndim == 0:
+                raise ValueError(f"`reward` must have one number for each action, got {reward!r}.")
+        self.reward = jnp.asarray(reward)
+
+    @property
+    def is_random(self) -> bool:
+        """Never."""
+        return False
+
+    def advantage(
+        self, key: PRNGKeyArray, opponent_logp: Float[Array, "*batch n"]
+    ) -> Float[Array, "*batch n"]:
+        """The reward."""
+        return jnp.broadcast_to(self.reward.astype(opponent_logp.dtype), opponent_logp.shape)
+
+    def pairwise(self, key: PRNGKeyArray) -> Float[Array, "*prompts n n"]:
+        """A reward compares nothing."""
+        raise ValueError("Reward knows a number per action, not preferences; use Exact or Sampled.")
+
+
 class Overheard(AbstractFeedback):
     """Feedback that remembers the advantages it was asked for, so that nobody need ask twice.
 

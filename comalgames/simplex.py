@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +26,19 @@ def log_normalize(scores: LogPolicy) -> Float[Array, "*batch n"]:
 def uniform(num_actions: int, dtype: jnp.dtype | None = None) -> Float[Array, " n"]:
     """Log-probabilities of the uniform policy over `num_actions` actions."""
     return jnp.full(num_actions, -jnp.log(num_actions), dtype=dtype)
+
+
+def mix(logp: LogPolicy, other_logp: LogPolicy, share: Any) -> Float[Array, "*batch n"]:
+    """The geometric mixture, log-probabilities proportional to `p^(1 - share) * other^share`."""
+    return log_normalize((1.0 - share) * logp + share * other_logp)
+
+
+def mean(logps: Sequence[LogPolicy], weights: Sequence[Any]) -> Float[Array, "*batch n"]:
+    """Log of the arithmetic mean of policies, one weight for each of the first; no probability underflows."""
+    stacked = jnp.stack([jnp.asarray(logp) for logp, _ in zip(logps, weights, strict=False)])
+    column = jnp.stack([jnp.asarray(weight, stacked.dtype) for weight in weights])
+    column = column.reshape(-1, *(1,) * (stacked.ndim - 1))
+    return jax.nn.logsumexp(stacked, axis=0, b=column)
 
 
 def kl_divergence(logp: LogPolicy, other_logp: LogPolicy) -> Float[Array, "*batch"]:

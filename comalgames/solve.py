@@ -14,7 +14,7 @@ from jaxtyping import PRNGKeyArray
 
 from comalgames import validation
 from comalgames.algorithms.base import AbstractAlgorithm, with_dtype
-from comalgames.arguments import check_pair, starting_policy, with_reference
+from comalgames.arguments import check_length, check_pair, starting_policy, with_reference
 from comalgames.feedback import AbstractFeedback
 from comalgames.games.base import AbstractGame
 from comalgames.host import Compiled, host_loop, statuses
@@ -152,6 +152,7 @@ def solve(
     if chunk_steps is not None:
         chunk_steps = validation.count("chunk_steps", chunk_steps, minimum=1)
     check_pair(game, algorithm)
+    check_length(algorithm, num_steps)
     run = prepare(game, with_dtype(algorithm, game.dtype), feedback, key, metrics, record_every)
     notes = algorithm.notes()
     for note in notes:

@@ -19,7 +19,7 @@ from jaxtyping import Array, Key, PRNGKeyArray
 
 from comalgames import validation
 from comalgames.algorithms.base import AbstractAlgorithm, with_dtype
-from comalgames.arguments import check_pair, starting_policy
+from comalgames.arguments import check_length, check_pair, starting_policy
 from comalgames.feedback import AbstractFeedback
 from comalgames.games.base import AbstractGame
 from comalgames.host import Compiled, host_loop, statuses
@@ -135,6 +135,7 @@ def sweep(
     algorithms = _named("algorithms", algorithms, lambda k, rule: repr(rule))
     for game, algorithm in itertools.product(games.values(), algorithms.values()):
         check_pair(game, algorithm)
+        check_length(algorithm, _num_steps(algorithm, game.num_actions, num_steps, budget))
     if len({len(game.policy_shape) for game in games.values()}) > 1:
         shapes = ", ".join(f"{label}: {game.policy_shape}" for label, game in games.items())
         raise ValueError(
@@ -171,7 +172,7 @@ def sweep(
         leaves = {label: with_dtype(rule, some_game.dtype) for label, rule in algorithms.items()}
         for rule_names in _groups(leaves, partial(_kind, num_actions=some_game.num_actions)):
             queries = algorithms[rule_names[0]].queries(some_game.num_actions)
-            steps = budget if num_queries is None else budget // queries
+            steps = _num_steps(algorithms[rule_names[0]], some_game.num_actions, num_steps, budget)
             rules = _stack([leaves[label] for label in rule_names])
             history, progress = _run_together(rules, len(rule_names), setup, steps)
             recorded = record_steps(steps, record_every)
@@ -269,6 +270,14 @@ def _observe(rules: Any, num_rules: int, setup: Setup, progress: Progress) -> Re
 
     records: Records = _everywhere(observe, rules, num_rules, setup, progress)
     return records
+
+
+def _num_steps(algorithm: AbstractAlgorithm[Any], num_actions: int, num_steps: Any, budget: int) -> int:
+    """How many steps a budget pays for: of steps if `num_steps` was given, else of queries."""
+    queries = algorithm.queries(num_actions)
+    if num_steps is None and queries == 0:
+        raise ValueError(f"`num_queries` says nothing of {algorithm!r}, which asks none; give `num_steps`.")
+    return budget if num_steps is not None else budget // queries
 
 
 def _named(argument: str, things: Any, name: Callable[[int, Any], str]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from comalgames import validation
 from comalgames.algorithms.base import AbstractAlgorithm, State
-from comalgames.arguments import check_pair, starting_logp, with_reference
+from comalgames.arguments import check_length, check_pair, starting_logp, with_reference
 from comalgames.feedback import AbstractFeedback, Exact
 from comalgames.games.base import AbstractGame
 from comalgames.metrics import CURVES, GAPS, Metric, named, records_curves
@@ -234,6 +234,7 @@ def trajectory(
     num_steps = validation.count("num_steps", num_steps)
     record_every = validation.count("record_every", record_every, minimum=1)
     check_pair(game, algorithm)
+    check_length(algorithm, num_steps)
     run = prepare(game, algorithm, feedback, key, metrics, record_every)
     logp = starting_logp("logp", logp, game)
     anchor = logp if reference is None else starting_logp("reference", reference, game)

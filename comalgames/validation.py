@@ -55,6 +55,11 @@ def non_negative(name: str, value: Any) -> None:
     _number(name, value, "a finite number >= 0", lambda x: x >= 0)
 
 
+def share(name: str, value: Any) -> None:
+    """Refuse what is not one finite number above 0 and at most 1."""
+    _number(name, value, "a number above 0 and at most 1", lambda x: (x > 0) & (x <= 1))
+
+
 def _number(name: str, value: Any, accepted: str, holds: Any) -> None:
     is_schedule = isinstance(value, eqx.Module) and callable(value)
     if is_schedule or not is_concrete(value):

@@ -70,6 +70,11 @@ def nested(step_size: float, temperature: float, period: int, outer_period: int)
     return cg.COMAL(cg.COMAL(cg.MirrorDescent(step_size, temperature), period), outer_period)
 
 
+def history(step_size: float, temperature: float, share: Any) -> cg.HistoryMirrorDescent:
+    weights = (share, 1 - share)
+    return cg.HistoryMirrorDescent(step_size, temperature, weights, weights)
+
+
 # One object: every call of optax makes functions of its own, and they would be compiled anew.
 OPTIMISER = optax.sgd(0.5)
 
@@ -91,6 +96,25 @@ CONTRACT = {
         geometry(cg.regularizers.chi_squared, cg.mirrors.euclidean), (0.01, 0.1), (0.02, 0.05)
     ),
     "Parametric": Entry(taught(cg.objectives.Regression()), (1.0, 0.1, 20, 5), (0.5, 0.2, 12, 3)),
+    "SPPO, exact": Entry(lambda step_size: cg.SPPO(step_size, exact=True), (0.3,), (1.0,)),
+    "NCA": Entry(cg.NCA, (4.0,), (2.0,)),
+    "BCO": Entry(cg.BCO, (8.0,), (4.0,)),
+    "GPO": Entry(cg.GPO, (20.0,), (10.0,)),
+    "OnlineDPO": Entry(cg.OnlineDPO, (2.0, 0.5), (1.0, 0.3)),
+    "NashMD": Entry(cg.NashMD, (0.3, 0.1), (1.0, 0.05)),
+    "NashMD, step size falling": Entry(
+        lambda scale, tau: cg.NashMD(cg.InverseTime(scale, 2.0), tau), (2.0, 0.5), (1.0, 1.0)
+    ),
+    "NashEMA": Entry(cg.NashEMA, (0.3, 0.1, 0.5), (0.5, 0.05, 0.2)),
+    "NashMDPG": Entry(cg.NashMDPG, (0.3, 0.1, 0.2), (1.0, 0.05, 0.0)),
+    "HistoryMirrorDescent": Entry(history, (0.3, 0.1, 0.5), (0.5, 0.2, 0.7)),
+    "SPIN": Entry(cg.SPIN, (20.0,), (40.0,)),
+    "Averaged": Entry(lambda step_size: cg.Averaged(cg.MWU(step_size)), (0.3,), (1.0,)),
+    "MovingReference": Entry(
+        lambda step, tau, rate: cg.MovingReference(cg.MMD(step, tau), rate), (1.0, 0.1, 0.03), (0.5, 0.2, 0.1)
+    ),
+    "COMAL of NashMDPG": Entry(comal(cg.NashMDPG), (1.0, 0.1, 0.0, 150), (0.5, 0.1, 0.0, 240)),
+    "COMAL of OnlineDPO": Entry(comal(cg.OnlineDPO), (0.4, 0.2, 20), (1.0, 0.2, 12)),
     "COMAL of MirrorDescent": Entry(comal(cg.MirrorDescent), (1.0, 0.1, 20), (0.5, 0.2, 12)),
     "COMAL of Extragradient": Entry(comal(cg.Extragradient), (1.0, 0.1, 10), (2.0, 0.1, 7)),
     "COMAL of ExactProx": Entry(comal(cg.ExactProx), (0.3, 1), (1.0, 2)),

@@ -191,7 +191,9 @@ def test_a_policy_that_does_not_fit_the_prompts_or_players(argument):
 ARGUMENTS = {
     "step_size": 0.5, "temperature": 0.1, "eta": 1.0, "tau": 0.25, "beta": 1.0, "period": 20,
     "inner": cg.MirrorDescent(1.0, 0.1), "regularizer": cg.regularizers.kl,
-    "mirror": cg.mirrors.entropy, "relative_error": 0.2,
+    "mirror": cg.mirrors.entropy, "relative_error": 0.2, "exact": True, "damping": 0.5, "decay": 0.5,
+    "mixture_share": 0.2, "base_weights": (0.5, 0.5), "opponent_weights": (1.0,), "regularization": 2.0,
+    "rate": 0.03,
 }  # fmt: skip
 RULES = [
     rule
@@ -204,7 +206,16 @@ RULES = [
 MAY_BE_ZERO = {
     *[
         (rule, "temperature")
-        for rule in (cg.MirrorDescent, cg.MMD, cg.Extragradient, cg.RegularizedMirrorDescent)
+        for rule in (
+            cg.MirrorDescent,
+            cg.MMD,
+            cg.Extragradient,
+            cg.RegularizedMirrorDescent,
+            cg.NashMD,
+            cg.NashEMA,
+            cg.NashMDPG,
+            cg.HistoryMirrorDescent,
+        )
     ],
     (cg.INPO, "tau"),
 }

@@ -108,7 +108,7 @@ def test_the_public_names_were_found():
         "comalgames.panels.draw",
         "comalgames.experiments.Paper",
     } <= set(PUBLIC)
-    assert len(RULES) == 13
+    assert len(RULES) == 24
 
 
 @each_public_name

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "comalgames"
 # already.
 LAYERS = (
     "updates losses simplex validation",
-    "proximal bradley_terry pairs",
+    "proximal bradley_terry lambert pairs",
     "games regularizers mirrors",
     "feedback",
     "algorithms",

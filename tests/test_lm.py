@@ -249,18 +249,19 @@ def test_a_schedule_of_two_passes_commits_the_second():
 
 GAME = random_game(5, seed=2)
 POLICY, ANCHOR_POLICY = random_policy(5, seed=3), random_policy(5, seed=4)
-RULES = {name: entry.rule for name, entry in CONTRACT.items() if name != "Parametric"}
-# Rules that remember advantages, or need the probabilities of all actions.
+RULES = {name: entry.rule for name, entry in CONTRACT.items() if name not in ("Parametric", "Averaged")}
+# Rules that remember advantages or several policies, or need the probabilities of all actions.
 REFUSED_RULES = {
-    "OptimisticMWU", "ExactProx", "COMAL of ExactProx", "RegularizedMirrorDescent, euclidean",
+    "SPPO, exact", "NashMDPG", "COMAL of NashMDPG", "HistoryMirrorDescent", "OptimisticMWU", "ExactProx",
+    "COMAL of ExactProx", "RegularizedMirrorDescent, euclidean",
     *(f"COMAL of {inner}, tuned" for inner in ("MirrorDescent", "Extragradient", "ExactProx")),
 }  # fmt: skip
-ON_ANSWERS = [name for name, rule in RULES.items() if name not in REFUSED_RULES and not rule.reads_pairs]
+ON_ANSWERS = [name for name, rule in RULES.items() if name not in REFUSED_RULES and not rule.fits_labels]
 
 
 def test_every_rule_is_one_that_answers_can_follow_or_is_refused_by_name():
     """So that a rule has one copy: what the table follows is what the bridge asks, for every rule."""
-    assert set(RULES) - set(ON_ANSWERS) - REFUSED_RULES == {"IterativeDPO"}
+    assert set(RULES) - set(ON_ANSWERS) - REFUSED_RULES == {"IterativeDPO", "OnlineDPO", "COMAL of OnlineDPO"}
     for name in REFUSED_RULES:
         with pytest.raises(ValueError, match=type(RULES[name]).__name__):
             cg.lm.policies_of(RULES[name])
@@ -281,7 +282,8 @@ def test_with_all_answers_enumerated_the_bridge_proposes_what_the_table_proposes
     rule = CONTRACT[name].rule
     every = cg.Candidates(GAME.preference, np.full(5, np.log(0.2)))
     columns = {"logp": np.log(POLICY), "reference": np.log(ANCHOR_POLICY)}
-    goal = cg.lm.targets(rule, KEY, columns, every)
+    others = set(cg.lm.policies_of(rule)) - set(columns)  # such as an average, which begins at the policy
+    goal = cg.lm.targets(rule, KEY, columns | dict.fromkeys(others, columns["logp"]), every)
     state = rule.init(jnp.log(jnp.asarray(POLICY)), jnp.log(jnp.asarray(ANCHOR_POLICY)))
     target, _ = rule.propose(KEY, state, cg.Exact(GAME))
     assert_same_margins(goal.target, target)

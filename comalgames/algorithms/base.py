@@ -89,9 +89,19 @@ class AbstractAlgorithm(eqx.Module, Generic[S]):
         return False
 
     @property
+    def reads_odds(self) -> bool:
+        """Whether the algorithm needs the log-odds of preferences, which must then not be 0 or 1."""
+        return False
+
+    @property
     def is_random(self) -> bool:
         """Whether steps draw random numbers of their own, so that a run needs a key."""
         return False
+
+    @property
+    def shortest_run(self) -> int:
+        """With how many steps a run first shows what the algorithm is about; a shorter one is refused."""
+        return 0
 
     def notes(self) -> tuple[str, ...]:
         """What a user should be warned of before running this algorithm with these numbers."""
@@ -167,6 +177,11 @@ class AbstractUpdateRule(AbstractAlgorithm[S]):
         """
         weight = self.advantage_weight(step)
         return None if weight is None else 1.0 / weight
+
+    @property
+    def fits_labels(self) -> bool:
+        """Whether its proposal is a fit to labels, which for a few answers need not be finite."""
+        return self.reads_pairs and self.logistic_beta(0) is not None
 
     def kl_temperature(self, step: Any) -> Any:
         """tau, if the rule seeks the equilibrium of the game regularised by tau KL(policy || reference).

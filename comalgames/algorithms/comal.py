@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from comalgames import regularizers, simplex, validation
-from comalgames.algorithms.base import AbstractUpdateRule, S
+from comalgames import simplex, validation
+from comalgames.algorithms.base import S
+from comalgames.algorithms.wrapper import AbstractReferenceSchedule
 from comalgames.feedback import AbstractFeedback, Overheard
 
 # How near COMAL comes to each regularised equilibrium by default. From 0.1 to 0.4 the queries to a gap of
@@ -37,7 +38,7 @@ def _period(period: Any) -> Any:
 #
 # At the regularised equilibrium z = x+, so steps towards it meet the condition after finitely many. For two
 # players the KLs are summed over both, and A z is each one's payoffs against the other.
-class COMAL(AbstractUpdateRule[S]):
+class COMAL(AbstractReferenceSchedule[S]):
     """Convergent meta-alignment: a proximal-point loop around a solver of regularised games.
 
         whenever the policy is near the equilibrium of `inner`:   reference <- policy
@@ -83,31 +84,11 @@ class COMAL(AbstractUpdateRule[S]):
     Extragradient-Proximal Point Algorithm", 1999, with KL for the squared distance.
     """
 
-    inner: AbstractUpdateRule[S]
     period: Any = eqx.field(default=None, converter=_period)
     relative_error: Any = RELATIVE_ERROR
 
     def __check_init__(self) -> None:
-        if not isinstance(self.inner, AbstractUpdateRule):
-            raise ValueError(
-                f"`inner` must be an update rule such as MirrorDescent(1.0, 0.1), got {self.inner!r}. "
-                f"To train a model, put COMAL inside: Parametric(COMAL(rule, period), ...)."
-            )
-        regularizer = getattr(self.inner, "regularizer", None)
-        if regularizer is not None and regularizers.ignores_reference(regularizer):
-            raise ValueError(
-                f"`inner` must have a reference that COMAL can move, but its regulariser "
-                f"{regularizers.name(regularizer)!r} ignores the reference: the regularised equilibrium "
-                f"would stay where it is. Use a divergence from the reference, such as regularizers.kl."
-            )
-        pull = self.inner.pull
-        if validation.is_concrete(pull) and np.all(np.asarray(pull) == 0):
-            raise ValueError(
-                f"`inner` must have a reference that COMAL can move, but {self.inner!r} has none (its pull "
-                f"is 0). Use a regularised rule: MirrorDescent, MMD, INPO, Extragradient or "
-                f"RegularizedMirrorDescent with a temperature above 0, or ExactProx. A rule of your own "
-                f"needs the property `pull`."
-            )
+        self._check_inner()
         _check_relative_error(self.relative_error)
         if self.period is None:
             self._check_that_it_tunes_itself()
@@ -182,11 +163,6 @@ class COMAL(AbstractUpdateRule[S]):
         tests = self.period is None and not self.inner.queries_itself
         return self.inner.queries(num_actions) + int(tests)
 
-    @property
-    def pull(self) -> Any:
-        """The inner rule's."""
-        return self.inner.pull
-
     def advantage_weight(self, step: Any) -> Any:
         """The inner rule's; None without a period, for the last step before a move goes elsewhere."""
         return None if self.period is None else self.inner.advantage_weight(step)
@@ -194,10 +170,6 @@ class COMAL(AbstractUpdateRule[S]):
     def logistic_beta(self, step: Any) -> Any:
         """The inner rule's; None without a period."""
         return None if self.period is None else self.inner.logistic_beta(step)
-
-    def kl_temperature(self, step: Any) -> Any:
-        """The inner rule's."""
-        return self.inner.kl_temperature(step)
 
     @property
     def queries_itself(self) -> bool:
@@ -208,29 +180,6 @@ class COMAL(AbstractUpdateRule[S]):
     def needs_all_actions(self) -> bool:
         """Whether the inner rule does; without a period always, for the test is one of whole policies."""
         return self.period is None or self.inner.needs_all_actions
-
-    def lowest_logp(self, dtype: Any) -> float:
-        """The inner rule's."""
-        return self.inner.lowest_logp(dtype)
-
-    def move_reference(self, state: S, logp: Float[Array, "*batch n"]) -> S:
-        """The inner rule's."""
-        return self.inner.move_reference(state, logp)
-
-    @property
-    def reads_pairs(self) -> bool:
-        """The inner rule's."""
-        return self.inner.reads_pairs
-
-    @property
-    def is_random(self) -> bool:
-        """The inner rule's."""
-        return self.inner.is_random
-
-    @property
-    def shortest_period(self) -> float:
-        """The inner rule's."""
-        return self.inner.shortest_period
 
     def notes(self) -> tuple[str, ...]:
         """The inner rule's, and a warning if the period is too short for it to come near its equilibrium."""

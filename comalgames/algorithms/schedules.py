@@ -40,3 +40,29 @@ class Geometric(AbstractSchedule):
         """max(lowest, start * factor^step)."""
         exponent = step.astype(jnp.result_type(self.start))
         return jnp.maximum(self.start * jnp.power(self.factor, exponent), self.lowest)
+
+
+class InverseTime(AbstractSchedule):
+    """A number that falls like 1 / step: scale / (step + offset).
+
+    `NashMD(InverseTime(2 / tau, 2), tau)` is Nash-MD with the step sizes of its theorem.
+
+    Args:
+        scale: the numerator, > 0.
+        offset: > 0; the first value is scale / offset.
+
+    Raises:
+        ValueError: a number is out of range.
+    """
+
+    scale: Any
+    offset: Any = 1.0
+
+    def __check_init__(self) -> None:
+        validation.positive("scale", self.scale)
+        validation.positive("offset", self.offset)
+
+    def __call__(self, step: Int[Array, ""]) -> Float[Array, ""]:
+        """scale / (step + offset)."""
+        value: Array = self.scale / (step.astype(jnp.result_type(self.scale)) + self.offset)
+        return value

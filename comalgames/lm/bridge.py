@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from comalgames import validation
 from comalgames.algorithms.base import AbstractSchedule, AbstractUpdateRule, with_dtype
+from comalgames.arguments import check_odds
 from comalgames.feedback import AbstractFeedback, Candidates
 
 # Fields of a state that are not policies.
@@ -189,11 +190,13 @@ def targets(
     rule = with_dtype(rule, dtype)
     state = rule.init(columns["logp"], columns.get("reference", columns["logp"]))
     state = dataclasses.replace(state, **columns, step=jnp.asarray(step, jnp.int32))
+    if rule.reads_odds:
+        check_odds("feedback", rule, feedback.skew)
     key = jax.random.key(0) if key is None else key
     nothing = eqx.tree_at(lambda it: it.skew, feedback, jnp.zeros_like(feedback.skew))
     anchor, _ = rule.propose(key, state, nothing)
     beta = rule.logistic_beta(state.step)
-    if rule.reads_pairs:
+    if rule.fits_labels:
         return Targets(None, anchor, beta)
     if opponents is None:
         target, _ = rule.propose(key, state, feedback)
@@ -201,10 +204,11 @@ def targets(
     trained = tuple(column(f"opponents[{k}]", value) for k, value in enumerate(opponents))
     in_passes = _InPasses(feedback, trained, [])
     target, _ = rule.propose(key, state, in_passes)
-    if len(trained) >= len(in_passes.asked):
+    others = max(len(in_passes.asked) - 1, 0)
+    if len(trained) > others:
         raise ValueError(
-            f"`opponents` holds {len(trained)} policies, but {type(rule).__name__} asks about "
-            f"{len(in_passes.asked) - 1} besides the current one."
+            f"`opponents` holds {len(trained)} policies, but {type(rule).__name__} asks about {others} "
+            f"besides the first one."
         )
     later = in_passes.asked[len(trained) + 1 :]
     if later:
@@ -247,7 +251,7 @@ def schedule(rule: AbstractUpdateRule[Any], num_rounds: int, train_opponents: bo
     for note in rule.notes():
         warnings.warn(note, stacklevel=2)
     num_queries = _num_queries(rule)
-    return _passes(rule, num_rounds, num_queries if train_opponents and not rule.reads_pairs else 1)
+    return _passes(rule, num_rounds, num_queries if train_opponents and not rule.fits_labels else 1)
 
 
 def _passes(rule: AbstractUpdateRule[Any], num_rounds: int, num_passes: int) -> Iterator[Pass]:
@@ -278,4 +282,4 @@ def _num_queries(rule: AbstractUpdateRule[Any]) -> int:
             f"{type(rule).__name__} changes its state in `propose`, and a trainer has nowhere to keep that; "
             f"use a rule whose memory is policies and changes in `commit`."
         )
-    return len(probe.asked)
+    return max(len(probe.asked), 1)

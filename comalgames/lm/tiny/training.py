@@ -130,7 +130,7 @@ def _check(game: Any, rule: Any, model: Any, fit: Fit, drawn: Drawn | None, key:
         )
     policies_of(rule)
     is_logistic = fit.loss == "logistic"
-    if (rule.reads_pairs and not is_logistic) or (is_logistic and rule.logistic_beta(0) is None):
+    if (rule.fits_labels and not is_logistic) or (is_logistic and rule.logistic_beta(0) is None):
         raise ValueError(
             f"`fit` has the loss {fit.loss!r}, which {type(rule).__name__} does not train on: a rule that "
             f"fits labels (IterativeDPO) needs 'logistic'; one with several queries, 'regression'."

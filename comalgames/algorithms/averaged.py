@@ -1,0 +1,90 @@
+"""The average of a rule's policies as an algorithm of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from comalgames.algorithms.base import AbstractAlgorithm, State
+from comalgames.feedback import AbstractFeedback
+
+
+class AveragedState(State):
+    """What `Averaged` remembers: its `logp` is the average.
+
+    Attributes:
+        inner: the inner algorithm's state, with the policy that it has now.
+    """
+
+    inner: State
+
+
+class Averaged(AbstractAlgorithm[AveragedState]):
+    """Play `inner`, and return the mean of all its policies so far, the first included.
+
+        average' = average + (policy' - average) / (step + 2)
+
+    The inner algorithm never sees the average: it asks about its own policy. So the gap of this algorithm's
+    last policy is the inner one's `average_duality_gap`. Around `OptimisticMWU` it is the anytime averaging
+    of A2L-OMWU with exact feedback.
+
+    Args:
+        inner: any algorithm, such as `MWU(0.1)`.
+
+    Raises:
+        ValueError: `inner` is not an algorithm.
+
+    Reference: Freund and Schapire, "Adaptive Game Playing Using Multiplicative Weights", 1999.
+    """
+
+    inner: AbstractAlgorithm[Any]
+
+    def __check_init__(self) -> None:
+        if not isinstance(self.inner, AbstractAlgorithm):
+            raise ValueError(f"`inner` must be an algorithm such as MWU(0.1), got {self.inner!r}.")
+
+    def init(self, logp: Float[Array, "*batch n"], reference: Float[Array, "*batch n"]) -> AveragedState:
+        """An average of one policy."""
+        return AveragedState(
+            logp, reference, jnp.zeros((), jnp.int32), inner=self.inner.init(logp, reference)
+        )
+
+    def step(self, key: PRNGKeyArray, state: AveragedState, feedback: AbstractFeedback) -> AveragedState:
+        """One step of the inner algorithm, taken into the average, in logarithms."""
+        inner = self.inner.step(key, state.inner, feedback)
+        count = (state.step + 2).astype(state.logp.dtype)
+        logp = jnp.logaddexp(state.logp + jnp.log1p(-1.0 / count), inner.logp - jnp.log(count))
+        logp = jax.nn.log_softmax(logp)
+        return replace(state, logp=logp, reference=inner.reference, step=state.step + 1, inner=inner)
+
+    def queries(self, num_actions: int) -> int:
+        """The inner algorithm's."""
+        return self.inner.queries(num_actions)
+
+    @property
+    def reads_pairs(self) -> bool:
+        """The inner algorithm's."""
+        return self.inner.reads_pairs
+
+    @property
+    def reads_odds(self) -> bool:
+        """The inner algorithm's."""
+        return self.inner.reads_odds
+
+    @property
+    def is_random(self) -> bool:
+        """The inner algorithm's."""
+        return self.inner.is_random
+
+    @property
+    def shortest_run(self) -> int:
+        """The inner algorithm's."""
+        return self.inner.shortest_run
+
+    def notes(self) -> tuple[str, ...]:
+        """The inner algorithm's."""
+        return self.inner.notes()

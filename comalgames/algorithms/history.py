@@ -1,0 +1,113 @@
+"""Mirror descent on what a rule remembers of its past: queues of opponents, mixtures of bases."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from comalgames import simplex, validation
+from comalgames.algorithms.base import AbstractUpdateRule, Number, State, at
+from comalgames.feedback import AbstractFeedback
+from comalgames.updates import mirror_target
+
+
+class HistoryState(State):
+    """What a rule remembers of its past: `State`, and its last policies.
+
+    Attributes:
+        past: the policies before the current one, the newest first, log-probabilities `[..., n]` each.
+    """
+
+    past: tuple[Float[Array, "*batch n"], ...]
+
+
+class HistoryMirrorDescent(AbstractUpdateRule[HistoryState]):
+    """Mirror descent from a mixture of its last policies, against another mixture of them.
+
+        base    ~ prod_j policy[t - j]^base_weights[j]
+        policy' ~ base^(1 - eta tau) * reference^(eta tau) * exp(eta * advantage(opponent))
+        opponent = sum_j opponent_weights[j] policy[t - j]
+
+    The opponent is a mean of probabilities: its advantage is the mean of the advantages. Before enough
+    policies are there the first one stands for them. `SPO` with a queue and both readings of `MNPO` are this
+    rule. With a temperature its fixed point is that of `MirrorDescent`; without one all of them spiral away
+    from Nash, a queue faster and a mean of bases slower than `MWU`.
+
+    Args:
+        step_size: eta > 0, in units of 1 / payoff.
+        temperature: tau >= 0, in units of payoff.
+        base_weights: of the current policy, the one before, ..., numbers >= 0 that sum to 1.
+        opponent_weights: likewise; the two may differ in length.
+
+    Raises:
+        ValueError: a number is not finite or out of range, or weights do not sum to 1.
+
+    Reference: Wu et al., "Multiplayer Nash Preference Optimization", 2025; Swamy et al., "A Minimaximalist
+    Approach to Reinforcement Learning from Human Feedback", 2024.
+    """
+
+    step_size: Number
+    temperature: Number
+    base_weights: tuple[Any, ...] = (1.0,)
+    opponent_weights: tuple[Any, ...] = (1.0,)
+
+    def __check_init__(self) -> None:
+        validation.positive("step_size", self.step_size)
+        validation.non_negative("temperature", self.temperature)
+        for name in ("base_weights", "opponent_weights"):
+            weights = getattr(self, name)
+            if not isinstance(weights, tuple) or not weights:
+                raise ValueError(f"`{name}` must be a tuple of numbers such as (0.5, 0.5), got {weights!r}.")
+            if all(validation.is_concrete(weight) for weight in weights):
+                numbers = validation.real_array(name, weights)
+                if numbers.min() < 0 or not np.isclose(numbers.sum(), 1, rtol=0, atol=1e-6):
+                    raise ValueError(f"`{name}` must be numbers >= 0 that sum to 1, got {weights!r}.")
+
+    @property
+    def memory(self) -> int:
+        """How many policies it remembers, the current one included."""
+        return max(len(self.base_weights), len(self.opponent_weights))
+
+    def init(self, logp: Float[Array, "*batch n"], reference: Float[Array, "*batch n"]) -> HistoryState:
+        """A past that consists of the first policy."""
+        return HistoryState(logp, reference, jnp.zeros((), jnp.int32), past=(logp,) * (self.memory - 1))
+
+    @property
+    def shortest_run(self) -> int:
+        """A run shorter than the memory never meets the mixtures that it is about."""
+        return self.memory
+
+    @property
+    def pull(self) -> Any:
+        """The weight eta tau of the reference in the first step."""
+        return at(self.step_size, 0) * at(self.temperature, 0)
+
+    def kl_temperature(self, step: Any) -> Any:
+        """The temperature: where all policies agree, that equilibrium stays where it is."""
+        return at(self.temperature, step)
+
+    @property
+    def queries_itself(self) -> bool:
+        """Only if the opponent is the current policy."""
+        return len(self.opponent_weights) == 1
+
+    def propose(
+        self, key: PRNGKeyArray, state: HistoryState, feedback: AbstractFeedback
+    ) -> tuple[Float[Array, "*batch n"], HistoryState]:
+        """The formula above; mixtures of probabilities are made of logarithms, which do not underflow."""
+        step_size = at(self.step_size, state.step)
+        pull = step_size * at(self.temperature, state.step)
+        policies = (state.logp, *state.past)
+        base = sum(weight * logp for weight, logp in zip(self.base_weights, policies, strict=False))
+        opponent = state.logp if self.queries_itself else simplex.mean(policies, self.opponent_weights)
+        advantage = feedback.advantage(key, opponent)
+        return mirror_target(base, advantage, step_size, state.reference, pull), state
+
+    def commit(self, state: HistoryState, logp: Float[Array, "*batch n"]) -> HistoryState:
+        """The current policy becomes the newest of the past."""
+        past = (state.logp, *state.past)[: len(state.past)]
+        return replace(super().commit(state, logp), past=past)

@@ -1,0 +1,140 @@
+"""Nash-MD and Nash-EMA: mirror descent that asks about another policy than its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from comalgames import simplex, validation
+from comalgames.algorithms.base import AbstractUpdateRule, Number, State, at
+from comalgames.feedback import AbstractFeedback
+from comalgames.updates import mirror_target
+
+
+class NashMD(AbstractUpdateRule[State]):
+    """Nash mirror descent: step from a mixture with the reference, along the advantage against it.
+
+        mixture ~ policy^(1 - eta tau) * reference^(eta tau)
+        policy' ~ mixture * exp(eta * advantage(mixture))
+
+    With a constant step its limit is biased: there the mixture is the equilibrium at temperature
+    tau / (1 - eta tau), and the policy its best response. With `InverseTime(2 / tau, 2)`, the step
+    2 / (tau (t + 2)), it reaches the equilibrium at tau: KL is at most 8 / (tau^2 (T + 1)).
+
+    Args:
+        step_size: eta > 0, in units of 1 / payoff; eta tau, the reference's share, is at most 1.
+        temperature: tau >= 0, in units of payoff.
+
+    Raises:
+        ValueError: a number is not finite or out of range, or their product is above 1.
+
+    Reference: Munos et al., "Nash Learning from Human Feedback", 2023, section 6, theorem 1.
+    """
+
+    step_size: Number
+    temperature: Number
+
+    def __check_init__(self) -> None:
+        validation.positive("step_size", self.step_size)
+        validation.non_negative("temperature", self.temperature)
+        numbers: tuple[Any, Any] = (self.step_size, self.temperature)
+        known = all(validation.is_concrete(number) and not callable(number) for number in numbers)
+        if known and float(numbers[0]) * float(numbers[1]) > 1:
+            raise ValueError(
+                f"`step_size` times `temperature` must be at most 1, got {self.step_size!r} and "
+                f"{self.temperature!r}: it is the reference's share in a mixture. Use a smaller step, or "
+                f"MirrorDescent, which has no mixture."
+            )
+
+    @property
+    def pull(self) -> Any:
+        """The weight eta tau of the reference in the first step."""
+        return at(self.step_size, 0) * at(self.temperature, 0)
+
+    @property
+    def queries_itself(self) -> bool:
+        """No: it asks about the mixture."""
+        return False
+
+    def propose(
+        self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
+    ) -> tuple[Float[Array, "*batch n"], State]:
+        """The formula above."""
+        step_size = at(self.step_size, state.step)
+        mixture = simplex.mix(state.logp, state.reference, step_size * at(self.temperature, state.step))
+        return mirror_target(mixture, feedback.advantage(key, mixture), step_size), state
+
+
+class EMAState(State):
+    """What Nash-EMA remembers: `State`, and a moving average.
+
+    Attributes:
+        average: exponential moving average of the log-probabilities, normalised, `[..., n]`.
+    """
+
+    average: Float[Array, "*batch n"]
+
+
+class NashEMA(AbstractUpdateRule[EMAState]):
+    """Mirror descent against an exponential moving average of its own past.
+
+        policy' ~ policy^(1 - eta tau) * reference^(eta tau) * exp(eta * advantage(average))
+        average' ~ average^(1 - decay) * policy'^decay
+
+    The average is one of log-probabilities, as an average of parameters is. No limit is proved. Its fixed
+    point is that of `MirrorDescent`; without a temperature it spirals away from Nash, faster than `MWU` if
+    the average is slow, for it answers an opponent of long ago.
+
+    Args:
+        step_size: eta > 0, in units of 1 / payoff.
+        temperature: tau >= 0, in units of payoff.
+        decay: the share of the newest policy, above 0 and at most 1; at 1 this is `MirrorDescent`.
+
+    Raises:
+        ValueError: a number is not finite or out of range.
+
+    Reference: Munos et al., "Nash Learning from Human Feedback", 2023, section 7.
+    """
+
+    step_size: Number
+    temperature: Number
+    decay: Any
+
+    def __check_init__(self) -> None:
+        validation.positive("step_size", self.step_size)
+        validation.non_negative("temperature", self.temperature)
+        validation.share("decay", self.decay)
+
+    def init(self, logp: Float[Array, "*batch n"], reference: Float[Array, "*batch n"]) -> EMAState:
+        """The average begins at the first policy."""
+        return EMAState(logp, reference, jnp.zeros((), jnp.int32), average=logp)
+
+    @property
+    def pull(self) -> Any:
+        """The weight eta tau of the reference in the first step."""
+        return at(self.step_size, 0) * at(self.temperature, 0)
+
+    def kl_temperature(self, step: Any) -> Any:
+        """The temperature: where policy and average agree, that equilibrium stays where it is."""
+        return at(self.temperature, step)
+
+    @property
+    def queries_itself(self) -> bool:
+        """No: it asks about the average."""
+        return False
+
+    def propose(
+        self, key: PRNGKeyArray, state: EMAState, feedback: AbstractFeedback
+    ) -> tuple[Float[Array, "*batch n"], EMAState]:
+        """The first formula above."""
+        step_size = at(self.step_size, state.step)
+        pull = step_size * at(self.temperature, state.step)
+        advantage = feedback.advantage(key, state.average)
+        return mirror_target(state.logp, advantage, step_size, state.reference, pull), state
+
+    def commit(self, state: EMAState, logp: Float[Array, "*batch n"]) -> EMAState:
+        """The second."""
+        return replace(super().commit(state, logp), average=simplex.mix(state.average, logp, self.decay))

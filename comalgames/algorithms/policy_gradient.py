@@ -1,0 +1,91 @@
+"""Policy gradients on the scores of a softmax policy: a Euclidean step, not a mirror step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from comalgames import simplex, validation
+from comalgames.algorithms.base import AbstractUpdateRule, Number, State, at
+from comalgames.feedback import AbstractFeedback
+
+# `shortest_period` is for policies whose least likely action has about this probability.
+UNLIKELY = 0.05
+
+
+class NashMDPG(AbstractUpdateRule[State]):
+    """Nash-MD by policy gradient: one gradient step on the scores, against a mixture with the reference.
+
+        mixture ~ policy^(1 - mixture_share) * reference^mixture_share
+        reward   = advantage(mixture) - tau log(policy / reference)
+        policy' ~ policy * exp(eta * policy * (reward - <policy, reward>))
+
+    The step of an action is proportional to its probability: unlikely ones hardly move. Where it rests, the
+    policy is the best response to the mixture in the game regularised by tau, and the mixture is the
+    equilibrium at temperature tau / (1 - mixture_share). So with share 0 it rests at the equilibrium itself:
+    that is self-play policy gradient, whose expected step is online IPO's (its second version: pairs of the
+    policy itself, not differentiated).
+
+    Args:
+        step_size: eta > 0, a learning rate: in units of 1 / payoff, before the factor of the probability.
+        temperature: tau >= 0, in units of payoff.
+        mixture_share: of the reference in the opponent, in [0, 1).
+
+    Raises:
+        ValueError: a number is not finite or out of range.
+
+    Reference: Munos et al., "Nash Learning from Human Feedback", 2023, section 7; Calandriello et al., "Human
+    Alignment of Large Language Models through Online Preference Optimisation", 2024, proposition 4.2.
+    """
+
+    step_size: Number
+    temperature: Number
+    mixture_share: Any = 0.0
+
+    def __check_init__(self) -> None:
+        validation.positive("step_size", self.step_size)
+        validation.non_negative("temperature", self.temperature)
+        validation.non_negative("mixture_share", self.mixture_share)
+        if validation.is_concrete(self.mixture_share) and float(self.mixture_share) >= 1:
+            raise ValueError(
+                f"`mixture_share` must be in [0, 1), got {self.mixture_share!r}: at 1 the opponent is the "
+                f"reference alone."
+            )
+
+    @property
+    def pull(self) -> Any:
+        """The weight eta tau of the reference in the first step, before the factor of the probability."""
+        return at(self.step_size, 0) * at(self.temperature, 0)
+
+    def kl_temperature(self, step: Any) -> Any:
+        """The temperature, if the opponent is the policy itself; else the limit is another."""
+        known = validation.is_concrete(self.mixture_share)
+        return at(self.temperature, step) if known and float(self.mixture_share) == 0 else None
+
+    @property
+    def shortest_period(self) -> float:
+        """As for a mirror rule, but that steps are as much smaller as probabilities are."""
+        return super().shortest_period / UNLIKELY
+
+    @property
+    def queries_itself(self) -> bool:
+        """No: it asks about the mixture, even if that is the policy."""
+        return False
+
+    @property
+    def needs_all_actions(self) -> bool:
+        """The probabilities themselves are in the step."""
+        return True
+
+    def propose(
+        self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
+    ) -> tuple[Float[Array, "*batch n"], State]:
+        """The formulas above."""
+        mixture = simplex.mix(state.logp, state.reference, self.mixture_share)
+        tilt = state.logp - state.reference
+        reward = feedback.advantage(key, mixture) - at(self.temperature, state.step) * tilt
+        p = jnp.exp(state.logp)
+        centred = reward - jnp.sum(p * reward, axis=-1, keepdims=True)
+        return state.logp + at(self.step_size, state.step) * p * centred, state

@@ -1,0 +1,55 @@
+"""Self-play against data: imitation in the form of a game, without any preference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from comalgames import simplex, validation
+from comalgames.algorithms.base import AbstractUpdateRule, Number, State, at
+from comalgames.feedback import AbstractFeedback
+
+
+class SPIN(AbstractUpdateRule[State]):
+    """Self-play fine-tuning: a classifier tells the data from the policy, and the policy follows it.
+
+        policy' ~ policy^(1 - 1/lambda) * data^(1/lambda)
+
+    The data's law is the rule's reference: pass it as `reference`. It asks for no preference at all: it
+    imitates, and reaches the data's law at the rate 1 - 1/lambda a step, for lambda above 1/2.
+
+    Args:
+        regularization: lambda > 0.
+
+    Raises:
+        ValueError: `regularization` is not a finite number above 0.
+
+    Reference: Chen et al., "Self-Play Fine-Tuning Converts Weak Language Models to Strong Language Models",
+    2024, theorem 5.4.
+    """
+
+    regularization: Number
+
+    def __check_init__(self) -> None:
+        validation.positive("regularization", self.regularization)
+
+    @property
+    def pull(self) -> Any:
+        """1 / lambda."""
+        return 1.0 / at(self.regularization, 0)
+
+    @property
+    def queries_itself(self) -> bool:
+        """It asks about nobody."""
+        return False
+
+    def queries(self, num_actions: int) -> int:
+        """None."""
+        return 0
+
+    def propose(
+        self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
+    ) -> tuple[Float[Array, "*batch n"], State]:
+        """The minimum of the logistic loss whose winners are data and whose losers are the policy's."""
+        return simplex.mix(state.logp, state.reference, 1.0 / at(self.regularization, state.step)), state

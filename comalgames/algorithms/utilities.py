@@ -1,0 +1,126 @@
+"""Exponential weights on another utility than the win rate: on its logarithm or log-odds, on mean log-odds.
+
+Only the win rate makes the average of past policies Nash.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from comalgames import bradley_terry, validation
+from comalgames.algorithms.base import AbstractUpdateRule, Number, State, at
+from comalgames.feedback import AbstractFeedback
+from comalgames.updates import mirror_target
+
+# Win rates and preferences closer to 0 or 1 than this count as this close: a logarithm has to be finite.
+CLIP = bradley_terry.CLIP
+
+
+class NCA(AbstractUpdateRule[State]):
+    """Noise-contrastive alignment: exponential weights on the logarithm of the win rate.
+
+        policy' ~ policy * (2 win_rate)^(1 / beta)
+
+    At beta = 1 it is `policy' = 2 policy * win_rate` exactly: the law of the better of two samples, iterated
+    best-of-2. Near Nash it is `MWU` with step 2 / beta. It spirals to the boundary, and its average does not
+    approach Nash.
+
+    Args:
+        beta: regularisation, > 0. Win rates below 1e-6 count as 1e-6.
+
+    Raises:
+        ValueError: `beta` is not a finite number above 0.
+
+    Reference: Chen et al., "Noise Contrastive Alignment of Language Models with Explicit Rewards", 2024; its
+    exact minimiser at beta = 1 is derived in docs/formulas.md.
+    """
+
+    beta: Number
+
+    def __check_init__(self) -> None:
+        validation.positive("beta", self.beta)
+
+    def propose(
+        self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
+    ) -> tuple[Float[Array, "*batch n"], State]:
+        """The formula above."""
+        win_rate = 0.5 + feedback.advantage(key, state.logp)
+        utility = jnp.log(2.0 * jnp.maximum(win_rate, CLIP))
+        return mirror_target(state.logp, utility, 1.0 / at(self.beta, state.step)), state
+
+
+class BCO(AbstractUpdateRule[State]):
+    """Binary classifier optimisation: exponential weights on the log-odds of the win rate.
+
+        policy' ~ policy * (win_rate / (1 - win_rate))^(1 / beta)
+
+    Near Nash it is `MWU` with step 4 / beta. It spirals to the boundary, and its average does not approach
+    Nash. The minimiser of the published loss is this but for its normaliser, which the loss fixes and this
+    step divides out; they differ by a few percent.
+
+    Args:
+        beta: regularisation, > 0. Win rates within 1e-6 of 0 or 1 count as 1e-6 away from it.
+
+    Raises:
+        ValueError: `beta` is not a finite number above 0.
+
+    Reference: Jung et al., "Binary Classifier Optimization for Large Language Model Alignment", 2024.
+    """
+
+    beta: Number
+
+    def __check_init__(self) -> None:
+        validation.positive("beta", self.beta)
+
+    def propose(
+        self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
+    ) -> tuple[Float[Array, "*batch n"], State]:
+        """The formula above."""
+        advantage = jnp.clip(feedback.advantage(key, state.logp), CLIP - 0.5, 0.5 - CLIP)
+        log_odds = 2.0 * jnp.arctanh(2.0 * advantage)
+        return mirror_target(state.logp, log_odds, 1.0 / at(self.beta, state.step)), state
+
+
+class GPO(AbstractUpdateRule[State]):
+    """General preference optimisation: exponential weights on the mean log-odds against the policy.
+
+        policy' ~ policy * exp(score / beta),    score[i] = sum_j policy[j] log(P[i, j] / P[j, i])
+
+    It plays another game, whose payoffs are the log-odds: that game's Nash policies are its fixed points and
+    the limit of its average. They are not those of the preferences.
+
+    Args:
+        beta: regularisation, > 0, in units of log-odds.
+
+    Raises:
+        ValueError: `beta` is not a finite number above 0; when a run begins: a preference is exactly 0 or 1.
+
+    Reference: Zhang et al., "Beyond Bradley-Terry Models: A General Preference Model for Language Model
+    Alignment", 2024, section 5.
+    """
+
+    beta: Number
+
+    def __check_init__(self) -> None:
+        validation.positive("beta", self.beta)
+
+    @property
+    def reads_pairs(self) -> bool:
+        """Log-odds are those of pairs."""
+        return True
+
+    @property
+    def reads_odds(self) -> bool:
+        """They must be finite."""
+        return True
+
+    def propose(
+        self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
+    ) -> tuple[Float[Array, "*batch n"], State]:
+        """The formula above; of a sample, with one more comparison, a tie, spread over the pairs."""
+        seen = feedback.comparisons(key, state.logp)
+        skew, weights = bradley_terry.smoothed(seen.skew, seen.logp, seen.weights, seen.num_pairs)
+        log_odds = 2.0 * jnp.arctanh(2.0 * jnp.clip(skew, CLIP - 0.5, 0.5 - CLIP))
+        scores = jnp.sum(weights * log_odds, axis=-1)
+        return mirror_target(state.logp, scores, 1.0 / at(self.beta, state.step)), state
