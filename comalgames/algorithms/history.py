@@ -32,10 +32,10 @@ class HistoryMirrorDescent(AbstractUpdateRule[HistoryState]):
         policy' ~ base^(1 - eta tau) * reference^(eta tau) * exp(eta * advantage(opponent))
         opponent = sum_j opponent_weights[j] policy[t - j]
 
-    The opponent is a mean of probabilities: its advantage is the mean of the advantages. Before enough
-    policies are there the first one stands for them. `SPO` with a queue and both readings of `MNPO` are this
-    rule. With a temperature its fixed point is that of `MirrorDescent`; without one all of them spiral away
-    from Nash, a queue faster and a mean of bases slower than `MWU`.
+    The opponent is a mean of probabilities: its advantage is the mean of the advantages. While there are
+    fewer policies than weights, those that are there share the weight. `SPO` with a queue and both readings
+    of `MNPO` are this rule. With a temperature its fixed point is that of `MirrorDescent`; without one all of
+    them spiral away from Nash, a queue faster and a mean of bases slower than `MWU`.
 
     Args:
         step_size: eta > 0, in units of 1 / payoff.
@@ -102,8 +102,11 @@ class HistoryMirrorDescent(AbstractUpdateRule[HistoryState]):
         step_size = at(self.step_size, state.step)
         pull = step_size * at(self.temperature, state.step)
         policies = (state.logp, *state.past)
-        base = sum(weight * logp for weight, logp in zip(self.base_weights, policies, strict=False))
-        opponent = state.logp if self.queries_itself else simplex.mean(policies, self.opponent_weights)
+        weights = _of_those_there(self.base_weights, state)
+        base = sum(weight * logp for weight, logp in zip(weights, policies, strict=False))
+        opponent = state.logp
+        if not self.queries_itself:
+            opponent = simplex.mean(policies, _of_those_there(self.opponent_weights, state))
         advantage = feedback.advantage(key, opponent)
         return mirror_target(base, advantage, step_size, state.reference, pull), state
 
@@ -111,3 +114,11 @@ class HistoryMirrorDescent(AbstractUpdateRule[HistoryState]):
         """The current policy becomes the newest of the past."""
         past = (state.logp, *state.past)[: len(state.past)]
         return replace(super().commit(state, logp), past=past)
+
+
+def _of_those_there(weights: tuple[Any, ...], state: HistoryState) -> list[Array]:
+    """The weights of the policies that there have been, made to sum to 1; as they are if those have none."""
+    given = jnp.stack([jnp.asarray(weight, state.logp.dtype) for weight in weights])
+    there = jnp.where(jnp.arange(len(weights), dtype=state.step.dtype) <= state.step, given, 0.0)
+    total = jnp.sum(there)
+    return list(jnp.where(total > 0, there / jnp.where(total > 0, total, 1.0), given))
