@@ -20,6 +20,7 @@ import numpy as np
 
 import comalgames as cg
 from comalgames import report, validation
+from comalgames.algorithms.guarantees import GUARANTEES
 from comalgames.experiments import DamagedRun, Paper, environment, load_run
 from comalgames.experiments.store import save_figures
 from comalgames.papers.reward_models import picks
@@ -116,6 +117,9 @@ def _parser() -> _Parser:
     plot.set_defaults(run=_plot)
 
     listing = commands.add_parser("list", help="papers, algorithms and games")
+    listing.add_argument(
+        "kinds", nargs="*", metavar="kind", help="papers, algorithms, games; default: all of them"
+    )
     listing.set_defaults(run=_list)
 
     doctor = commands.add_parser("doctor", help="versions, devices, precision, writable folders")
@@ -229,21 +233,49 @@ def _describe(answer: dict[str, Any]) -> str:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    print("papers (comalgames reproduce NAME)")
-    for name in PAPERS:
-        paper = _paper(name)
-        print(f"  {name:<26}{paper.title}. {len(paper.claims)} claims.")
-    print("\nalgorithms (comalgames.NAME)")
-    rules = [
-        rule for _, rule in inspect.getmembers(cg, inspect.isclass) if issubclass(rule, cg.AbstractAlgorithm)
-    ]
-    for rule in rules:
-        if not inspect.isabstract(rule):
-            print(f"  {rule.__name__:<26}{_summary(rule)}")
-    print("\ngames (comalgames.games.NAME)")
-    for name, function in inspect.getmembers(cg.games, inspect.isfunction):
-        print(f"  {name:<26}{_summary(function)}")
+    listings = {"papers": _papers, "algorithms": _algorithms, "games": _games}
+    for kind in arguments.kinds:
+        validation.known("kind", kind, listings)
+    print("\n\n".join("\n".join(listings[kind]()) for kind in arguments.kinds or listings))
     return OK
+
+
+def _papers() -> list[str]:
+    papers = [_paper(name) for name in PAPERS]
+    lines = [f"  {paper.name:<26}{paper.title}. {len(paper.claims)} claims." for paper in papers]
+    return ["papers (comalgames reproduce NAME)", *lines]
+
+
+def _games() -> list[str]:
+    functions = inspect.getmembers(cg.games, inspect.isfunction)
+    lines = [f"  {name:<26}{_summary(function)}" for name, function in functions]
+    return ["games (comalgames.games.NAME)", *lines]
+
+
+def _algorithms() -> list[str]:
+    """A table: what each converges to, under which step, who says so, and what a step costs."""
+    head = ("name", "converges to", "queries", "under which step", "source")
+    rows = [
+        (name, known.limit, known.queries, known.condition, known.source)
+        for name, known in GUARANTEES.items()
+        if not known.same_as
+    ]
+    names = [(name, known.same_as, known.limit) for name, known in GUARANTEES.items() if known.same_as]
+    return [
+        "algorithms (comalgames.NAME); w is the largest frequency of rotation at the limit",
+        *_columns([head, *rows]),
+        "",
+        "published names of those, with their papers' numbers",
+        *_columns([("name", "is", "converges to"), *names]),
+    ]
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        ("  " + "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))).rstrip()
+        for row in rows
+    ]
 
 
 def _summary(thing: Any) -> str:

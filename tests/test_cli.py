@@ -12,6 +12,7 @@ from helpers import COMAL_NASH
 
 import comalgames as cg
 from comalgames import cli, experiments
+from comalgames.algorithms.guarantees import GUARANTEES
 
 MARINER = str(resources.files("comalgames") / "data" / "mariner.toc")
 OK, FAILED, BAD_INPUT, DAMAGED, INTERRUPTED = 0, 1, 2, 3, 130
@@ -343,15 +344,22 @@ def test_plot_refuses_a_paper_it_does_not_know(comalgames, run_folder):
 
 
 def test_list_names_every_paper_algorithm_and_game_with_what_it_is(comalgames):
-    code, out, err = comalgames("list")
+    code, out, err = comalgames("list", "papers", "games")
     assert (code, err) == (OK, "")
     described = {line.split()[0]: line.split(maxsplit=1)[1] for line in out.splitlines() if line[:2] == "  "}
-    rules = {"MWU", "SPPO", "COMAL", "ExactProx", "IterativeDPO", "RegularizedMirrorDescent"}
     games = {name for name in cg.games.__all__ if not inspect.isclass(getattr(cg.games, name))}
-    assert {"comal", *rules, *games} <= set(described)
+    assert {"comal", *games} <= set(described)
     # Whole sentences: nothing is cut off at the end of a docstring's line.
     assert [name for name, text in described.items() if not text.endswith(".")] == []
     assert "Abstract" not in out
+    code, out, err = comalgames("list", "algorithms")
+    assert (code, err) == (OK, "")
+    rows = {line.split()[0]: " ".join(line.split()) for line in out.splitlines() if line[:2] == "  "}
+    assert set(GUARANTEES) <= set(rows)
+    for name, known in GUARANTEES.items():
+        assert f"{name} {known.same_as or known.limit}" in rows[name]
+    assert comalgames("list")[1].count("(comalgames") == 3
+    assert comalgames("list", "algoritms")[0] == BAD_INPUT
 
 
 def test_doctor_reports_versions_devices_precision_and_writable_folders(comalgames):

@@ -39,19 +39,19 @@ class Guarantee(NamedTuple):
 
 GUARANTEES: Mapping[str, Guarantee] = {
     "Averaged": Guarantee(
-        NASH, "around MWU, SPO, SPPO: step of order T^-1/2; OptimisticMWU: any small step",
+        NASH, "around MWU: step of order T^-1/2; OptimisticMWU: a small step",
         "Freund and Schapire 1999", "inner",
     ),
     "BCO": Guarantee(NOTHING, "spirals out; its average is off too", "measured"),
     "COMAL": Guarantee(
-        NASH, "any temperature; without a period any inner step that converges", "Liu et al. 2024", "inner"
+        NASH, "any temperature; an inner rule that converges", "Liu et al. 2024", "inner"
     ),
     "ExactProx": Guarantee(REGULARISED, "always", "Liu et al. 2024", "n"),
     "Extragradient": Guarantee(
-        NASH, "temperature 0: step < 1 / w; else regularised, step <= 1 / (1 + tau)", "Cen, Wei and Chi 2021",
+        NASH, "step < 1 / w; tau > 0: regularised, step <= 1 / (1 + tau)", "Cen, Wei and Chi 2021",
         "2",
     ),
-    "GPO": Guarantee(OWN, "its average: Nash of the log-odds, another game", "measured"),
+    "GPO": Guarantee(NOTHING, "spirals out; its average: Nash of the log-odds, another game", "measured"),
     "HistoryMirrorDescent": Guarantee(
         REGULARISED, "temperature > 0 and a small step; with 0 nothing, or the average", "measured"
     ),
@@ -69,10 +69,10 @@ GUARANTEES: Mapping[str, Guarantee] = {
         REGULARISED, "temperature > 0 and a small step; with 0 nothing", "measured; no proof is known"
     ),
     "NashMD": Guarantee(
-        REGULARISED, "the step 2 / (tau (t + 2)); with a constant one a biased limit", "Munos et al. 2023"
+        REGULARISED, "step 2 / (tau (t + 2)); a constant one is biased", "Munos et al. 2023"
     ),
     "NashMDPG": Guarantee(
-        REGULARISED, "mixture 0 and a small step; else a best response to one at tau / (1 - share)",
+        REGULARISED, "share 0 and a small step; any other share is biased",
         "Calandriello et al. 2024",
     ),
     "OnlineDPO": Guarantee(
@@ -118,12 +118,14 @@ GUARANTEES: Mapping[str, Guarantee] = {
     ),
     "REBEL": Guarantee(AVERAGE, "eta of order T^-1/2", "Gao et al. 2024", same_as="MWU(eta)"),
     "RLHF": Guarantee(
-        REGULARISED, "beta > w; with a fixed reward its maximiser", "derived", same_as="MirrorDescent(1 / beta, beta)"
+        REGULARISED, "beta > w; with a fixed reward its maximiser", "derived",
+        same_as="MirrorDescent(1 / beta, beta)",
     ),
     "RSPO": Guarantee(
         REGULARISED, "a small step", "Tang et al. 2025", same_as="MMD, or RegularizedMirrorDescent"
     ),
     "SPO": Guarantee(
-        AVERAGE, "step of order T^-1/2", "Swamy et al. 2024", same_as="MWU(step_size), or HistoryMirrorDescent"
+        AVERAGE, "step of order T^-1/2", "Swamy et al. 2024",
+        same_as="MWU(step_size), or HistoryMirrorDescent",
     ),
 }  # fmt: skip

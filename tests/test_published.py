@@ -1,0 +1,397 @@
+"""Each published name is the minimiser of the loss that its paper trains on, found by enumeration.
+
+Losses are written out here from the papers, on all answers with their exact weights, and minimised by a
+general optimiser: nothing of the package is used to find where a step should go.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.optimize
+from helpers import log_normalize, one_step, random_game, random_policy
+
+import comalgames as cg
+
+N = 4
+GAME = random_game(N, seed=3)
+SKEW = np.asarray(GAME.skew)
+P = SKEW + 0.5
+POLICY, REFERENCE = random_policy(N, seed=5), random_policy(N, seed=6)
+LOGP, LOG_REFERENCE = np.log(POLICY), np.log(REFERENCE)
+PAIRS = np.outer(POLICY, POLICY)
+UNIFORM_PAIRS = np.full((N, N), 1 / N**2)
+
+# Gradients at the minimum are below 1e-13; losses are curved by about the smallest probability squared.
+CLOSE = {"rtol": 0, "atol": 1e-10}
+
+
+def minimiser(loss: Callable[[Any], Any], start: np.ndarray = LOGP) -> np.ndarray:
+    """The log-policy of least loss: Newton's method on scores, one of which is held."""
+
+    def of_scores(free: Any) -> Any:
+        return loss(jax.nn.log_softmax(jnp.append(free, 0.0)))
+
+    gradient, hessian = jax.jit(jax.grad(of_scores)), jax.jit(jax.hessian(of_scores))
+    found = scipy.optimize.minimize(
+        lambda x: float(of_scores(x)), start[:-1] - start[-1], jac=gradient, hess=hessian,
+        method="trust-exact", options={"gtol": 1e-11, "maxiter": 500},
+    )  # fmt: skip
+    x = found.x
+    for _ in range(3):  # values tell steps below 1e-8 apart no longer; gradients do
+        x = x - np.linalg.solve(hessian(x), gradient(x))
+    assert np.abs(gradient(x)).max() < 1e-13
+    return log_normalize(np.append(x, 0.0))
+
+
+def margins(scores: Any) -> Any:
+    return scores[:, None] - scores[None, :]
+
+
+def labelled(anchor: np.ndarray, size: float, law: np.ndarray = PAIRS) -> Callable[[Any], Any]:
+    """E over labelled pairs of (log-ratio margin, winner less loser - size / 2)^2: IPO, INPO, MNPO, ONPO."""
+
+    def loss(logp: Any) -> Any:
+        won = margins(logp - anchor)
+        return jnp.sum(law * (P * (won - size / 2) ** 2 + (1 - P) * (-won - size / 2) ** 2))
+
+    return loss
+
+
+def regressed(anchor: np.ndarray, aims: np.ndarray, law: np.ndarray = UNIFORM_PAIRS) -> Callable[[Any], Any]:
+    """E over pairs of (log-ratio margin - difference of aims)^2: REBEL, online IPO, EGPO."""
+    return lambda logp: jnp.sum(law * (margins(logp - anchor) - margins(aims)) ** 2)
+
+
+def logistic(margin: Any, probability: Any) -> Any:
+    return probability * jax.nn.softplus(-margin) + (1 - probability) * jax.nn.softplus(margin)
+
+
+def damped(pull: float) -> np.ndarray:
+    return (1 - pull) * LOGP + pull * LOG_REFERENCE
+
+
+def stepped(rule: Any, num_steps: int = 1) -> np.ndarray:
+    return one_step(rule, GAME, POLICY, REFERENCE, num_steps)
+
+
+def response(utility: Any, reference_weight: float, policy_weight: float) -> np.ndarray:
+    """argmax <p, utility> - a KL(p || reference) - b KL(p || policy), as a minimisation."""
+
+    def loss(logp: Any) -> Any:
+        p = jnp.exp(logp)
+        penalty = reference_weight * (logp - LOG_REFERENCE) + policy_weight * (logp - LOGP)
+        return jnp.sum(p * (penalty - utility))
+
+    return minimiser(loss)
+
+
+def the_better_of_two() -> np.ndarray:
+    """The law of the preferred of two draws: 2 sum_j p_i p_j P_ij."""
+    return np.log(2 * (PAIRS * P).sum(1))
+
+
+def nca(beta: float) -> Callable[[Any], Any]:
+    win = P @ POLICY
+
+    def loss(logp: Any) -> Any:
+        r = beta * (logp - LOGP)
+        return jnp.sum(POLICY * (win * jax.nn.softplus(-r) + 0.5 * jax.nn.softplus(r)))
+
+    return loss
+
+
+def pointwise(aims: np.ndarray, centred: bool) -> Callable[[Any], Any]:
+    def loss(logp: Any) -> Any:
+        error = logp - LOGP - aims
+        error = error - jnp.sum(POLICY * error) if centred else error
+        return jnp.sum(POLICY * error**2)
+
+    return loss
+
+
+MIXTURE = log_normalize(damped(0.3 * 0.2))
+MIXED = np.exp(MIXTURE)
+HALF = log_normalize(damped(0.2) + SKEW @ POLICY)  # EGPO's, step 1, temperature .2
+LOG_ODDS = np.log(P / P.T)
+MINIMISERS: dict[str, tuple[Any, Callable[[], np.ndarray]]] = {
+    "DNO": (
+        cg.DNO(eta=2.0),
+        lambda: minimiser(
+            lambda logp: jnp.sum(
+                UNIFORM_PAIRS
+                * logistic(2.0 * margins(logp - LOGP), jax.nn.sigmoid(jnp.asarray(margins(P @ POLICY))))
+            )
+        ),
+    ),
+    "REBEL": (cg.REBEL(0.7), lambda: minimiser(regressed(LOGP, 0.7 * P @ POLICY, PAIRS))),
+    "SPO": (cg.SPO(0.7), lambda: response(P @ POLICY, 0.0, 1 / 0.7)),
+    "iterative IPO": (cg.IterativeIPO(2.0), lambda: minimiser(labelled(LOGP, 1 / 2.0))),
+    "SPPO, a free constant": (cg.SPPO(2.0), lambda: minimiser(pointwise(2.0 * SKEW @ POLICY, True))),
+    "SPPO, exact": (
+        cg.SPPO(2.0, exact=True),
+        lambda: minimiser(pointwise(2.0 * (P @ POLICY - 0.5), False)),
+    ),
+    "SPPO, exact, large": (
+        cg.SPPO(30.0, exact=True),
+        lambda: minimiser(pointwise(30.0 * (P @ POLICY - 0.5), False)),
+    ),
+    "INPO": (cg.INPO(2.0, 0.3), lambda: minimiser(labelled(damped(0.15), 0.5))),
+    "online IPO": (
+        cg.OnlineIPO(0.5, 0.3),
+        lambda: minimiser(regressed(damped(0.15), 0.5 * P @ POLICY)),
+    ),
+    "EGPO": (cg.EGPO(1.0, 0.2), lambda: minimiser(regressed(damped(0.2), P @ np.exp(HALF)))),
+    "Nash-MD": (cg.NashMD(0.3, 0.2), lambda: minimiser(labelled(MIXTURE, 0.3, np.outer(MIXED, MIXED)))),
+    "RSPO, reverse KL": (cg.RSPO(0.7, 0.4), lambda: response(P @ POLICY, 0.4, 1 / 0.7)),
+    "RLHF": (cg.RLHF(0.4), lambda: response(P @ POLICY, 0.4, 0.0)),
+    "online DPO": (
+        cg.OnlineDPO(0.8),
+        lambda: minimiser(lambda logp: jnp.sum(PAIRS * logistic(0.8 * margins(logp - LOG_REFERENCE), P))),
+    ),
+    "online DPO, damped": (
+        cg.OnlineDPO(0.8, 0.25),
+        lambda: minimiser(
+            lambda logp: jnp.sum(PAIRS * logistic(0.8 / 0.25 * margins(logp - damped(0.25)), P))
+        ),
+    ),
+    "NCA": (cg.NCA(1.0), lambda: minimiser(nca(1.0))),
+    "best of two": (cg.NCA(1.0), the_better_of_two),
+    "GPO": (cg.GPO(2.0), lambda: minimiser(pointwise(LOG_ODDS @ POLICY / 2.0, True))),
+    "SPIN": (
+        cg.SPIN(1.7),
+        lambda: minimiser(
+            lambda logp: jnp.sum(
+                np.outer(REFERENCE, POLICY) * jax.nn.softplus(-1.7 * margins(logp - LOGP))
+            )
+        ),
+    ),
+    "MNPO": (cg.MNPO(2.0, 0.3), lambda: minimiser(labelled(damped(0.15), 0.5))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MINIMISERS)
+def test_a_step_is_the_minimiser_of_the_published_loss(name: str) -> None:
+    rule, expected = MINIMISERS[name]
+    found = stepped(rule)
+    np.testing.assert_allclose(found, expected(), **CLOSE)
+    assert np.abs(found - LOGP).max() > 1e-2  # a step that goes nowhere would prove nothing
+
+
+def test_the_minimiser_sees_a_wrong_factor() -> None:
+    """The same comparison, with twice the step, with another temperature, with pairs of another law."""
+    aim = minimiser(labelled(damped(0.15), 0.5))
+    uniform = minimiser(labelled(damped(0.15), 0.5, UNIFORM_PAIRS))
+    for wrong in (stepped(cg.INPO(1.0, 0.3)), stepped(cg.INPO(2.0, 0.4)), uniform):
+        assert np.abs(wrong - aim).max() > 1e-2
+
+
+def test_nash_mirror_prox_takes_two_proximal_steps() -> None:
+    eta, beta = 0.6, 0.3
+    half = response(P @ POLICY, beta, beta / eta)
+    np.testing.assert_allclose(
+        stepped(cg.NashMirrorProx(eta, beta)), response(P @ np.exp(half), beta, beta / eta), **CLOSE
+    )
+
+
+def test_mpo_is_proximal_steps_and_a_moved_magnet() -> None:
+    logp, magnet = LOGP, LOG_REFERENCE
+    for k in range(1, 5):
+        here, there = logp, magnet
+
+        def loss(new: Any, here: Any = here, there: Any = there) -> Any:
+            penalty = 0.2 * (new - there) + (new - here) / 0.8
+            return jnp.sum(jnp.exp(new) * (penalty - P @ np.exp(here)))
+
+        logp = minimiser(loss, here)
+        magnet = logp if k % 2 == 0 else magnet
+    np.testing.assert_allclose(stepped(cg.MPO(0.8, 0.2, 2), 4), logp, **CLOSE)
+
+
+def test_onpo_fits_twice_a_round() -> None:
+    """Its two sequences, by two fits of its loss a round, on pairs of the policy; three rounds."""
+    eta = 2.0
+    anchor, logp = LOGP, LOGP
+    for _ in range(3):
+        law = np.outer(np.exp(logp), np.exp(logp))
+        anchor = minimiser(labelled(anchor, 1 / eta, law), anchor)
+        logp = minimiser(labelled(anchor, 1 / eta, law), anchor)
+    np.testing.assert_allclose(stepped(cg.ONPO(eta), 3), logp, **CLOSE)
+
+
+def test_mnpo_stands_on_its_past() -> None:
+    """From the second round on the anchor is a mixture of two policies; the pairs are the last one's."""
+    for opponents in ("policy", "past"):
+        rule = cg.MNPO(2.0, 0.3, (0.7, 0.3), opponents)
+        first = stepped(rule)
+        anchor = 0.85 * (0.7 * first + 0.3 * LOGP) + 0.15 * LOG_REFERENCE
+        last = np.exp(first)
+        if opponents == "policy":
+            expected = minimiser(labelled(anchor, 0.5, np.outer(last, last)), first)
+        else:  # the paper's update: the mean of the win rates against both
+            aims = 0.5 * (0.7 * P @ last + 0.3 * P @ POLICY)
+            expected = minimiser(regressed(anchor, aims), first)
+        np.testing.assert_allclose(stepped(rule, 2), expected, **CLOSE)
+
+
+def test_a_queue_is_hedge_against_the_mean_of_those_in_it() -> None:
+    policies = [POLICY]
+    logp = LOGP
+    for _ in range(5):
+        logp = log_normalize(logp + 0.5 * P @ np.mean(policies[-3:], axis=0))
+        policies.append(np.exp(logp))
+    np.testing.assert_allclose(stepped(cg.SPO(0.5, queue=3), 5), logp, rtol=0, atol=1e-13)
+
+
+def test_nash_ema_answers_an_average_of_parameters() -> None:
+    logp, average = LOGP, LOGP
+    for _ in range(4):
+        logp = log_normalize(0.94 * logp + 0.06 * LOG_REFERENCE + 0.3 * P @ np.exp(average))
+        average = log_normalize(0.8 * average + 0.2 * logp)
+    np.testing.assert_allclose(stepped(cg.NashEMA(0.3, 0.2, 0.2), 4), logp, rtol=0, atol=1e-13)
+
+
+def gradient_step(loss: Callable[[Any], Any], rate: float) -> np.ndarray:
+    """One step of gradient descent on scores."""
+    return log_normalize(
+        LOGP - rate * jax.grad(lambda scores: loss(jax.nn.log_softmax(scores)))(jnp.asarray(LOGP))
+    )
+
+
+def test_online_ipo_is_one_gradient_step_on_its_loss() -> None:
+    """On uniform pairs and three answers: eta = 4 lr / (n beta)."""
+    beta, rate = 0.3, 0.1
+    loss = regressed(LOG_REFERENCE, P @ POLICY / beta)
+    np.testing.assert_allclose(
+        gradient_step(loss, rate), stepped(cg.OnlineIPO(4 * rate / (N * beta), beta)), rtol=0, atol=1e-13
+    )
+
+
+def test_online_ipos_second_version_is_one_gradient_step_on_pairs_of_the_policy() -> None:
+    """The pairs' law is not differentiated; in units of the loss the rate is 4 / temperature."""
+    tau, rate = 0.3, 0.05
+    found = gradient_step(labelled(LOG_REFERENCE, 1 / tau), rate)
+    np.testing.assert_allclose(found, stepped(cg.OnlineIPOGradient(4 * rate / tau, tau)), rtol=0, atol=1e-13)
+
+
+def test_nash_md_pg_is_reinforce_against_the_mixture() -> None:
+    tau, share, rate = 0.2, 0.25, 0.4
+    mixture = np.exp(log_normalize((1 - share) * LOGP + share * LOG_REFERENCE))
+    reward = P @ mixture - 0.5 - tau * (LOGP - LOG_REFERENCE)
+    found = gradient_step(lambda logp: -jnp.sum(POLICY * reward * logp), rate)
+    np.testing.assert_allclose(found, stepped(cg.NashMDPG(rate, tau, share)), rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("beta", [0.5, 1.0, 3.0])
+def test_nca_and_bco_are_least_but_for_a_constant(beta: float) -> None:
+    """Where the log-ratio need not belong to a policy, each answer's loss is least at the rule's target."""
+    win = P @ POLICY
+
+    def least(each: Callable[[float, float], float]) -> np.ndarray:
+        return np.array([scipy.optimize.minimize_scalar(lambda h, w=w: each(h, w), tol=1e-12).x for w in win])
+
+    def soft(x: float) -> float:
+        return float(np.logaddexp(0, x))
+
+    for rule, each in (
+        (cg.NCA(beta), lambda h, w: w * soft(-beta * h) + 0.5 * soft(beta * h)),
+        (cg.BCO(beta), lambda h, w: w * soft(-beta * h) + (1 - w) * soft(beta * h)),
+    ):
+        np.testing.assert_allclose(stepped(rule), log_normalize(LOGP + least(each)), rtol=0, atol=1e-6)
+
+
+def test_sppos_minimiser_differs_from_multiplicative_weights_at_third_order() -> None:
+    """By -x Var(x) / 2 where x = eta * advantage, up to a constant and higher orders."""
+    for eta, tolerance in ((0.02, 0.02), (0.002, 0.002)):
+        x = eta * SKEW @ POLICY
+        difference = stepped(cg.SPPO(eta, exact=True)) - stepped(cg.SPPO(eta))
+        expected = -x * (POLICY @ x**2) / 2
+        np.testing.assert_allclose(
+            margins(difference), margins(expected), rtol=tolerance, atol=tolerance * np.abs(expected).max()
+        )
+
+
+def test_sppos_minimiser_is_a_policy_at_any_step() -> None:
+    for eta in (1e-8, 1e-3, 1.0, 1e3, 1e5):
+        start = jnp.asarray(LOGP)
+        state = cg.SPPO(eta, exact=True).propose(
+            jax.random.key(0), cg.SPPO(eta).init(start, start), cg.Exact(GAME)
+        )
+        # Log-probabilities of -1e4 carry roundings of 1e-12.
+        np.testing.assert_allclose(np.exp(state[0]).sum(), 1.0, rtol=0, atol=1e-13 * (1 + eta))
+
+
+def test_rlhf_with_a_reward_that_stays_is_done_in_one_round() -> None:
+    reward = np.array([0.3, -0.2, 0.9, 0.0])
+    results = [
+        cg.solve(GAME, cg.RLHF(0.5), k, init=POLICY, reference=REFERENCE, feedback=cg.Reward(reward)).logp
+        for k in (1, 5)
+    ]
+    for found in results:
+        np.testing.assert_allclose(found, response(reward, 0.5, 0.0), **CLOSE)
+
+
+def test_the_average_is_the_mean_of_all_policies() -> None:
+    result = cg.solve(GAME, cg.MWU(1.0), 30, init=POLICY, metrics=["policy"])
+    averaged = cg.solve(GAME, cg.Averaged(cg.MWU(1.0)), 30, init=POLICY)
+    np.testing.assert_allclose(averaged.policy, result.history["policy"].mean(0), rtol=1e-12)
+    np.testing.assert_allclose(
+        averaged.history["duality_gap"], result.history["average_duality_gap"], rtol=0, atol=1e-13
+    )
+
+
+def test_a_moving_reference_at_rate_one_is_comal_with_period_one() -> None:
+    inner = cg.MMD(1.0, 0.1)
+    follows = cg.solve(GAME, cg.MovingReference(inner, 1.0), 20, init=POLICY, reference=REFERENCE).logp
+    state = cg.COMAL(inner, 1).init(jnp.asarray(LOGP), jnp.asarray(LOG_REFERENCE))
+    for _ in range(20):
+        state = cg.COMAL(inner, 1).step(jax.random.key(0), state, cg.Exact(GAME))
+    np.testing.assert_allclose(follows, state.logp, rtol=1e-12)
+
+
+CERTAIN = cg.Candidates([[0.5, 1.0], [0.0, 0.5]], [-1.0, -2.0])
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: cg.NashMD(2.0, 0.6), ("`step_size` times `temperature`", "at most 1", "2.0", "0.6")),
+        (lambda: cg.NashEMA(1.0, 0.1, 0.0), ("`decay`", "above 0 and at most 1", "got 0.0")),
+        (lambda: cg.NashMDPG(1.0, 0.1, 1.0), ("`mixture_share`", "[0, 1)", "1.0")),
+        (lambda: cg.OnlineDPO(1.0, 1.5), ("`damping`", "at most 1", "1.5")),
+        (lambda: cg.MovingReference(cg.MWU(1.0), 0.1), ("`inner`", "pull is 0", "MovingReference")),
+        (lambda: cg.MovingReference(cg.MMD(1.0, 0.1), 2.0), ("`rate`", "at most 1", "2.0")),
+        (lambda: cg.Averaged(0.1), ("`inner`", "an algorithm", "0.1")),
+        (lambda: cg.SPPO(1.0, exact="yes"), ("`exact`", "True or False", "'yes'")),
+        (lambda: cg.HistoryMirrorDescent(1.0, 0.0, (0.5, 0.6)), ("`base_weights`", "sum to 1", "0.6")),
+        (lambda: cg.HistoryMirrorDescent(1.0, 0.0, (1.0,), 0.5), ("`opponent_weights`", "a tuple", "0.5")),
+        (lambda: cg.SPO(1.0, queue=0), ("`queue`", ">= 1", "0")),
+        (lambda: cg.MNPO(0.1, 0.2), ("`tau`", "at most `eta`")),
+        (lambda: cg.MNPO(1.0, 0.1, opponents="self"), ("`opponents`", "'self'", "past, policy")),
+        (lambda: cg.DNO(cg.Geometric(1.0, 0.5)), ("`eta`", "schedule")),
+        (lambda: cg.DNO(0.0), ("`eta`", "> 0")),
+        (lambda: cg.Reward(0.5), ("`reward`", "each action")),
+        (lambda: cg.Reward([0.5, np.nan]), ("`reward`", "finite")),
+        (lambda: cg.InverseTime(0.0), ("`scale`", "> 0")),
+        (
+            lambda: cg.solve(cg.games.rock_paper_scissors(), cg.GPO(1.0), 5),
+            ("`game`", "exactly 0 or 1", "GPO(beta=1.0)", "flip_labels"),
+        ),
+        (
+            lambda: cg.lm.targets(cg.GPO(1.0), None, {"logp": [-1.0, -2.0]}, CERTAIN),
+            ("`feedback`", "exactly 0 or 1"),
+        ),
+        (lambda: cg.solve(GAME, cg.SPO(0.3, queue=10), 9), ("`num_steps`", "at least 10", "got 9", "queue")),
+        (lambda: cg.trajectory(GAME, cg.SPO(0.3, queue=10), 9), ("`num_steps`", "at least 10")),
+        (lambda: cg.sweep({"g": GAME}, {"r": cg.SPO(0.3, queue=10)}, num_queries=9), ("at least 10",)),
+        (lambda: cg.sweep({"g": GAME}, {"r": cg.SPIN(2.0)}, num_queries=9), ("`num_queries`", "SPIN")),
+    ],
+)  # fmt: skip
+def test_wrong_numbers_are_refused(as_users_have_it: None, call: Any, words: Any) -> None:
+    with pytest.raises(ValueError, match="`") as caught:
+        call()
+    missing = [word for word in words if word not in str(caught.value)]
+    assert not missing, f"{missing} not in: {caught.value}"
