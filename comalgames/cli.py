@@ -28,7 +28,13 @@ from comalgames.papers.reward_models import picks
 OK, FAILED, BAD_INPUT, DAMAGED, INTERRUPTED = 0, 1, 2, 3, 130
 
 # Importing a paper costs nothing but its module; none is imported before it is asked for.
-PAPERS = {"comal": "comalgames.papers.comal", "lm": "comalgames.papers.lm"}
+PAPERS = {
+    name: f"comalgames.papers.{name}"
+    for name in (
+        "comal", "inpo", "sppo", "nash_md", "egpo", "online_ipo", "mpo", "onpo", "spo", "mnpo",
+        "general_preference", "judges", "best_of_n", "spin", "lm",
+    )
+}  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:

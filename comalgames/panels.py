@@ -167,6 +167,23 @@ def _lines_panel(
     ax.legend(loc=legend)
 
 
+def _bars_panel(ax: Axes, dataset: Any, x: str, y: str, xlabel: str = "", ylabel: str = "") -> None:
+    """A bar for each value of a coordinate, with its height as text.
+
+    Args:
+        ax: where to draw.
+        dataset: the saved results.
+        x: the coordinate.
+        y: the variable, over that coordinate alone.
+        xlabel: below the axis.
+        ylabel: beside it.
+    """
+    drawn = ax.bar([str(name) for name in dataset[x].values], dataset[y].values, color=COLORS[0])
+    ax.bar_label(drawn, fmt="%.3g", fontsize=8)
+    ax.set_xlabel(xlabel or x)
+    ax.set_ylabel(ylabel or y)
+
+
 def _map_panel(
     ax: Axes,
     dataset: Any,
@@ -264,6 +281,7 @@ def _picks_panel(ax: Axes, dataset: Any, names: Mapping[str, str], prefix: str) 
 PANELS: Mapping[str, Callable[..., Any]] = {
     "gap": _gap_panel,
     "lines": _lines_panel,
+    "bars": _bars_panel,
     "map": _map_panel,
     "simplex": _simplex_panel,
     "win_rates": _win_rates_panel,

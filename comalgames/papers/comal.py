@@ -72,6 +72,11 @@ SLOW: Mapping[str, AbstractAlgorithm[Any]] = {
     "iterative IPO": IterativeIPO(tau=1 / 0.3),
     "SPPO": SPPO(step_size=0.3),
 }
+THREE_NAMES: Mapping[str, AbstractAlgorithm[Any]] = {
+    "INPO": INPO(eta=1.3, tau=TEMPERATURE),
+    "MMD": MMD(step_size=1 / (1.3 - TEMPERATURE), temperature=TEMPERATURE),
+    "mirror descent": MirrorDescent(step_size=1 / 1.3, temperature=TEMPERATURE),
+}
 PERIODS = (1, 3, 5, 6, 20, 100)
 PROX_TEMPERATURES = (0.03, 0.1, 0.3, 1.0, 3.0)
 
@@ -162,11 +167,7 @@ EXPERIMENTS = (
         "one algorithm",
         "Are INPO, magnetic mirror descent and online mirror descent one algorithm?",
         cycle_and_random_games,
-        {
-            "INPO": INPO(eta=1.3, tau=TEMPERATURE),
-            "MMD": MMD(step_size=1 / (1.3 - TEMPERATURE), temperature=TEMPERATURE),
-            "mirror descent": MirrorDescent(step_size=1 / 1.3, temperature=TEMPERATURE),
-        },
+        THREE_NAMES,
         {"num_steps": 500, "metrics": ["policy"], "record_every": 10},
         is_quick=False,
     ),
