@@ -5,6 +5,7 @@ import contextlib
 import csv
 import dataclasses
 import html.parser
+import importlib
 import io
 import json
 import re
@@ -17,9 +18,9 @@ import pytest
 
 from comalgames import cli, report
 from comalgames.experiments import Figure, Paper, at_least, at_most, load_run
-from comalgames.papers import comal, lm
+from comalgames.papers import comal
 
-PAPERS = {"comal": comal.PAPER, "lm": lm.PAPER}
+PAPERS = {name: importlib.import_module(module).PAPER for name, module in cli.PAPERS.items()}
 
 # What must be claimed.
 DEMANDED = {
@@ -100,6 +101,30 @@ def test_quick_runs_claims_of_most_of_them(run, claims):
     assert {"A1", "A2", "A3", "A4", "A5", "A9", "A11", "A13", "A15", "A29"} <= run_ids
 
 
+# What each of the other papers must claim.
+DEMANDED_OF = {
+    "inpo": {"A6", "A15", "A16"},
+    "sppo": {"A17"},
+    "nash_md": {"A18"},
+    "egpo": {"A19"},
+    "online_ipo": {"A20"},
+    "mpo": {"A21"},
+    "onpo": {"A22"},
+    "spo": {"A23"},
+    "general_preference": {"A24"},
+    "judges": {"A25"},
+    "best_of_n": {"A26"},
+    "spin": {"A27"},
+    "mnpo": {"A28"},
+}
+
+
+def test_the_other_papers_have_every_claim_that_was_demanded():
+    assert set(DEMANDED_OF) | {"comal", "lm"} == set(PAPERS)
+    for name, demanded in DEMANDED_OF.items():
+        assert {claim.id.partition(".")[0] for claim in PAPERS[name].claims} == demanded
+
+
 @of_lm
 def test_quick_shows_who_cycles_who_stops_short_and_who_arrives_on_a_network(run, claims):
     assert ids_run(claims) == {"LM1", "LM2", "LM3", "LM4", "LM5"}
@@ -114,7 +139,8 @@ def test_stdout_holds_json_only_and_progress_goes_to_stderr(run):
     assert run.out.startswith("[\n")
     assert json.loads(run.out)
     assert run.paper.title in run.err
-    assert f"ran {run.paper.experiments[0].name}: " in run.err
+    quick = next(experiment for experiment in run.paper.experiments if experiment.is_quick)
+    assert f"ran {quick.name}: " in run.err
     assert "claims hold" in run.err
 
 
@@ -135,7 +161,7 @@ def test_every_claim_is_listed_with_what_was_measured(run, claims):
 
 def test_what_is_not_quick_is_marked_as_not_run(run, claims):
     slow = {experiment.name for experiment in run.paper.experiments if not experiment.is_quick}
-    assert slow
+    assert slow or run.paper.name not in ("comal", "lm")
     for claim in run.paper.claims:
         assert (claims[claim.id]["status"] == "not run") == bool(slow & set(claim.needs)), claim.id
 
@@ -161,7 +187,7 @@ def test_the_folder_holds_everything(run):
         for figure in run.paper.figures
         if all(e.is_quick for e in run.paper.experiments if e.name in figure.needs)
     ]
-    assert drawn
+    assert drawn or run.paper.name == "inpo"  # whose figure is of its slow run
     assert files == {
         "spec.json",
         "environment.json",

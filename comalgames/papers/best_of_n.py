@@ -97,7 +97,7 @@ PAPER = Paper(
             "policy "
             "(left) and of the average (right).",
             (
-                Panel("gap", "dynamics", "last policy"),
+                Panel("gap", "dynamics", "last policy", {"until": 1500}),
                 Panel("gap", "dynamics", "average policy", {"curve": "average_duality_gap", "legend": None}),
             ),
         ),

@@ -21,16 +21,20 @@ from comalgames.papers.reading import NEW
 from comalgames.solve import solve
 
 NUM_GAMES, NUM_ANSWERS, SPREAD = 2000, 10, 2.0
+# Five judges each, some without weight: games of one shape.
 MIXTURES = {
-    "one": (1.0,), "two, 50/50": (0.5, 0.5), "two, 60/40": (0.6, 0.4), "three": (1 / 3,) * 3,
-    "five": (0.2,) * 5,
-}  # fmt: skip
+    "one": (1.0, 0.0, 0.0, 0.0, 0.0),
+    "two, 50/50": (0.5, 0.5, 0.0, 0.0, 0.0),
+    "two, 60/40": (0.6, 0.4, 0.0, 0.0, 0.0),
+    "three": (1 / 3, 1 / 3, 1 / 3, 0.0, 0.0),
+    "five": (0.2, 0.2, 0.2, 0.2, 0.2),
+}
 NUM_RUNS, NUM_STEPS = 50, 20_000
 
 
 def mixture_games(weights: tuple[float, ...], num_games: int) -> Any:
     """Games of one mixture, one for each prompt: scores are drawn from a normal law."""
-    scores = SPREAD * jax.random.normal(jax.random.key(len(weights)), (num_games, len(weights), NUM_ANSWERS))
+    scores = SPREAD * jax.random.normal(jax.random.key(0), (num_games, len(weights), NUM_ANSWERS))
     return games.bradley_terry_mixture(scores, weights)
 
 

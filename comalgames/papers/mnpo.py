@@ -51,7 +51,7 @@ PAPER = Paper(
     (
         *(
             Claim(
-                f"A28.{label}.limit", f"{name} with a temperature has the same limit as INPO.", NEW,
+                f"A28.{label}.limit", f"{name}, has INPO's limit if it has a temperature;", NEW,
                 "largest difference of a probability", partial(difference, algorithm=name), at_most(1e-10),
                 ("with a temperature",),
             )
@@ -59,7 +59,7 @@ PAPER = Paper(
         ),
         *(
             Claim(
-                f"A28.{label}.diverges", f"{name}, without one: it diverges.", NEW,
+                f"A28.{label}.diverges", f"{name}, without a temperature it diverges.", NEW,
                 "largest gap in the last quarter",
                 partial(largest_late, experiment="without", algorithm=name), at_least(0.6), ("without",),
             )
@@ -74,7 +74,7 @@ PAPER = Paper(
             "where INPO does. Right: without a temperature; the mixture of bases slows the spiral.",
             (
                 Panel("gap", "with a temperature", "temperature 0.1"),
-                Panel("gap", "without", "no temperature"),
+                Panel("gap", "without", "no temperature", {"until": 1000}),
             ),
         ),
     ),

@@ -68,6 +68,7 @@ PAPER = Paper(
                 "num_steps": 20_000, "init": START, "record_every": 20,
                 "game_metrics": distances(TEMPERATURE),
             },
+            is_quick=False,
         ),
         Experiment(
             "bounds", "Do the theorem's bounds hold at every step?", cycle_game, STRONG_RULES,
@@ -115,7 +116,19 @@ PAPER = Paper(
                     "gap", "limits", "distance to the regularised equilibrium",
                     {"curve": "kl_to_regularised", "bottom": 1e-18, "ylabel": "KL from the equilibrium"},
                 ),
-                Panel("gap", "limits", "duality gap", {"legend": None}),
+                Panel("gap", "limits", "duality gap, first steps", {"legend": None, "until": 2000}),
+            ),
+        ),
+        Figure(
+            "nash_md_bounds",
+            "KL from the equilibrium of the game regularised with temperature 1, on the three-answer cycle, "
+            "by "
+            "step size: the larger a constant step, the farther from it Nash-MD stops.",
+            (
+                Panel(
+                    "gap", "bounds", "temperature 1",
+                    {"curve": "kl_to_regularised", "bottom": 1e-16, "ylabel": "KL from the equilibrium"},
+                ),
             ),
         ),
     ),

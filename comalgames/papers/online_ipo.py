@@ -42,6 +42,7 @@ PAPER = Paper(
         Experiment(
             "limits", "Where do online IPO, IPO-MD and online DPO stop?", cycle_game, RULES,
             {"num_steps": 4000, "init": START, "record_every": 4, "game_metrics": distances(BETA)},
+            is_quick=False,
         ),
         Experiment(
             "rounds", "What if the loss is minimised in every round, and pairs are drawn afresh only then?",
@@ -83,16 +84,22 @@ PAPER = Paper(
     (
         Figure(
             "online_ipo",
-            "Distance to the equilibrium regularised with temperature 0.25, on the three-answer cycle "
-            "(left), and "
-            "exact rounds of online IPO with two temperatures (right).",
+            "Distance to the equilibrium regularised with temperature 0.25, on the three-answer cycle: "
+            "online IPO's "
+            "gradient steps reach it, those of IPO-MD and online DPO stop beside it.",
             (
                 Panel(
                     "gap", "limits", "gradient steps",
                     {"curve": "kl_to_regularised", "ylabel": "KL from the equilibrium", "bottom": 1e-20},
                 ),
-                Panel("gap", "rounds", "exact rounds"),
             ),
+        ),
+        Figure(
+            "online_ipo_rounds",
+            "Online IPO whose loss is minimised exactly in every round, with pairs of the round's first "
+            "policy: it "
+            "converges where the temperature is above the frequency of rotation, and circles below.",
+            (Panel("gap", "rounds", "exact rounds"),),
         ),
     ),
 )  # fmt: skip

@@ -134,7 +134,7 @@ PAPER = Paper(
                         "ylabel": "largest difference, nats",
                     },
                 ),
-                Panel("gap", "dynamics", "duality gap of the last policy"),
+                Panel("gap", "dynamics", "duality gap of the last policy", {"until": 800}),
             ),
         ),
     ),
