@@ -125,8 +125,8 @@ PAPER = Paper(
     (
         Figure(
             "inpo",
-            "KL to the regularised equilibrium along mirror descent, by temperature; median and quartiles over "
-            "50 random games of six answers and three step sizes, up to the largest that the theorem allows.",
+            "KL to the regularised equilibrium along mirror descent, by temperature: median and quartiles "
+            "over 50 random games of six answers and three step sizes, up to the theorem's largest.",
             (
                 Panel(
                     "lines", "contraction", "linear convergence",
