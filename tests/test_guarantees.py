@@ -1,6 +1,8 @@
 """The table of what converges to what, held against runs on COMAL's cycle, published failures included."""
 
 import inspect
+import re
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -11,6 +13,7 @@ import scipy.optimize
 from helpers import COMAL_NASH, COMAL_START, gap, log_normalize
 
 import comalgames as cg
+from comalgames import cli
 from comalgames.algorithms import published
 from comalgames.algorithms.guarantees import (
     AVERAGE,
@@ -212,3 +215,17 @@ def test_spin_reaches_the_data_geometrically() -> None:
         np.testing.assert_allclose(error[1:], (1 - 1 / regularization) * error[:-1], rtol=0, atol=1e-13)
     diverging = run(cg.SPIN(0.4), 20, reference=data, metrics=["logp"], throw=False).history["logp"]
     assert np.abs(diverging[-1] - np.log(data)).max() > 100
+
+
+def test_the_page_of_papers_names_every_rule_and_tests_that_exist() -> None:
+    tests = Path(__file__).parent
+    page = (tests.parent / "docs" / "papers.md").read_text()
+    names = set(re.findall(r"`([A-Za-z]\w*)[`(]", page)) | set(re.findall(r"\b([A-Z]\w+)\(", page))
+    assert set(GUARANTEES) <= names
+    claimed = set(re.findall(r"`(test_\w+)`", page))
+    defined = {
+        name for path in tests.glob("test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
+    }
+    assert claimed <= defined, claimed - defined
+    rows = [row for row in page.splitlines() if row.startswith("|")][2:]
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[5])} <= set(cli.PAPERS)
