@@ -56,6 +56,26 @@ RULES = {
     "exact prox": cg.ExactProx(0.1),
     "optimistic MWU": cg.OptimisticMWU(1.0),
     "extragradient": cg.Extragradient(2.0),
+    "SPPO, exact": cg.SPPO(1.0, exact=True),
+    "NCA": cg.NCA(2.0),
+    "BCO": cg.BCO(4.0),
+    "GPO": cg.GPO(4.0),
+    "SPO, queue of 10": cg.SPO(1.0, queue=10),
+    "MNPO": cg.MNPO(1.0, 0.1),
+    "online DPO": cg.OnlineDPO(0.4, 0.1),
+    "Nash-MD": cg.NashMD(1.0, 0.1),
+    "Nash-MD, falling": cg.NashMD(cg.InverseTime(20.0, 2.0), 0.1),
+    "Nash-EMA": cg.NashEMA(1.0, 0.1, 0.5),
+    "Nash-MD-PG": cg.NashMDPG(1.0, 0.1, 0.125),
+    "online IPO, gradient": cg.OnlineIPOGradient(1.0, 0.1),
+    "Nash mirror prox": cg.NashMirrorProx(0.2, 0.1),
+    "average of MWU": cg.Averaged(cg.MWU(0.03)),
+    "average of OMWU": cg.Averaged(cg.OptimisticMWU(1.0)),
+    "moving magnet": cg.MovingReference(cg.MMD(1.0, 0.1), 0.03),
+    "COMAL, self-tuning": cg.COMAL(cg.MirrorDescent(1.0, 0.1)),
+    "COMAL, MMD (MPO)": cg.MPO(1.0, 0.1, 20),
+    "COMAL, gradient": cg.NashProx(1.0, 0.1, 300),
+    "COMAL, online DPO": cg.COMAL(cg.OnlineDPO(0.4, 0.1), period=20),
     "COMAL": cg.COMAL(cg.MirrorDescent(1.0, 0.1), period=20),
     "COMAL, tau .03": cg.COMAL(cg.MirrorDescent(1.0, 0.03), period=100),
     "COMAL, chi-squared": cg.COMAL(cg.RegularizedMirrorDescent(1.0, 0.1, chi_squared), period=50),
@@ -69,7 +89,9 @@ COMALS = tuple(name for name in RULES if name.startswith("COMAL"))
 
 def make_games() -> dict[str, cg.PreferenceGame]:
     """Two three-action cycles, and ten random games each of 10 and 100 actions."""
-    games = {"cycle": cg.games.comal_cycle(), "rps": cg.games.rock_paper_scissors(3, 1, 1)}
+    # Preferences of 0 and 1 have no log-odds, which GPO needs.
+    biased = cg.PreferenceGame.from_skew(0.9 * cg.games.rock_paper_scissors(3, 1, 1).skew)
+    games = {"cycle": cg.games.comal_cycle(), "rps": biased}
     for n in (10, 100):
         games |= {f"random {n}, {seed}": cg.games.random(jax.random.key(seed), n) for seed in range(10)}
     return games

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from comalgames import simplex, validation
 from comalgames.algorithms.base import AbstractUpdateRule, Number, State, at
@@ -20,9 +20,11 @@ class HistoryState(State):
 
     Attributes:
         past: the policies before the current one, the newest first, log-probabilities `[..., n]` each.
+        known: how many of those there have been; the others stand for the first.
     """
 
     past: tuple[Float[Array, "*batch n"], ...]
+    known: Int[Array, ""]
 
 
 class HistoryMirrorDescent(AbstractUpdateRule[HistoryState]):
@@ -74,7 +76,8 @@ class HistoryMirrorDescent(AbstractUpdateRule[HistoryState]):
 
     def init(self, logp: Float[Array, "*batch n"], reference: Float[Array, "*batch n"]) -> HistoryState:
         """A past that consists of the first policy."""
-        return HistoryState(logp, reference, jnp.zeros((), jnp.int32), past=(logp,) * (self.memory - 1))
+        none = jnp.zeros((), jnp.int32)
+        return HistoryState(logp, reference, none, past=(logp,) * (self.memory - 1), known=none)
 
     @property
     def shortest_run(self) -> int:
@@ -113,12 +116,12 @@ class HistoryMirrorDescent(AbstractUpdateRule[HistoryState]):
     def commit(self, state: HistoryState, logp: Float[Array, "*batch n"]) -> HistoryState:
         """The current policy becomes the newest of the past."""
         past = (state.logp, *state.past)[: len(state.past)]
-        return replace(super().commit(state, logp), past=past)
+        return replace(super().commit(state, logp), past=past, known=state.known + 1)
 
 
 def _of_those_there(weights: tuple[Any, ...], state: HistoryState) -> list[Array]:
     """The weights of the policies that there have been, made to sum to 1; as they are if those have none."""
     given = jnp.stack([jnp.asarray(weight, state.logp.dtype) for weight in weights])
-    there = jnp.where(jnp.arange(len(weights), dtype=state.step.dtype) <= state.step, given, 0.0)
+    there = jnp.where(jnp.arange(len(weights), dtype=state.known.dtype) <= state.known, given, 0.0)
     total = jnp.sum(there)
     return list(jnp.where(total > 0, there / jnp.where(total > 0, total, 1.0), given))

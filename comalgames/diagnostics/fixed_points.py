@@ -15,6 +15,7 @@ from jaxtyping import Array
 from comalgames.algorithms.base import AbstractAlgorithm, AbstractUpdateRule, State, at, with_dtype
 from comalgames.algorithms.comal import COMAL
 from comalgames.algorithms.regularized import RegularizedMirrorDescent
+from comalgames.algorithms.wrapper import AbstractReferenceSchedule
 from comalgames.diagnostics.local import linearise, on_support, policies_of, settled_state, tangent_basis
 from comalgames.equilibria import nash, qre
 from comalgames.feedback import Exact
@@ -64,8 +65,8 @@ class FixedPoint(NamedTuple):
 
 
 def innermost(rule: Any) -> Any:
-    """The rule inside all of `COMAL`."""
-    return innermost(rule.inner) if isinstance(rule, COMAL) else rule
+    """The rule inside all that move its reference."""
+    return innermost(rule.inner) if isinstance(rule, AbstractReferenceSchedule) else rule
 
 
 def period_of(rule: Any) -> int | None:
@@ -81,9 +82,9 @@ def fixed_point(
 ) -> FixedPoint | None:
     """The fixed point that a rule aims at from a start, checked by its own steps; None if none is found.
 
-    Nash for a rule without a reference and for `COMAL`; the regularised equilibrium around the reference for
-    a rule that has one and a temperature. If the rule's steps do not stay there, and for any other rule, the
-    end of a long run, and Newton's method on the rule's own map.
+    Nash for a rule without a reference and for one that moves it; the regularised equilibrium around the
+    reference for a rule that has one and a temperature. If the rule's steps do not stay there, and for any
+    other rule, the end of a long run, and Newton's method on the rule's own map.
 
     Args:
         game: a preference game without prompts.
@@ -91,7 +92,7 @@ def fixed_point(
         logp: the first policy, log-probabilities `[n]`.
         reference: the first reference.
     """
-    follows = isinstance(rule, COMAL)
+    follows = isinstance(rule, AbstractReferenceSchedule)
     candidate: FixedPoint | None
     if follows or float(np.asarray(rule.pull)) == 0:
         candidate = _nash(game, None if follows else reference)

@@ -74,10 +74,8 @@ def _local(found: Any) -> str:
     if prediction.round_steps > 1:
         per_round = f", {factor(prediction.radius)} a round of {prediction.round_steps} steps"
     rate = prediction.rate_per_step
-    text = (
-        f"{prediction.verdict}: what is off is multiplied by {factor(rate)} a step, "
-        f"{factor(prediction.rate_per_query)} a query{per_round}"
-    )
+    per_query = f"{factor(prediction.rate_per_query)} a query" if prediction.queries else "at no query"
+    text = f"{prediction.verdict}: what is off is multiplied by {factor(rate)} a step, {per_query}{per_round}"
     if rate > 0:
         tenfold = abs(math.log(10) / math.log(rate))
         so_much = "a tenth" if rate < 1 else "ten times as much"

@@ -91,8 +91,8 @@ class Prediction(NamedTuple):
 
     @property
     def rate_per_query(self) -> float:
-        """The factor of a query in the long run."""
-        return float(self.rate_per_step ** (1 / self.queries))
+        """The factor of a query in the long run; nan for a rule that asks nothing."""
+        return math.nan if self.queries == 0 else float(self.rate_per_step ** (1 / self.queries))
 
 
 def predict(

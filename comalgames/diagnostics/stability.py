@@ -14,6 +14,8 @@ from comalgames.algorithms.base import AbstractSchedule, with_dtype
 from comalgames.algorithms.comal import COMAL
 from comalgames.algorithms.dpo import IterativeDPO
 from comalgames.algorithms.mirror_descent import INPO, IterativeIPO
+from comalgames.algorithms.utilities import BCO, GPO, NCA
+from comalgames.algorithms.wrapper import AbstractReferenceSchedule
 from comalgames.diagnostics.fixed_points import HELD, FixedPoint, innermost, period_of
 from comalgames.diagnostics.local import (
     UNMOVED,
@@ -38,7 +40,12 @@ NUM_STEPS, FEW_STEPS, SMALL_GAME, REFINEMENTS = 256, 64, 32, 5
 LONGEST_PERIOD = 100
 
 # Rules whose parameter is the inverse of a step.
-INVERSE: dict[type, str] = {INPO: "eta", IterativeIPO: "tau", IterativeDPO: "beta"}
+INVERSE: dict[type, str] = {
+    INPO: "eta", IterativeIPO: "tau", IterativeDPO: "beta", NCA: "beta", BCO: "beta", GPO: "beta",
+}  # fmt: skip
+
+# What a rule's step is called.
+STEPS = ("step_size", "damping")
 
 
 class StableSteps(NamedTuple):
@@ -222,8 +229,9 @@ def stable_steps(game: PreferenceGame, rule: Any, point: FixedPoint) -> StableSt
     if isinstance(rule, COMAL) and rule.period is None:
         rule = rule.inner
     inner, period = innermost(rule), period_of(rule)
-    parameter = INVERSE.get(type(inner), "step_size" if hasattr(inner, "step_size") else "")
-    inverse = parameter != "step_size"
+    inverse = type(inner) in INVERSE
+    own = next((name for name in STEPS if hasattr(inner, name)), "")
+    parameter = INVERSE.get(type(inner), own)
     if not parameter:
         return StableSteps(
             "", np.nan, np.nan, f"{type(inner).__name__} takes no step that could be too large"
@@ -314,6 +322,8 @@ def stable_periods(game: PreferenceGame, rule: Any, point: FixedPoint) -> Stable
         rule: an update rule.
         point: its fixed point.
     """
+    if isinstance(rule, AbstractReferenceSchedule) and not isinstance(rule, COMAL):
+        return StablePeriods(np.zeros(0), "it moves its reference with every step")
     if not isinstance(rule, COMAL):
         return StablePeriods(np.zeros(0), "it moves no reference")
     if period_of(rule) is None:
