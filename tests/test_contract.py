@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from helpers import COMAL_NASH, COMAL_START, CONTRACT, Entry, gap, random_game, random_policy
 from jaxtyping import Array, Bool, Float, Int
@@ -163,6 +164,27 @@ def test_queries_are_what_the_rule_asked(entry: Entry) -> None:
     state = entry.rule.init(CYCLE.uniform(), CYCLE.uniform())
     jax.eval_shape(lambda state: entry.rule.step(jax.random.key(0), state, Asked(CYCLE)), state)
     assert len(asked) == entry.rule.queries(3)
+
+
+# One SGD step on uniform pairs of three actions goes the whole way to the target: 4 lr / n = 1.
+WHOLE_WAY = optax.sgd(0.75)
+
+
+@each_entry
+def test_a_softmax_policy_follows_it_on_sampled_comparisons(entry: Entry) -> None:
+    """One step: a table and a policy that is fitted to the end meet the same samples, and are the same."""
+    key, feedback = jax.random.key(1), cg.Sampled(CYCLE, num_opponents=64)
+    start, reference = jnp.log(jnp.asarray(COMAL_START)), jnp.log(jnp.asarray(STARTS[0]))
+
+    def stepped(algorithm: cg.AbstractAlgorithm[Any]) -> np.ndarray:
+        return np.asarray(algorithm.step(key, algorithm.init(start, reference), feedback).logp)
+
+    table = stepped(entry.rule)
+    assert np.all(np.isfinite(table))
+    np.testing.assert_allclose(np.exp(table).sum(), 1, rtol=0, atol=1e-12)
+    if isinstance(entry.rule, cg.AbstractUpdateRule):
+        learner = cg.Parametric(entry.rule, cg.Tabular(), None, WHOLE_WAY, 1)
+        np.testing.assert_allclose(stepped(learner), table, **SAME)
 
 
 # Compilation
