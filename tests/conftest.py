@@ -25,6 +25,16 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 mpl.use("Agg")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled_code_is_let_go():
+    """After each file: compiled code is mapped into memory, and a process may have 65,530 maps on Linux.
+
+    One worker that runs a third of the tests would reach that, and die in the compiler.
+    """
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def as_users_have_it():
     """Without the checks of annotations, which users do not have and which would speak first."""
