@@ -336,7 +336,7 @@ def test_plot_refuses_a_paper_it_does_not_know(comalgames, run_folder):
         (run_folder / "spec.json").write_text(json.dumps({**spec, "paper": paper}))
         code, _, err = comalgames("plot", run_folder)
         assert code == BAD_INPUT
-        assert "`paper` must be one of comal" in err
+        assert "`paper` must be one of best_of_n, comal" in err
 
 
 # list and doctor

@@ -151,7 +151,8 @@ def test_undoing_flips_that_cannot_have_been_is_refused_or_clipped():
 
 # Rules corrected for flips
 
-LINEAR = sorted(set(CONTRACT) - {"IterativeDPO", "Parametric"})
+NOT_LINEAR = {"IterativeDPO", "OnlineDPO", "COMAL of OnlineDPO", "NCA", "BCO", "GPO", "SPIN"}
+LINEAR = sorted(set(CONTRACT) - NOT_LINEAR - {"Parametric"})
 
 
 @eqx.filter_jit
@@ -191,7 +192,8 @@ def test_correcting_a_rule_keeps_everything_else():
 
 
 def test_only_rules_linear_in_the_advantage_are_corrected():
-    refused(lambda: flip_corrected(cg.IterativeDPO(1.0), 0.1), "`rule`", "IterativeDPO", "unflip_labels")
+    for name in NOT_LINEAR:
+        refused(lambda name=name: flip_corrected(CONTRACT[name].rule, 0.1), "`rule`", "unflip_labels")
     for rate in (0.5, 0.7):
         refused(lambda rate=rate: flip_corrected(cg.MWU(1.0), rate), "`rate` must be below 1/2", repr(rate))
     refused(lambda: flip_corrected(cg.MWU(1.0), -0.1), "`rate`", ">= 0", "-0.1")

@@ -8,22 +8,27 @@ from typing import Any, TypeVar
 from jaxtyping import Array, Float, Int
 
 from comalgames import validation
+from comalgames.algorithms.averaged import Averaged
 from comalgames.algorithms.base import AbstractAlgorithm, AbstractSchedule, Number
 from comalgames.algorithms.comal import COMAL
 from comalgames.algorithms.extragradient import Extragradient
+from comalgames.algorithms.history import HistoryMirrorDescent
 from comalgames.algorithms.mirror_descent import INPO, MMD, MWU, SPPO, IterativeIPO, MirrorDescent
+from comalgames.algorithms.moving import MovingReference
+from comalgames.algorithms.nash_md import NashEMA, NashMD
 from comalgames.algorithms.optimistic import OptimisticMWU
+from comalgames.algorithms.policy_gradient import NashMDPG
 from comalgames.algorithms.prox import ExactProx
 from comalgames.algorithms.regularized import RegularizedMirrorDescent
 
 Rule = TypeVar("Rule", bound=AbstractAlgorithm[Any])
 
-# In rules that are linear in the advantage, payoffs c times as large change nothing if these fields are
-# multiplied by c to this power.
+# In rules that read step size times advantage only, payoffs c times as large change nothing if these fields
+# are multiplied by c to this power.
 POWERS = {"step_size": -1, "temperature": 1, "eta": 1, "tau": 1}
 LINEAR = (
-    COMAL, ExactProx, Extragradient, INPO, IterativeIPO, MMD, MWU, MirrorDescent, OptimisticMWU,
-    RegularizedMirrorDescent, SPPO,
+    Averaged, COMAL, ExactProx, Extragradient, HistoryMirrorDescent, INPO, IterativeIPO, MMD, MWU,
+    MirrorDescent, MovingReference, NashEMA, NashMD, NashMDPG, OptimisticMWU, RegularizedMirrorDescent, SPPO,
 )  # fmt: skip
 
 
@@ -55,8 +60,10 @@ def flip_corrected(rule: Rule, rate: float) -> Rule:
     undone: it grows by 1 / (1 - 2 rate), so more labels are needed.
 
     Args:
-        rule: one whose step is linear in the advantage: any of the package's but `IterativeDPO`, also inside
-            `COMAL`.
+        rule: one that reads step size times advantage only: `MWU`, `SPPO`, `MirrorDescent`, `NashMD` and
+            most others, also inside `COMAL`, `MovingReference` or `Averaged`. Not those on Bradley-Terry
+            scores or log-odds (`IterativeDPO`, `OnlineDPO`, `GPO`, `NCA`, `BCO`), nor `SPIN`, which reads no
+            labels.
         rate: in [0, 1/2), known.
 
     Raises:
@@ -80,7 +87,7 @@ def flip_corrected(rule: Rule, rate: float) -> Rule:
         for name, power in POWERS.items()
         if hasattr(rule, name)
     }
-    if isinstance(rule, COMAL):
+    if hasattr(rule, "inner"):
         changes["inner"] = flip_corrected(rule.inner, rate)
     return dataclasses.replace(rule, **changes)
 
