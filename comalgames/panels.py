@@ -26,6 +26,9 @@ from comalgames.plots import (
 
 __all__ = ["draw"]
 
+# With more points than this a line needs no marks at them.
+FEW_POINTS = 48
+
 
 def draw(figure: Figure, data: Data) -> MplFigure:
     """A paper's figure, from saved results: its panels side by side.
@@ -130,6 +133,7 @@ def _lines_panel(
     bands = [band] if isinstance(band, str) else list(band)
     drawn = {y: y} if isinstance(y, str) else dict(y)
     horizontal = dataset[x].values
+    marker = "o" if len(horizontal) <= FEW_POINTS else None
     palette = styles()
 
     def rows(variable: str, value: Any = None) -> np.ndarray:
@@ -148,7 +152,9 @@ def _lines_panel(
             if len(values) > 1:
                 low, high = np.nanquantile(values, [0.25, 0.75], axis=0)
                 ax.fill_between(horizontal, low, high, color=style["color"], alpha=0.15, linewidth=0)
-            ax.plot(horizontal, np.nanmedian(values, axis=0), label=name, marker="o", markersize=3, **style)
+            ax.plot(
+                horizontal, np.nanmedian(values, axis=0), label=name, marker=marker, markersize=3, **style
+            )
     palette = styles()
     for variable, label in (points or {}).items():
         has_series = series is not None and series in dataset[variable].dims

@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 from comalgames import validation
@@ -279,6 +280,9 @@ class Paper:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, partial):
+        arguments = [*map(repr, value.args), *(f"{name}={each!r}" for name, each in value.keywords.items())]
+        return f"{_plain(value.func)}({', '.join(arguments)})"
     if callable(value):
         return (
             f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__qualname__)}"

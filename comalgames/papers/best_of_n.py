@@ -68,8 +68,7 @@ PAPER = Paper(
     (
         Claim(
             "A26.law", "Drawing two answers and keeping the preferred one is NCA's step with beta = 1: "
-            "policy' = "
-            "2 policy * win rate,", NEW, "largest difference of a probability, 20 games",
+            "policy' = 2 policy * win rate,", NEW, "largest difference of a probability, 20 games",
             lambda data: float(data["one step"]["best of two"].max()), at_most(1e-14), ("one step",),
         ),
         Claim(
@@ -94,8 +93,7 @@ PAPER = Paper(
         Figure(
             "best_of_n",
             "Iterated best-of-2 sampling and its relatives on the three-answer cycle: the gap of the last "
-            "policy "
-            "(left) and of the average (right).",
+            "policy (left) and of the average (right).",
             (
                 Panel("gap", "dynamics", "last policy", {"until": 1500}),
                 Panel("gap", "dynamics", "average policy", {"curve": "average_duality_gap", "legend": None}),

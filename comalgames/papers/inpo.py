@@ -95,8 +95,7 @@ PAPER = Paper(
     (
         Claim(
             "A6", "Every step contracts KL to the regularised equilibrium by at least 1 - eta tau/2, for "
-            "steps up "
-            "to tau/(tau^2 + 1/2), on 50 random games at four temperatures.", "COMAL, theorem 2",
+            "steps up to tau/(tau^2 + 1/2), on 50 random games at four temperatures.", "COMAL, theorem 2",
             "largest share of the bound", share_of_bound, at_most(1.0), ("contraction",),
         ),
         Claim(

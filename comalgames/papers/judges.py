@@ -115,8 +115,7 @@ PAPER = Paper(
         Figure(
             "judges",
             "Share of random games of ten answers whose majorities cycle, by the judges whose preferences "
-            "are "
-            "mixed.",
+            "are mixed.",
             (
                 Panel(
                     "bars", "cycles", "majority cycles",

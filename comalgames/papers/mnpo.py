@@ -70,8 +70,7 @@ PAPER = Paper(
         Figure(
             "mnpo",
             "MNPO with its last two policies as players, on the three-answer cycle. Left: temperature 0.1; "
-            "all end "
-            "where INPO does. Right: without a temperature; the mixture of bases slows the spiral.",
+            "all end where INPO does. Right: without a temperature; the mixture of bases slows the spiral.",
             (
                 Panel("gap", "with a temperature", "temperature 0.1"),
                 Panel("gap", "without", "no temperature", {"until": 1000}),

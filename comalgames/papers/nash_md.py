@@ -122,8 +122,7 @@ PAPER = Paper(
         Figure(
             "nash_md_bounds",
             "KL from the equilibrium of the game regularised with temperature 1, on the three-answer cycle, "
-            "by "
-            "step size: the larger a constant step, the farther from it Nash-MD stops.",
+            "by step size: the larger a constant step, the farther from it Nash-MD stops.",
             (
                 Panel(
                     "gap", "bounds", "temperature 1",

@@ -70,8 +70,7 @@ PAPER = Paper(
         ),
         Claim(
             "A20.rounds", "Minimised exactly in every round, online IPO converges for tau above the "
-            "frequency "
-            "of rotation (.25 > .196)", NEW, "change of the gap in the last step",
+            "frequency of rotation (.25 > .196)", NEW, "change of the gap in the last step",
             lambda data: float(np.ptp(curve(data, "rounds", "temperature .25")[-2:])),
             at_most(1e-12), ("rounds",),
         ),
@@ -85,8 +84,7 @@ PAPER = Paper(
         Figure(
             "online_ipo",
             "Distance to the equilibrium regularised with temperature 0.25, on the three-answer cycle: "
-            "online IPO's "
-            "gradient steps reach it, those of IPO-MD and online DPO stop beside it.",
+            "online IPO's gradient steps reach it, those of IPO-MD and online DPO stop beside it.",
             (
                 Panel(
                     "gap", "limits", "gradient steps",

@@ -91,8 +91,7 @@ PAPER = Paper(
         Figure(
             "onpo",
             "ONPO on the three-answer cycle: one guess that the next advantage is like the last is enough "
-            "for the "
-            "last iterate to converge, up to a step of 2.76.",
+            "for the last iterate to converge, up to a step of 2.76.",
             (Panel("gap", "dynamics", "duality gap of the last policy"),),
         ),
     ),

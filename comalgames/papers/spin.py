@@ -71,8 +71,8 @@ PAPER = Paper(
     (
         Claim(
             "A27.rate", "SPIN's exact step multiplies the distance to the data by |1 - 1/lambda|: it "
-            "converges "
-            "geometrically for lambda > 1/2", "SPIN, theorem 5.4 for one step; the rate is not in the paper",
+            "converges geometrically for lambda > 1/2",
+            "SPIN, theorem 5.4 for one step; the rate is not in the paper",
             "largest error of a factor", rate_error, at_most(1e-6), ("distance to data",),
         ),
         Claim(
@@ -84,8 +84,7 @@ PAPER = Paper(
         Figure(
             "spin",
             "Distance of the policy's log-odds from the data's, step by step, from (.2, .5, .3) to (.6, .3, "
-            ".1). "
-            "At lambda = 1 one step is enough (the rest is rounding).",
+            ".1). At lambda = 1 one step is enough (the rest is rounding).",
             (
                 Panel(
                     "lines", "distance to data", "imitation by self-play",

@@ -63,8 +63,7 @@ PAPER = Paper(
     (
         Claim(
             "A23.average", "With the matching step the gap of the average is at most 2 sqrt(ln n / (2 T)), "
-            "for "
-            "every horizon T: it converges at T^-1/2.", "SPO, theorem on Hedge; Freund and Schapire 1999",
+            "for every horizon T: it converges at T^-1/2.", "SPO, theorem on Hedge; Freund and Schapire 1999",
             "largest share of the bound, T from 100 to 25,600", share_of_bound, at_most(1.0), ("matched",),
         ),
         Claim(

@@ -95,8 +95,8 @@ PAPER = Paper(
     (
         Claim(
             "A17.order", "The minimiser of SPPO's published loss is not the multiplicative-weights step: "
-            "they "
-            "differ at third order in the step size,", NEW, "exponent of the difference, steps below 0.1",
+            "they differ at third order in the step size,", NEW,
+            "exponent of the difference, steps below 0.1",
             order, between(2.95, 3.05), ("minimisers",),
         ),
         Claim(
@@ -107,8 +107,7 @@ PAPER = Paper(
         *(
             Claim(
                 f"A17.{label}.last", f"Self-play by the {name} does not converge: its last policy goes to "
-                "the "
-                "boundary,", "SPPO claims the average only", "largest gap in the last quarter",
+                "the boundary,", "SPPO claims the average only", "largest gap in the last quarter",
                 partial(largest_late, experiment="dynamics", algorithm=name), at_least(0.7), ("dynamics",),
             )
             for label, name in (("step", "intended step"), ("loss", "minimiser of the loss"))
