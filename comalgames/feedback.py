@@ -140,6 +140,15 @@ class Reward(AbstractFeedback):
         self, key: PRNGKeyArray, opponent_logp: Float[Array, "*batch n"]
     ) -> Float[Array, "*batch n"]:
         """The reward."""
+        try:
+            fits = np.broadcast_shapes(self.reward.shape, opponent_logp.shape) == opponent_logp.shape
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ValueError(
+                f"`reward` of shape {self.reward.shape} does not fit policies of shape "
+                f"{opponent_logp.shape}: it needs one number for each action, on the last axis."
+            )
         return jnp.broadcast_to(self.reward.astype(opponent_logp.dtype), opponent_logp.shape)
 
     def pairwise(self, key: PRNGKeyArray) -> Float[Array, "*prompts n n"]:

@@ -359,6 +359,11 @@ CERTAIN = cg.Candidates([[0.5, 1.0], [0.0, 0.5]], [-1.0, -2.0])
     ("call", "words"),
     [
         (lambda: cg.NashMD(2.0, 0.6), ("`step_size` times `temperature`", "at most 1", "2.0", "0.6")),
+        (lambda: cg.NashMD(cg.InverseTime(3.0, 1.0), 0.5), ("`step_size` times", "InverseTime")),
+        (
+            lambda: cg.solve(GAME, cg.RLHF(1.0), 1, feedback=cg.Reward([0.0, 1.0])),
+            ("`reward`", "(2,)", "(4,)", "each action"),
+        ),
         (lambda: cg.NashEMA(1.0, 0.1, 0.0), ("`decay`", "above 0 and at most 1", "got 0.0")),
         (lambda: cg.NashMDPG(1.0, 0.1, 1.0), ("`mixture_share`", "[0, 1)", "1.0")),
         (lambda: cg.OnlineDPO(1.0, 1.5), ("`damping`", "at most 1", "1.5")),

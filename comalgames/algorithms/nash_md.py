@@ -13,6 +13,9 @@ from comalgames.algorithms.base import AbstractUpdateRule, Number, State, at
 from comalgames.feedback import AbstractFeedback
 from comalgames.updates import mirror_target
 
+# 2 / tau / 2 times tau may exceed 1 by a rounding.
+ROUNDING = 1e-6
+
 
 class NashMD(AbstractUpdateRule[State]):
     """Nash mirror descent: step from a mixture with the reference, along the advantage against it.
@@ -40,9 +43,8 @@ class NashMD(AbstractUpdateRule[State]):
     def __check_init__(self) -> None:
         validation.positive("step_size", self.step_size)
         validation.non_negative("temperature", self.temperature)
-        numbers: tuple[Any, Any] = (self.step_size, self.temperature)
-        known = all(validation.is_concrete(number) and not callable(number) for number in numbers)
-        if known and float(numbers[0]) * float(numbers[1]) > 1:
+        share: Any = self.pull
+        if validation.is_concrete(share) and float(share) > 1 + ROUNDING:
             raise ValueError(
                 f"`step_size` times `temperature` must be at most 1, got {self.step_size!r} and "
                 f"{self.temperature!r}: it is the reference's share in a mixture. Use a smaller step, or "

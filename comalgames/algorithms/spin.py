@@ -16,8 +16,9 @@ class SPIN(AbstractUpdateRule[State]):
 
         policy' ~ policy^(1 - 1/lambda) * data^(1/lambda)
 
-    The data's law is the rule's reference: pass it as `reference`. It asks for no preference at all: it
-    imitates, and reaches the data's law at the rate 1 - 1/lambda a step, for lambda above 1/2.
+    The data's law is the rule's reference: pass it as `reference` (without one that is the first policy, and
+    nothing moves). It asks for no preference at all: it imitates, and reaches the data's law at the rate
+    1 - 1/lambda a step, for lambda above 1/2.
 
     Args:
         regularization: lambda > 0.
