@@ -14,6 +14,7 @@ from helpers import COMAL_NASH, COMAL_START, CONTRACT, Entry, gap, random_game, 
 from jaxtyping import Array, Bool, Float, Int
 
 import comalgames as cg
+from comalgames.parametric.objectives import NoAdvantage
 from comalgames.trajectory import prepare
 
 # Without their names, which are static and would cost a compilation each.
@@ -185,6 +186,21 @@ def test_a_softmax_policy_follows_it_on_sampled_comparisons(entry: Entry) -> Non
     if isinstance(entry.rule, cg.AbstractUpdateRule):
         learner = cg.Parametric(entry.rule, cg.Tabular(), None, WHOLE_WAY, 1)
         np.testing.assert_allclose(stepped(learner), table, **SAME)
+
+
+@each_entry
+def test_the_target_is_the_anchor_plus_what_the_rule_says_of_the_advantage(entry: Entry) -> None:
+    """Losses on labels and win rates go where `advantage_weight` says."""
+    rule = entry.rule
+    if not isinstance(rule, cg.AbstractUpdateRule) or rule.advantage_weight(0) is None:
+        return
+    key = jax.random.key(0)
+    state = rule.init(jnp.log(jnp.asarray(COMAL_START)), jnp.log(jnp.asarray(STARTS[0])))
+    target, _ = rule.propose(key, state, cg.Exact(CYCLE))
+    anchor, _ = rule.propose(key, state, NoAdvantage())
+    moved = np.asarray(target - anchor)
+    expected = np.asarray(rule.advantage_weight(0) * CYCLE.advantage(state.logp))
+    np.testing.assert_allclose(moved - moved[0], expected - expected[0], rtol=0, atol=1e-13)
 
 
 # Compilation

@@ -252,7 +252,8 @@ POLICY, ANCHOR_POLICY = random_policy(5, seed=3), random_policy(5, seed=4)
 RULES = {name: entry.rule for name, entry in CONTRACT.items() if name not in ("Parametric", "Averaged")}
 # Rules that remember advantages or several policies, or need the probabilities of all actions.
 REFUSED_RULES = {
-    "SPPO, exact", "NashMDPG", "COMAL of NashMDPG", "HistoryMirrorDescent", "OptimisticMWU", "ExactProx",
+    "SPPO, exact", "NashMDPG", "COMAL of NashMDPG", "HistoryMirrorDescent",
+    "HistoryMirrorDescent, against itself", "OptimisticMWU", "ExactProx",
     "COMAL of ExactProx", "RegularizedMirrorDescent, euclidean",
     *(f"COMAL of {inner}, tuned" for inner in ("MirrorDescent", "Extragradient", "ExactProx")),
 }  # fmt: skip

@@ -89,6 +89,10 @@ class HistoryMirrorDescent(AbstractUpdateRule[HistoryState]):
         """The weight eta tau of the reference in the first step."""
         return at(self.step_size, 0) * at(self.temperature, 0)
 
+    def advantage_weight(self, step: Any) -> Any:
+        """The step size, if the opponent is the current policy."""
+        return at(self.step_size, step) if self.queries_itself else None
+
     def kl_temperature(self, step: Any) -> Any:
         """The temperature: where all policies agree, that equilibrium stays where it is."""
         return at(self.temperature, step)
