@@ -45,6 +45,9 @@ def draw(figure: Figure, data: Data) -> MplFigure:
         for ax, panel in zip(axes, figure.panels, strict=True):
             PANELS[panel.kind](ax, data[panel.experiment], **panel.options)
             ax.set_title(panel.title)
+        # Laid out once, not anew for each file that it is saved to.
+        drawn.draw_without_rendering()
+        drawn.set_layout_engine("none")
     return drawn
 
 
