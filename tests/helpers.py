@@ -109,7 +109,7 @@ CONTRACT = {
     "NashMDPG": Entry(cg.NashMDPG, (0.3, 0.1, 0.2), (1.0, 0.05, 0.0)),
     "HistoryMirrorDescent": Entry(history, (0.3, 0.1, 0.5), (0.5, 0.2, 0.7)),
     "HistoryMirrorDescent, against itself": Entry(
-        lambda eta, tau: cg.MNPO(eta, tau, (0.7, 0.3)), (2.0, 0.1), (1.0, 0.2)
+        lambda step_size, tau: cg.HistoryMirrorDescent(step_size, tau, (0.7, 0.3)), (0.5, 0.1), (1.0, 0.2)
     ),
     "SPIN": Entry(cg.SPIN, (20.0,), (40.0,)),
     "Averaged": Entry(lambda step_size: cg.Averaged(cg.MWU(step_size)), (0.3,), (1.0,)),
