@@ -6,7 +6,7 @@ game = cg.games.comal_cycle()
 result = cg.solve(game, cg.COMAL(cg.MirrorDescent(step_size=1.0, temperature=0.1)), 2_000)
 """
 
-from comalgames import diagnostics, games, lm, metrics, mirrors, paths, regularizers
+from comalgames import diagnostics, games, lm, regularizers
 from comalgames.algorithms import (
     BCO,
     COMAL,
@@ -54,7 +54,11 @@ from comalgames.algorithms import (
     at,
     flip_corrected,
 )
-from comalgames.diagnose import Diagnosis, diagnose
+from comalgames.diagnostics.diagnose import Diagnosis, diagnose
+from comalgames.diagnostics.phases import phase_diagram
+from comalgames.drivers.solve import Result, solve
+from comalgames.drivers.sweep import grid, sweep
+from comalgames.drivers.trajectory import Trajectory, trajectory
 from comalgames.equilibria import (
     NashSolution,
     RobustSolution,
@@ -68,7 +72,8 @@ from comalgames.equilibria import (
 )
 from comalgames.feedback import AbstractFeedback, Candidates, Exact, RegressedPairs, Reward, Sampled
 from comalgames.games import AbstractGame, PreferenceGame, ZeroSumGame
-from comalgames.metrics import (
+from comalgames.measures import metrics, paths
+from comalgames.measures.metrics import (
     duality_gap,
     entropy,
     kl_to,
@@ -79,12 +84,8 @@ from comalgames.metrics import (
     worst_win_rate,
 )
 from comalgames.parametric import MLP, LogLinear, Parametric, Tabular, objectives
-from comalgames.phases import phase_diagram
 from comalgames.plots import plot_diagnosis, plot_gap, plot_phase, plot_simplex, plot_win_rates
-from comalgames.regularizers import RegularizerReport, check_regularizer
-from comalgames.solve import Result, solve
-from comalgames.sweep import grid, sweep
-from comalgames.trajectory import Trajectory, trajectory
+from comalgames.regularizers import RegularizerReport, check_regularizer, mirrors
 
 __version__ = "0.1.0"
 

@@ -15,8 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from comalgames import pairs, validation
+from comalgames import validation
 from comalgames.games.base import PRECISION, AbstractGame, PreferenceGame
+from comalgames.numerics import pairs
 
 # More sets of candidates than this are not enumerated.
 MOST_SETS = 1 << 17

@@ -17,8 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from comalgames import validation
-from comalgames.diagnose import Diagnosis
-from comalgames.solve import Result
+from comalgames.diagnostics.diagnose import Diagnosis
+from comalgames.drivers.solve import Result
 
 __all__ = ["plot_diagnosis", "plot_gap", "plot_phase", "plot_simplex", "plot_win_rates"]
 

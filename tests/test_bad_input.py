@@ -36,7 +36,7 @@ def nothing_compiles(monkeypatch):
     def fail(*args, **kwargs):
         raise AssertionError("the run was compiled")
 
-    solve_module = importlib.import_module("comalgames.solve")  # `comalgames.solve` itself is the function
+    solve_module = importlib.import_module("comalgames.drivers.solve")
     monkeypatch.setattr(solve_module, "_advance", fail)
     monkeypatch.setattr(solve_module, "_observe", fail)
 

@@ -11,7 +11,7 @@ import scipy.optimize
 from scipy.special import expit, log_expit, log_softmax
 
 import comalgames as cg
-from comalgames import bradley_terry
+from comalgames.numerics import bradley_terry
 
 FIT = jax.jit(jax.vmap(bradley_terry.fit))
 CLIP = bradley_terry.CLIP

@@ -11,8 +11,8 @@ from helpers import random_game, random_policy
 
 import comalgames as cg
 from comalgames.algorithms.base import with_dtype
-from comalgames.solve import _advance
-from comalgames.trajectory import Run, prepare
+from comalgames.drivers.solve import _advance
+from comalgames.drivers.trajectory import Run, prepare
 
 # Large enough that no compiler unrolls the product, small enough to compile at once.
 NUM_ACTIONS = 64

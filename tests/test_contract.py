@@ -14,8 +14,8 @@ from helpers import COMAL_NASH, COMAL_START, CONTRACT, Entry, gap, random_game, 
 from jaxtyping import Array, Bool, Float, Int
 
 import comalgames as cg
+from comalgames.drivers.trajectory import prepare
 from comalgames.parametric.objectives import NoAdvantage
-from comalgames.trajectory import prepare
 
 # Without their names, which are static and would cost a compilation each.
 CYCLE = cg.PreferenceGame.from_skew(cg.games.comal_cycle().skew)

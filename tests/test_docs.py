@@ -29,15 +29,15 @@ MODULES = (
     "comalgames.games",
     "comalgames.algorithms",
     "comalgames.regularizers",
-    "comalgames.metrics",
-    "comalgames.mirrors",
+    "comalgames.measures.metrics",
+    "comalgames.regularizers.mirrors",
     "comalgames.equilibria",
     "comalgames.experiments",
     "comalgames.diagnostics",
     "comalgames.lm",
     "comalgames.lm.losses",
     "comalgames.lm.tiny",
-    "comalgames.losses",
+    "comalgames.numerics.losses",
     "comalgames.parametric",
     "comalgames.parametric.models",
     "comalgames.parametric.objectives",
@@ -100,7 +100,7 @@ def documented(thing: Any) -> set[str]:
 def test_the_public_names_were_found():
     assert {
         "comalgames.COMAL",
-        "comalgames.solve",
+        "comalgames.drivers.solve",
         "comalgames.games",
         "comalgames.games.comal_cycle",
         "comalgames.regularizers.kl",
@@ -169,9 +169,11 @@ DOCTESTS = doctests()
 
 
 def test_examples_were_found():
-    assert {"comalgames.solve.solve", "comalgames.equilibria.nash.nash", "comalgames.sweep.grid"} <= set(
-        DOCTESTS
-    )
+    assert {
+        "comalgames.drivers.solve.solve",
+        "comalgames.equilibria.nash.nash",
+        "comalgames.drivers.sweep.grid",
+    } <= set(DOCTESTS)
 
 
 @pytest.mark.parametrize("name", DOCTESTS)

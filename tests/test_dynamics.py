@@ -24,8 +24,8 @@ from helpers import (
 )
 
 import comalgames as cg
-from comalgames import simplex
 from comalgames.diagnostics import rotation_frequencies, spectrum
+from comalgames.numerics import simplex
 
 CYCLE = cg.PreferenceGame.from_skew(cg.games.comal_cycle().skew)
 START = np.array(COMAL_START)

@@ -16,7 +16,7 @@ import pytest
 from helpers import COMAL_START, gap, log_normalize, one_step, random_game, random_policy
 
 import comalgames as cg
-from comalgames import bradley_terry, pairs
+from comalgames.numerics import bradley_terry, pairs
 
 N = 4
 GAME = random_game(N, seed=1)

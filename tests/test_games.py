@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import comalgames as cg
-from comalgames import games, simplex
+from comalgames import games
+from comalgames.numerics import simplex
 
 EPS = np.finfo(np.float64).eps
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from comalgames import losses
+from comalgames.numerics import losses
 
 MARGINS = np.array([-3.0, -0.7, 0.0, 0.2, 2.5])
 RATES = np.array([0.0, 0.3, 0.5, 0.8, 1.0])

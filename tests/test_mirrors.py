@@ -7,7 +7,7 @@ import pytest
 import scipy.optimize
 
 import comalgames as cg
-from comalgames import mirrors
+from comalgames.regularizers import mirrors
 from tests.helpers import COMAL_START, log_normalize, one_step, random_game, random_policy
 
 POLICY = random_policy(4, 5, 6, seed=1)

@@ -20,8 +20,9 @@ from helpers import COMAL_NASH, COMAL_START, Cooling, gap, log_normalize, one_st
 from scipy.special import expit, lambertw, logit
 
 import comalgames as cg
-from comalgames import bradley_terry, losses, objectives
+from comalgames import objectives
 from comalgames.algorithms.base import with_dtype
+from comalgames.numerics import bradley_terry, losses
 from comalgames.parametric.objectives import Laws
 
 CYCLE = cg.games.comal_cycle()

@@ -8,7 +8,7 @@ from scipy.optimize import minimize
 
 import comalgames as cg
 from comalgames.diagnostics import conditioning, rotation_frequencies, spectrum
-from comalgames.paths import external_regret, path_length, rotation
+from comalgames.measures.paths import external_regret, path_length, rotation
 
 GAME = cg.games.comal_cycle()
 NASH = cg.nash(GAME)

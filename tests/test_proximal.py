@@ -7,7 +7,7 @@ import pytest
 import scipy.optimize
 from scipy.special import log_softmax, softmax
 
-from comalgames import proximal
+from comalgames.numerics import proximal
 
 # Most tests use these with 60 games of 10 actions, or one of 3 or 10, so that they are compiled once.
 SOLVE = jax.jit(jax.vmap(proximal.regularized_equilibrium, (0, 0, None)))

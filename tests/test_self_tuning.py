@@ -10,7 +10,7 @@ import pytest
 from helpers import COMAL_NASH, COMAL_START, random_game, random_policy
 
 import comalgames as cg
-from comalgames.proximal import regularized_equilibrium
+from comalgames.numerics.proximal import regularized_equilibrium
 
 CYCLE = cg.PreferenceGame.from_skew(cg.games.comal_cycle().skew)
 RANDOM = random_game(10, seed=0, prompts=(20,))

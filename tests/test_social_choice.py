@@ -8,7 +8,6 @@ import pytest
 from helpers import random_game
 
 import comalgames as cg
-from comalgames import bradley_terry
 from comalgames.games import (
     annotator_mixture,
     borda,
@@ -20,6 +19,7 @@ from comalgames.games import (
     mariner_teams,
     smith_set,
 )
+from comalgames.numerics import bradley_terry
 from comalgames.papers import comal_noise
 
 

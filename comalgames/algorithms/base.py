@@ -17,9 +17,9 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray, Real
 from typing_extensions import TypeVar
 
-from comalgames import simplex
 from comalgames.feedback import AbstractFeedback
-from comalgames.updates import mirror_target
+from comalgames.numerics import simplex
+from comalgames.numerics.updates import mirror_target
 
 
 class State(eqx.Module):

@@ -12,10 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from comalgames import simplex, validation
+from comalgames import validation
 from comalgames.algorithms.base import S
 from comalgames.algorithms.wrapper import AbstractReferenceSchedule
 from comalgames.feedback import AbstractFeedback, Overheard
+from comalgames.numerics import simplex
 
 # How near COMAL comes to each regularised equilibrium by default. From 0.1 to 0.4 the queries to a gap of
 # 1e-4 differ by less than a quarter on random games of ten actions, for four step sizes and temperatures.

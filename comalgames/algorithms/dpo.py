@@ -7,10 +7,11 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from comalgames import bradley_terry, validation
+from comalgames import validation
 from comalgames.algorithms.base import AbstractUpdateRule, Number, State, at
 from comalgames.feedback import AbstractFeedback
-from comalgames.updates import mirror_target
+from comalgames.numerics import bradley_terry
+from comalgames.numerics.updates import mirror_target
 
 
 class IterativeDPO(AbstractUpdateRule[State]):

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from comalgames import validation
 from comalgames.algorithms.base import AbstractMirrorRule, Number, State, at
 from comalgames.feedback import AbstractFeedback
-from comalgames.lambert import least_squares_policy
+from comalgames.numerics.lambert import least_squares_policy
 
 
 class MWU(AbstractMirrorRule):

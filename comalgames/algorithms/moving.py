@@ -6,9 +6,10 @@ from typing import Any
 
 from jaxtyping import Array, Float
 
-from comalgames import simplex, validation
+from comalgames import validation
 from comalgames.algorithms.base import S, at
 from comalgames.algorithms.wrapper import AbstractReferenceSchedule
+from comalgames.numerics import simplex
 
 
 class MovingReference(AbstractReferenceSchedule[S]):

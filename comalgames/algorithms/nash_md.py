@@ -8,10 +8,11 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from comalgames import simplex, validation
+from comalgames import validation
 from comalgames.algorithms.base import AbstractUpdateRule, Number, State, at
 from comalgames.feedback import AbstractFeedback
-from comalgames.updates import mirror_target
+from comalgames.numerics import simplex
+from comalgames.numerics.updates import mirror_target
 
 # 2 / tau / 2 times tau may exceed 1 by a rounding.
 ROUNDING = 1e-6

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from comalgames import validation
 from comalgames.algorithms.base import AbstractUpdateRule, Number, State, at
 from comalgames.feedback import AbstractFeedback
-from comalgames.updates import mirror_target
+from comalgames.numerics.updates import mirror_target
 
 
 class OptimisticState(State):

@@ -7,9 +7,10 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from comalgames import simplex, validation
+from comalgames import validation
 from comalgames.algorithms.base import AbstractUpdateRule, Number, State, at
 from comalgames.feedback import AbstractFeedback
+from comalgames.numerics import simplex
 
 # `shortest_period` is for policies whose least likely action has about this probability.
 UNLIKELY = 0.05

@@ -7,9 +7,10 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from comalgames import proximal, validation
+from comalgames import validation
 from comalgames.algorithms.base import AbstractUpdateRule, Number, State, at
 from comalgames.feedback import AbstractFeedback
+from comalgames.numerics import proximal
 
 
 class ExactProx(AbstractUpdateRule[State]):

@@ -7,11 +7,11 @@ from typing import Any
 import equinox as eqx
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from comalgames import mirrors, regularizers, validation
+from comalgames import regularizers, validation
 from comalgames.algorithms.base import AbstractUpdateRule, Number, State, at
 from comalgames.feedback import AbstractFeedback
-from comalgames.mirrors import Mirror
-from comalgames.regularizers import Regularizer
+from comalgames.regularizers import Regularizer, mirrors
+from comalgames.regularizers.mirrors import Mirror
 
 
 class RegularizedMirrorDescent(AbstractUpdateRule[State]):

@@ -6,9 +6,10 @@ from typing import Any
 
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from comalgames import simplex, validation
+from comalgames import validation
 from comalgames.algorithms.base import AbstractUpdateRule, Number, State, at
 from comalgames.feedback import AbstractFeedback
+from comalgames.numerics import simplex
 
 
 class SPIN(AbstractUpdateRule[State]):

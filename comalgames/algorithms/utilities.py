@@ -8,10 +8,11 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from comalgames import bradley_terry, validation
+from comalgames import validation
 from comalgames.algorithms.base import AbstractUpdateRule, Number, State, at
 from comalgames.feedback import AbstractFeedback
-from comalgames.updates import mirror_target
+from comalgames.numerics import bradley_terry
+from comalgames.numerics.updates import mirror_target
 
 # Win rates and preferences closer to 0 or 1 than this count as this close: a logarithm has to be finite.
 CLIP = bradley_terry.CLIP

@@ -20,7 +20,7 @@ from comalgames.diagnostics.local import linearise, on_support, policies_of, set
 from comalgames.equilibria import nash, qre
 from comalgames.feedback import Exact
 from comalgames.games.base import AbstractGame, PreferenceGame
-from comalgames.proximal import regularized_equilibrium
+from comalgames.numerics.proximal import regularized_equilibrium
 
 # Log-probability given to actions that have no weight: what it does to the others is below any rounding.
 FAINT = -200.0

@@ -13,11 +13,12 @@ import scipy.linalg
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Complex, Float
 
-from comalgames import simplex, validation
+from comalgames import validation
 from comalgames.algorithms.base import AbstractAlgorithm, AbstractUpdateRule, State, with_dtype
 from comalgames.algorithms.comal import COMAL
 from comalgames.feedback import Exact
 from comalgames.games.base import AbstractGame, PreferenceGame
+from comalgames.numerics import simplex
 
 # Rows of a Jacobian that are the identity's up to rounding belong to something that the step leaves alone.
 UNMOVED = 1e-12

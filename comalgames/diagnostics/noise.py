@@ -14,12 +14,13 @@ import scipy.special
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from comalgames import simplex, validation
+from comalgames import validation
 from comalgames.algorithms.base import AbstractAlgorithm, State, with_dtype
 from comalgames.algorithms.comal import COMAL
 from comalgames.diagnostics.local import UNMOVED, check_rule, policies_of
 from comalgames.feedback import AbstractFeedback, Sampled
 from comalgames.games.base import AbstractGame, PreferenceGame
+from comalgames.numerics import simplex
 
 # Draws for an expected gap, over all steps of a period: its standard error is below 1% of it.
 GAP_DRAWS = 20_000

@@ -6,12 +6,13 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from comalgames import simplex, validation
+from comalgames import validation
 from comalgames.equilibria.nash import nash
 from comalgames.equilibria.nash_set import NashSet, nash_sets
 from comalgames.equilibria.solution import NashSolution
 from comalgames.games.base import PreferenceGame, ZeroSumGame
-from comalgames.simplex import LogPolicy
+from comalgames.numerics import simplex
+from comalgames.numerics.simplex import LogPolicy
 
 # Stands for the log-probability of an action that a policy excludes. Where the nearest Nash policy has more
 # than SOME on such actions, the distance is infinite.

@@ -10,7 +10,7 @@ import numpy as np
 
 from comalgames import regularizers, validation
 from comalgames.games.base import PreferenceGame
-from comalgames.proximal import regularized_equilibrium
+from comalgames.numerics.proximal import regularized_equilibrium
 from comalgames.regularizers import Regularizer
 
 # Compiled once per shape: the solver's loops would otherwise be compiled at every call.

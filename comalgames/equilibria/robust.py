@@ -12,7 +12,7 @@ from scipy.optimize import linprog
 from comalgames import validation
 from comalgames.games.base import PRECISION, PreferenceGame
 from comalgames.games.noise import check_annotators
-from comalgames.simplex import LogPolicy
+from comalgames.numerics.simplex import LogPolicy
 
 # A solution is certified when no policy can be better by more than this, in units of payoff.
 CERTIFIED = 1e-10

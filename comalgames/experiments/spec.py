@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 from comalgames import validation
-from comalgames.sweep import sweep
+from comalgames.drivers.sweep import sweep
 
 # Names of folders and files.
 SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")

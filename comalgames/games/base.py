@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from comalgames import simplex, validation
-from comalgames.simplex import LogPolicy
+from comalgames import validation
+from comalgames.numerics import simplex
+from comalgames.numerics.simplex import LogPolicy
 
 # The accelerators' default for products (TF32, bfloat16) would cap the duality gap near 1e-3.
 PRECISION = jax.lax.Precision.HIGHEST

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from comalgames import validation
 from comalgames.games.base import PreferenceGame, ZeroSumGame
-from comalgames.simplex import LogPolicy
+from comalgames.numerics.simplex import LogPolicy
 
 
 class RoleSymmetrized(NamedTuple):

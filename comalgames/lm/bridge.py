@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from comalgames import validation
 from comalgames.algorithms.base import AbstractSchedule, AbstractUpdateRule, with_dtype
-from comalgames.arguments import check_odds
+from comalgames.drivers.arguments import check_odds
 from comalgames.feedback import AbstractFeedback, Candidates
 
 # Fields of a state that are not policies.

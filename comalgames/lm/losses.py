@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from comalgames import losses, validation
+from comalgames import validation
+from comalgames.numerics import losses
 
 # What a configuration may ask for by name.
 NAMES = ("regression", "pointwise", "logistic")

@@ -40,7 +40,7 @@ from comalgames.experiments import (
 )
 from comalgames.experiments.spec import Data
 from comalgames.games import PreferenceGame
-from comalgames.metrics import kl_to, win_rates
+from comalgames.measures.metrics import kl_to, win_rates
 from comalgames.papers import (
     comal_losses,
     comal_noise,
@@ -103,7 +103,7 @@ def win_rates_of_final_policies() -> Any:
     """Who wins how often among the final policies of all methods and the three answers, on the cycle."""
     import xarray as xr
 
-    from comalgames.sweep import sweep
+    from comalgames.drivers.sweep import sweep
 
     game = games.comal_cycle()
     runs = sweep(cycle_game(), {**FIVE, **OTHERS}, **HEADLINE)  # the same runs: compiled once

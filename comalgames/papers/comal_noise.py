@@ -12,14 +12,14 @@ import numpy as np
 from comalgames import games
 from comalgames.algorithms import COMAL, INPO, ExactProx, MirrorDescent
 from comalgames.algorithms.corrected import flip_corrected
+from comalgames.drivers.solve import Result, solve
 from comalgames.equilibria import annotator_robust_nash, nash, qre, robust_nash, worst_annotator_gap
 from comalgames.experiments import Claim, Figure, Measurement, Panel, at_least, at_most
 from comalgames.experiments.spec import Data
 from comalgames.feedback import Exact
 from comalgames.games import PreferenceGame
-from comalgames.metrics import duality_gap, win_rates
+from comalgames.measures.metrics import duality_gap, win_rates
 from comalgames.papers.comal_setting import NEW, START, TEMPERATURE
-from comalgames.solve import Result, solve
 
 PERIOD = 20
 

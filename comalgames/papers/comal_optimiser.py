@@ -17,13 +17,13 @@ from comalgames.algorithms import (
     MirrorDescent,
 )
 from comalgames.diagnostics import rotation_frequencies
+from comalgames.drivers.sweep import sweep
+from comalgames.drivers.trajectory import trajectory
 from comalgames.equilibria import nash
 from comalgames.experiments import Claim, Figure, Measurement, Panel, at_least, at_most
 from comalgames.experiments.spec import Data
 from comalgames.papers.comal_setting import NEW, RLHF, START, TEMPERATURE
 from comalgames.parametric import Parametric, Tabular
-from comalgames.sweep import sweep
-from comalgames.trajectory import trajectory
 
 # The phase diagram: each round aims at an exact RLHF step (pull 1) and goes FIT_SHARE of the rest of the way
 # with every gradient step.

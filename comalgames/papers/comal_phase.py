@@ -9,10 +9,10 @@ import numpy as np
 from comalgames import games
 from comalgames.algorithms import COMAL, MirrorDescent
 from comalgames.diagnostics import OUTCOMES
+from comalgames.diagnostics.phases import phase_diagram
 from comalgames.experiments import Claim, Figure, Measurement, Panel, at_least, at_most
 from comalgames.experiments.spec import Data
 from comalgames.papers.comal_setting import NEW, START, TEMPERATURE
-from comalgames.phases import phase_diagram
 
 STEP_SIZES, PERIODS = np.geomspace(0.1, 6.0, 48), np.arange(1, 41)
 

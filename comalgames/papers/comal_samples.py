@@ -19,13 +19,13 @@ from comalgames.algorithms import (
     MirrorDescent,
 )
 from comalgames.diagnostics import noise_floor
+from comalgames.drivers.sweep import sweep
 from comalgames.equilibria import nash, qre
 from comalgames.experiments import Claim, Experiment, Figure, Measurement, Panel, at_least, at_most, between
 from comalgames.experiments.spec import Data
 from comalgames.feedback import AbstractFeedback, Sampled
 from comalgames.games import AbstractGame, PreferenceGame
 from comalgames.papers.comal_setting import NEW, START, TEMPERATURE, cycle_game
-from comalgames.sweep import sweep
 
 # Comparisons that the sampled runs spend on a query: three answers against so many opponents.
 NUM_OPPONENTS = (10, 100, 1_000, 10_000)

@@ -11,14 +11,14 @@ import numpy as np
 from comalgames import games
 from comalgames.algorithms import COMAL, MirrorDescent
 from comalgames.algorithms.comal import RELATIVE_ERROR
+from comalgames.drivers.trajectory import trajectory
 from comalgames.equilibria import nash
 from comalgames.experiments import Claim, Figure, Measurement, at_least, at_most
 from comalgames.experiments.spec import Data
 from comalgames.feedback import Exact
 from comalgames.games import PreferenceGame
+from comalgames.numerics.simplex import kl_divergence
 from comalgames.papers.comal_setting import NEW, START
-from comalgames.simplex import kl_divergence
-from comalgames.trajectory import trajectory
 
 # Step sizes and temperatures inside the stable range of mirror descent on every preference game, and one step
 # far outside.

@@ -13,15 +13,16 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import brentq
 
-from comalgames import games, simplex
+from comalgames import games
 from comalgames.algorithms import COMAL, INPO, MMD, ExactProx, MirrorDescent
 from comalgames.diagnostics import rotation_frequencies, spectrum
+from comalgames.drivers.sweep import sweep
 from comalgames.equilibria import nash, qre
 from comalgames.experiments.spec import Data
 from comalgames.feedback import Exact
 from comalgames.games import AbstractGame, PreferenceGame
+from comalgames.numerics import simplex
 from comalgames.papers.comal_setting import START
-from comalgames.sweep import sweep
 
 TEMPERATURES = (0.01, 0.05, 0.1, 0.15, 0.25)
 

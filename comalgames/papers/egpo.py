@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from comalgames import games, simplex
+from comalgames import games
 from comalgames.algorithms import (
     EGPO,
     AbstractAlgorithm,
@@ -27,14 +27,15 @@ from comalgames.algorithms import (
     OnlineIPO,
     OnlineIPOGradient,
 )
+from comalgames.drivers.solve import solve
 from comalgames.equilibria import qre
 from comalgames.experiments import Claim, Figure, Measurement, Panel, Paper, at_least, at_most
 from comalgames.experiments.spec import Data
 from comalgames.feedback import Exact
 from comalgames.games import PreferenceGame
-from comalgames.metrics import RegularizedGap, kl_to
+from comalgames.measures.metrics import RegularizedGap, kl_to
+from comalgames.numerics import simplex
 from comalgames.papers.reading import NEW
-from comalgames.solve import solve
 
 NUM_GAMES, NUM_ACTIONS, MIXTURE_SHARE = 10, 10, 0.125
 

@@ -13,13 +13,13 @@ import numpy as np
 
 from comalgames import games
 from comalgames.algorithms import MirrorDescent
+from comalgames.drivers.solve import solve
 from comalgames.equilibria import qre
 from comalgames.experiments import Claim, Experiment, Figure, Measurement, Panel, Paper, at_most
 from comalgames.experiments.spec import Data
-from comalgames.metrics import kl_to
+from comalgames.measures.metrics import kl_to
 from comalgames.papers import comal, comal_theory
 from comalgames.papers.reading import NEW
-from comalgames.solve import solve
 
 TEMPERATURES, NUM_GAMES, NUM_ACTIONS, NUM_STEPS = (0.05, 0.2, 0.5, 1.0), 50, 6, 400
 SHARES = (0.1, 0.5, 1.0)  # of the largest step that the theorem allows, tau / (tau^2 + 1/2)

@@ -15,10 +15,10 @@ import numpy as np
 
 from comalgames import games
 from comalgames.algorithms import MWU
+from comalgames.drivers.solve import solve
 from comalgames.experiments import Claim, Figure, Measurement, Panel, Paper, at_least, at_most
 from comalgames.experiments.spec import Data
 from comalgames.papers.reading import NEW
-from comalgames.solve import solve
 
 NUM_GAMES, NUM_ANSWERS, SPREAD = 2000, 10, 2.0
 # Five judges each, some without weight: games of one shape.

@@ -12,11 +12,11 @@ import numpy as np
 
 from comalgames.algorithms import COMAL, INPO, SPPO, IterativeDPO, IterativeIPO
 from comalgames.algorithms.base import AbstractUpdateRule
+from comalgames.drivers.trajectory import trajectory
 from comalgames.equilibria import nash, qre
 from comalgames.games import PreferenceGame
 from comalgames.lm import tiny
-from comalgames.metrics import duality_gap, kl_to
-from comalgames.trajectory import trajectory
+from comalgames.measures.metrics import duality_gap, kl_to
 
 # Each prompt has 9 answers, strings of 2 of 3 tokens. GOOD of them are good.
 NUM_PROMPTS, NUM_ANSWERS, GOOD = 4, 9, 3

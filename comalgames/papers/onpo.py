@@ -13,10 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from comalgames import games, simplex
+from comalgames import games
 from comalgames.algorithms import MWU, ONPO, OptimisticMWU
 from comalgames.experiments import Claim, Experiment, Figure, Measurement, Panel, Paper, at_least, at_most
 from comalgames.feedback import Exact
+from comalgames.numerics import simplex
 from comalgames.papers.comal_setting import START, cycle_game
 from comalgames.papers.reading import NEW, largest_late, last
 

@@ -10,7 +10,7 @@ import numpy as np
 from comalgames.equilibria import qre
 from comalgames.experiments.spec import Data
 from comalgames.games import PreferenceGame
-from comalgames.metrics import Metric, kl_to
+from comalgames.measures.metrics import Metric, kl_to
 from comalgames.papers.comal_setting import START
 
 NEW = "not in the paper"

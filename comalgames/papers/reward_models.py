@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from comalgames import bradley_terry, games
+from comalgames import games
 from comalgames.equilibria import nash
 from comalgames.games import PreferenceGame
+from comalgames.numerics import bradley_terry
 
 # Five equal judges, ten answers: scores are drawn from a normal law of this standard deviation, in nats.
 NUM_GAMES, NUM_JUDGES, NUM_ANSWERS, SCORE_SPREAD = 4000, 5, 10, 2.0

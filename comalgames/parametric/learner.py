@@ -12,9 +12,10 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from comalgames import simplex, validation
+from comalgames import validation
 from comalgames.algorithms.base import AbstractAlgorithm, AbstractUpdateRule, State
 from comalgames.feedback import AbstractFeedback
+from comalgames.numerics import simplex
 from comalgames.parametric.models import Function, LogLinear, Tabular
 from comalgames.parametric.objectives import AbstractObjective, Laws, Regression
 

@@ -16,9 +16,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from comalgames import losses, pairs, simplex, validation
+from comalgames import validation
 from comalgames.algorithms.base import AbstractUpdateRule
 from comalgames.feedback import AbstractFeedback, Comparisons
+from comalgames.numerics import losses, pairs, simplex
 
 __all__ = [
     "BCO",

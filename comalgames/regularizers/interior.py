@@ -1,7 +1,7 @@
 """The equilibrium of a game regularised by any convex function of the policy, by an interior-point method.
 
-With payoffs 0 it is the best response to a utility. `comalgames.proximal` is faster, and exact however low
-the probabilities, where the regulariser is KL.
+With payoffs 0 it is the best response to a utility. Where the regulariser is KL,
+`comalgames.numerics.proximal` is faster, and exact however low the probabilities.
 """
 
 from __future__ import annotations

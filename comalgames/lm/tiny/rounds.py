@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from comalgames import pairs, validation
+from comalgames import validation
 from comalgames.algorithms.base import AbstractUpdateRule
 from comalgames.feedback import Candidates, Exact
 from comalgames.games import PreferenceGame
@@ -19,6 +19,7 @@ from comalgames.lm import losses
 from comalgames.lm.bridge import Targets, targets
 from comalgames.lm.progress import fit_residual
 from comalgames.lm.tiny.model import Transformer
+from comalgames.numerics import pairs
 
 # One object: each call of optax makes functions of its own, which are compiled anew.
 ADAM = optax.scale_by_adam()

@@ -17,7 +17,7 @@ from comalgames.lm.bridge import policies_of, schedule
 from comalgames.lm.tiny import rounds
 from comalgames.lm.tiny.model import Transformer
 from comalgames.lm.tiny.rounds import Drawn, Fit
-from comalgames.metrics import duality_gap
+from comalgames.measures.metrics import duality_gap
 
 
 class Run(NamedTuple):

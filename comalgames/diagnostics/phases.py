@@ -16,8 +16,7 @@ from comalgames import regularizers, validation
 from comalgames.algorithms.base import at, with_dtype
 from comalgames.algorithms.comal import COMAL
 from comalgames.algorithms.regularized import RegularizedMirrorDescent
-from comalgames.arguments import starting_policy
-from comalgames.diagnose import evidence_of, largest_payoff, last_quarters, watch
+from comalgames.diagnostics.diagnose import evidence_of, largest_payoff, last_quarters, watch
 from comalgames.diagnostics.fixed_points import (
     FAINT,
     HELD,
@@ -28,6 +27,7 @@ from comalgames.diagnostics.outcomes import OUTCOMES, outcome_codes
 from comalgames.diagnostics.prediction import check_arguments
 from comalgames.diagnostics.rates import fit_rate
 from comalgames.diagnostics.stability import Maps, has_inner_steps, maps_of_many, radii
+from comalgames.drivers.arguments import starting_policy
 from comalgames.equilibria import nash
 from comalgames.games.base import PreferenceGame
 

@@ -15,10 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from comalgames import regularizers, simplex, validation
+from comalgames import regularizers, validation
 from comalgames.games.base import PRECISION, AbstractGame, PreferenceGame
+from comalgames.numerics import simplex
+from comalgames.numerics.simplex import LogPolicy
 from comalgames.regularizers import Regularizer
-from comalgames.simplex import LogPolicy
 
 Metric: TypeAlias = Callable[[Any, Any], Any]
 

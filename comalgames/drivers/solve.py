@@ -14,12 +14,12 @@ from jaxtyping import PRNGKeyArray
 
 from comalgames import validation
 from comalgames.algorithms.base import AbstractAlgorithm, with_dtype
-from comalgames.arguments import check_length, check_pair, starting_policy, with_reference
+from comalgames.drivers.arguments import check_length, check_pair, starting_policy, with_reference
+from comalgames.drivers.host import Compiled, host_loop, statuses
+from comalgames.drivers.trajectory import Progress, Records, Run, first_nonfinite, prepare, record_steps
 from comalgames.feedback import AbstractFeedback
 from comalgames.games.base import AbstractGame
-from comalgames.host import Compiled, host_loop, statuses
-from comalgames.metrics import Metric
-from comalgames.trajectory import Progress, Records, Run, first_nonfinite, prepare, record_steps
+from comalgames.measures.metrics import Metric
 
 # Below float64 a gap this many times the dtype's epsilon is rounding (1e-6 in float32).
 RESOLVED = 8.0

@@ -17,10 +17,10 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from comalgames import validation
 from comalgames.algorithms.base import AbstractAlgorithm, State
-from comalgames.arguments import check_length, check_pair, starting_logp, with_reference
+from comalgames.drivers.arguments import check_length, check_pair, starting_logp, with_reference
 from comalgames.feedback import AbstractFeedback, Exact
 from comalgames.games.base import AbstractGame
-from comalgames.metrics import CURVES, GAPS, Metric, named, records_curves
+from comalgames.measures.metrics import CURVES, GAPS, Metric, named, records_curves
 
 Records = dict[str, Any]
 

@@ -19,12 +19,12 @@ from jaxtyping import Array, Key, PRNGKeyArray
 
 from comalgames import validation
 from comalgames.algorithms.base import AbstractAlgorithm, with_dtype
-from comalgames.arguments import check_length, check_pair, starting_policy
+from comalgames.drivers.arguments import check_length, check_pair, starting_policy
+from comalgames.drivers.host import Compiled, host_loop, statuses
+from comalgames.drivers.trajectory import Progress, Records, Run, first_nonfinite, prepare, record_steps
 from comalgames.feedback import AbstractFeedback
 from comalgames.games.base import AbstractGame
-from comalgames.host import Compiled, host_loop, statuses
-from comalgames.metrics import CURVES, Metric, named
-from comalgames.trajectory import Progress, Records, Run, first_nonfinite, prepare, record_steps
+from comalgames.measures.metrics import CURVES, Metric, named
 
 # What a sweep records besides the metrics, and the first axes of each after game and algorithm.
 OUTPUTS: Mapping[str, tuple[str, ...]] = {

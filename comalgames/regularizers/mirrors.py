@@ -22,7 +22,7 @@ from jax.errors import ConcretizationTypeError, TracerArrayConversionError
 from jaxtyping import Array, Float
 
 from comalgames import validation
-from comalgames.updates import mirror_target
+from comalgames.numerics.updates import mirror_target
 
 __all__ = ["Mirror", "entropy", "euclidean", "log_barrier", "separable", "tsallis"]
 

@@ -14,14 +14,14 @@ from jaxtyping import Array
 
 from comalgames import validation
 from comalgames.algorithms.base import AbstractUpdateRule, with_dtype
-from comalgames.arguments import starting_policy
 from comalgames.diagnostics.outcomes import LAST_PART, OUTCOMES, Evidence, outcome_codes
 from comalgames.diagnostics.page import page
 from comalgames.diagnostics.prediction import Prediction, check_arguments, predict
 from comalgames.diagnostics.rates import RateFit, fit_rate
+from comalgames.drivers.arguments import starting_policy
+from comalgames.drivers.trajectory import Progress, Run
 from comalgames.equilibria import nash
 from comalgames.games.base import PreferenceGame
-from comalgames.trajectory import Progress, Run
 
 # A run is recorded by so many equal blocks of steps, each by its largest values.
 MOST_BLOCKS = 4000

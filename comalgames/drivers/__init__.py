@@ -1,0 +1,1 @@
+"""Run algorithms on games: check arguments, step in compiled chunks, record."""

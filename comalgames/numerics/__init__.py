@@ -1,0 +1,1 @@
+"""Arithmetic on arrays: mirror steps, distributions, losses, fits and fixed points, without a game or a rule."""
