@@ -77,12 +77,12 @@ from comalgames.measures.metrics import (
     duality_gap,
     entropy,
     kl_to,
-    regularized_gap,
     tangent_residual,
     total_variation_to,
     win_rates,
     worst_win_rate,
 )
+from comalgames.measures.regularized_gap import regularized_gap
 from comalgames.parametric import MLP, LogLinear, Parametric, Tabular, objectives
 from comalgames.plots import plot_diagnosis, plot_gap, plot_phase, plot_simplex, plot_win_rates
 from comalgames.regularizers import RegularizerReport, check_regularizer, mirrors

@@ -11,18 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MplFigure
 
 from comalgames.experiments.spec import Data, Figure
-from comalgames.plots import (
-    COLORS,
-    STYLE,
-    curve_title,
-    draw_curves,
-    draw_outcomes,
-    draw_rates,
-    draw_simplex,
-    draw_win_rates,
-    styles,
-    sweep_curves,
-)
+from comalgames.plots.curves import curve_title, draw_curves, sweep_curves
+from comalgames.plots.phases import draw_outcomes, draw_rates
+from comalgames.plots.simplex import draw_simplex
+from comalgames.plots.style import COLORS, in_style, styles
+from comalgames.plots.win_rates import draw_win_rates
 
 __all__ = ["draw"]
 
@@ -37,7 +30,7 @@ def draw(figure: Figure, data: Data) -> MplFigure:
         figure: what to draw.
         data: the results by experiment, as `load_run` returns them.
     """
-    with mpl.rc_context(STYLE):
+    with in_style():
         width = sum(PANEL_WIDTHS.get(panel.kind, 4.6) for panel in figure.panels)
         drawn = MplFigure(figsize=(width, 3.7), layout="constrained")
         ratios = [PANEL_WIDTHS.get(panel.kind, 4.6) for panel in figure.panels]

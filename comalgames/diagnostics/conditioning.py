@@ -9,7 +9,7 @@ import numpy as np
 
 from comalgames.diagnostics.local import rotation_frequencies
 from comalgames.equilibria import NashSolution, nash
-from comalgames.games.base import PreferenceGame
+from comalgames.games.preference import PreferenceGame
 
 # A frequency below this share of the largest payoff is a zero with rounding.
 STILL = 1e-10

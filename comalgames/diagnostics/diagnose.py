@@ -21,7 +21,7 @@ from comalgames.diagnostics.rates import RateFit, fit_rate
 from comalgames.drivers.arguments import starting_policy
 from comalgames.drivers.trajectory import Progress, Run
 from comalgames.equilibria import nash
-from comalgames.games.base import PreferenceGame
+from comalgames.games.preference import PreferenceGame
 
 # A run is recorded by so many equal blocks of steps, each by its largest values.
 MOST_BLOCKS = 4000

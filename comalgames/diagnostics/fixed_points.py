@@ -19,7 +19,8 @@ from comalgames.algorithms.wrapper import AbstractReferenceSchedule
 from comalgames.diagnostics.local import linearise, on_support, policies_of, settled_state, tangent_basis
 from comalgames.equilibria import nash, qre
 from comalgames.feedback import Exact
-from comalgames.games.base import AbstractGame, PreferenceGame
+from comalgames.games.base import AbstractGame
+from comalgames.games.preference import PreferenceGame
 from comalgames.numerics.proximal import regularized_equilibrium
 
 # Log-probability given to actions that have no weight: what it does to the others is below any rounding.

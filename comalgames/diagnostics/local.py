@@ -17,7 +17,8 @@ from comalgames import validation
 from comalgames.algorithms.base import AbstractAlgorithm, AbstractUpdateRule, State, with_dtype
 from comalgames.algorithms.comal import COMAL
 from comalgames.feedback import Exact
-from comalgames.games.base import AbstractGame, PreferenceGame
+from comalgames.games.base import AbstractGame
+from comalgames.games.preference import PreferenceGame
 from comalgames.numerics import simplex
 
 # Rows of a Jacobian that are the identity's up to rounding belong to something that the step leaves alone.

@@ -19,7 +19,8 @@ from comalgames.algorithms.base import AbstractAlgorithm, State, with_dtype
 from comalgames.algorithms.comal import COMAL
 from comalgames.diagnostics.local import UNMOVED, check_rule, policies_of
 from comalgames.feedback import AbstractFeedback, Sampled
-from comalgames.games.base import AbstractGame, PreferenceGame
+from comalgames.games.base import AbstractGame
+from comalgames.games.preference import PreferenceGame
 from comalgames.numerics import simplex
 
 # Draws for an expected gap, over all steps of a period: its standard error is below 1% of it.

@@ -29,7 +29,7 @@ from comalgames.diagnostics.rates import fit_rate
 from comalgames.diagnostics.stability import Maps, has_inner_steps, maps_of_many, radii
 from comalgames.drivers.arguments import starting_policy
 from comalgames.equilibria import nash
-from comalgames.games.base import PreferenceGame
+from comalgames.games.preference import PreferenceGame
 
 # Blocks of steps that a run is recorded by: the first ones single steps, later ones longer by a constant
 # factor, so that a run that ends early is told as well as one that ends late; and of each of the last two

@@ -31,7 +31,7 @@ from comalgames.diagnostics.stability import (
     stable_periods,
     stable_steps,
 )
-from comalgames.games.base import PreferenceGame
+from comalgames.games.preference import PreferenceGame
 
 # An eigenvector is a rotation of the game if the game turns it into itself up to this share.
 SAME_MODE = 1e-6

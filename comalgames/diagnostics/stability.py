@@ -26,7 +26,8 @@ from comalgames.diagnostics.local import (
     without_held_reference,
 )
 from comalgames.feedback import Exact
-from comalgames.games.base import AbstractGame, PreferenceGame
+from comalgames.games.base import AbstractGame
+from comalgames.games.preference import PreferenceGame
 
 # Moduli this close to 1 neither grow nor shrink: eigenvalues carry some roundings.
 NEUTRAL = 1e-11

@@ -10,7 +10,8 @@ from jaxtyping import Array, Float
 
 from comalgames import validation
 from comalgames.algorithms.base import AbstractAlgorithm
-from comalgames.games.base import AbstractGame, PreferenceGame
+from comalgames.games.base import AbstractGame
+from comalgames.games.preference import PreferenceGame
 
 
 def check_pair(game: AbstractGame, algorithm: AbstractAlgorithm[Any]) -> None:

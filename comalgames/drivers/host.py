@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from comalgames.drivers.records import GAPS
 from comalgames.drivers.trajectory import Progress, Records, named_curves, record_steps
-from comalgames.measures.metrics import GAPS
 
 # A chunk is what runs between two looks at the clock and the keyboard. Its record buffer holds at most so
 # many records and so many numbers; a chunk is lengthened until it takes about so many seconds.

@@ -6,7 +6,7 @@ import inspect
 import itertools
 import warnings
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -20,23 +20,13 @@ from jaxtyping import Array, Key, PRNGKeyArray
 from comalgames import validation
 from comalgames.algorithms.base import AbstractAlgorithm, with_dtype
 from comalgames.drivers.arguments import check_length, check_pair, starting_policy
+from comalgames.drivers.dataset import dataset
+from comalgames.drivers.grouping import all_metrics, check_same_functions, groups, kind, stack, structure
 from comalgames.drivers.host import Compiled, host_loop, statuses
 from comalgames.drivers.trajectory import Progress, Records, Run, first_nonfinite, prepare, record_steps
 from comalgames.feedback import AbstractFeedback
 from comalgames.games.base import AbstractGame
-from comalgames.measures.metrics import CURVES, Metric, named
-
-# What a sweep records besides the metrics, and the first axes of each after game and algorithm.
-OUTPUTS: Mapping[str, tuple[str, ...]] = {
-    "steps": ("record",),
-    "queries": ("record",),
-    "status": ("seed",),
-    "final_policy": ("seed",),
-    **{f"final_{curve}": ("seed",) for curve in CURVES},
-}
-
-# The records that have actions, on the last axis.
-POLICIES: Mapping[str, tuple[str, ...]] = dict.fromkeys(("policy", "logp", "final_policy"), ("action",))
+from comalgames.measures.metrics import CURVES, Metric
 
 
 def grid(constructor: Callable[..., Any], **values: Any) -> dict[str, Any]:
@@ -161,19 +151,19 @@ def sweep(
         placeholder = with_dtype(next(iter(algorithms.values())), game.dtype)
         run = prepare(game, placeholder, source, root, metrics, record_every)
         of_game = {} if game_metrics is None else game_metrics(game)
-        run = replace(run, metrics=_all_metrics(run.metrics, of_game))
+        run = replace(run, metrics=all_metrics(run.metrics, of_game))
         setups[label] = Setup(run, keys, logp, _references(reference, label, game, logp))
 
     runs: dict[tuple[str, str], dict[str, np.ndarray]] = {}
-    for game_names in _groups(setups, lambda setup: (jax.tree.structure(setup.run), _structure(setup))):
+    for game_names in groups(setups, lambda setup: (jax.tree.structure(setup.run), structure(setup))):
         some_game = games[game_names[0]]
-        _check_same_functions([setups[label].run.metrics for label in game_names])
-        setup = _stack([setups[label] for label in game_names])
+        check_same_functions([setups[label].run.metrics for label in game_names])
+        setup = stack([setups[label] for label in game_names])
         leaves = {label: with_dtype(rule, some_game.dtype) for label, rule in algorithms.items()}
-        for rule_names in _groups(leaves, partial(_kind, num_actions=some_game.num_actions)):
+        for rule_names in groups(leaves, partial(kind, num_actions=some_game.num_actions)):
             queries = algorithms[rule_names[0]].queries(some_game.num_actions)
             steps = _num_steps(algorithms[rule_names[0]], some_game.num_actions, num_steps, budget)
-            rules = _stack([leaves[label] for label in rule_names])
+            rules = stack([leaves[label] for label in rule_names])
             history, progress = _run_together(rules, len(rule_names), setup, steps)
             recorded = record_steps(steps, record_every)
             last_logp = np.asarray(progress.state.logp)
@@ -194,7 +184,7 @@ def sweep(
     notes = tuple(f"{label}: {note}" for label, rule in algorithms.items() for note in rule.notes())
     for note in notes:
         warnings.warn(note, stacklevel=2)
-    return _dataset(runs, list(games), list(algorithms), num_seeds, notes)
+    return dataset(runs, list(games), list(algorithms), num_seeds, notes)
 
 
 class Setup(eqx.Module):
@@ -293,61 +283,6 @@ def _named(argument: str, things: Any, name: Callable[[int, Any], str]) -> dict[
     return named
 
 
-def _all_metrics(metrics: Mapping[str, Metric], of_game: Mapping[str, Metric]) -> dict[str, Metric]:
-    """Both, if no name is taken twice or by what is recorded anyway."""
-    of_game = named(of_game)
-    for name in (*metrics, *of_game):
-        if name in OUTPUTS or (name in metrics and name in of_game):
-            raise ValueError(f"`metrics` must not reuse the name {name!r}; choose another.")
-    return {**metrics, **of_game}
-
-
-def _check_same_functions(metrics: Sequence[Mapping[str, Metric]]) -> None:
-    """Refuse metrics of games whose functions differ: the games run together, with those of the first."""
-    first = metrics[0]
-    for other in metrics[1:]:
-        for name in {**first, **other}:
-            (mine, kind), (theirs, other_kind) = map(_functions, (first.get(name), other.get(name)))
-            if kind != other_kind or any(a is not b for a, b in zip(mine, theirs, strict=True)):
-                raise ValueError(
-                    f"`game_metrics` must give all games of one shape the same functions, but {name!r} is "
-                    f"another one for each. Keep a game's data in a field of an eqx.Module, as cg.kl_to does."
-                )
-
-
-def _functions(tree: Any) -> tuple[list[Any], Any]:
-    """The functions in it, and its structure."""
-    leaves, structure = jax.tree.flatten(tree)
-    return [leaf for leaf in leaves if callable(leaf)], structure
-
-
-def _structure(tree: Any) -> tuple[Any, ...]:
-    """The shapes and types of all numbers in it, but not the numbers."""
-    return tuple((np.shape(leaf), str(getattr(leaf, "dtype", "number"))) for leaf in jax.tree.leaves(tree))
-
-
-def _kind(rule: AbstractAlgorithm[Any], num_actions: int) -> tuple[Any, ...]:
-    """What rules that run together have in common: classes, static fields, shapes, and queries per step."""
-    return jax.tree.structure(rule), _structure(rule), rule.queries(num_actions)
-
-
-def _groups(things: Mapping[str, Any], structure: Callable[[Any], Any]) -> Iterable[list[str]]:
-    found: dict[Any, list[str]] = {}
-    for name, thing in things.items():
-        found.setdefault(structure(thing), []).append(name)
-    return found.values()
-
-
-def _stack(trees: Sequence[Any]) -> Any:
-    """One pytree with a new leading axis. Functions and static fields are those of the first."""
-    leaves = [jax.tree.leaves(tree) for tree in trees]
-    stacked = [
-        same[0] if callable(same[0]) else jnp.stack([jnp.asarray(leaf) for leaf in same])
-        for same in zip(*leaves, strict=True)
-    ]
-    return jax.tree.unflatten(jax.tree.structure(trees[0]), stacked)
-
-
 def _fold_name(key: PRNGKeyArray, name: str) -> PRNGKeyArray:
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
@@ -367,36 +302,3 @@ def _references(reference: Any, label: str, game: AbstractGame, start: Array) ->
     return (
         start if policy is None else jnp.broadcast_to(starting_policy("reference", policy, game), start.shape)
     )
-
-
-def _dataset(
-    runs: Mapping[tuple[str, str], Mapping[str, np.ndarray]],
-    games: list[str],
-    algorithms: list[str],
-    num_seeds: int,
-    notes: tuple[str, ...],
-) -> Any:
-    import xarray as xr
-
-    some = next(iter(runs.values()))
-    variables = {}
-    for metric, example in some.items():
-        first = OUTPUTS.get(metric, ("seed", "record"))
-        last = POLICIES.get(metric, ()) if example.ndim > len(first) else ()
-        others = tuple(f"{metric}_axis_{k}" for k in range(example.ndim - len(first) - len(last)))
-        axes = (*first, *others, *last)
-        shape = tuple(max(run[metric].shape[k] for run in runs.values()) for k in range(example.ndim))
-        fill = "" if example.dtype.kind == "U" else np.nan
-        dtype = example.dtype if example.dtype.kind in "Uf" else np.float64
-        values = np.full((len(games), len(algorithms), *shape), fill, dtype)
-        for (game, algorithm), run in runs.items():
-            where: tuple[Any, ...] = (
-                games.index(game),
-                algorithms.index(algorithm),
-                *(slice(0, size) for size in run[metric].shape),
-            )
-            values[where] = run[metric]
-        variables[metric] = (("game", "algorithm", *axes), values)
-    coords = {"game": games, "algorithm": algorithms, "seed": np.arange(num_seeds)}
-    coords |= {name: variables.pop(name) for name in ("steps", "queries")}
-    return xr.Dataset(variables, coords, attrs={"notes": list(notes)})

@@ -18,9 +18,10 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from comalgames import validation
 from comalgames.algorithms.base import AbstractAlgorithm, State
 from comalgames.drivers.arguments import check_length, check_pair, starting_logp, with_reference
+from comalgames.drivers.records import GAPS, named, records_curves
 from comalgames.feedback import AbstractFeedback, Exact
 from comalgames.games.base import AbstractGame
-from comalgames.measures.metrics import CURVES, GAPS, Metric, named, records_curves
+from comalgames.measures.metrics import CURVES, Metric
 
 Records = dict[str, Any]
 

@@ -10,7 +10,8 @@ from comalgames import validation
 from comalgames.equilibria.nash import nash
 from comalgames.equilibria.nash_set import NashSet, nash_sets
 from comalgames.equilibria.solution import NashSolution
-from comalgames.games.base import PreferenceGame, ZeroSumGame
+from comalgames.games.preference import PreferenceGame
+from comalgames.games.zero_sum import ZeroSumGame
 from comalgames.numerics import simplex
 from comalgames.numerics.simplex import LogPolicy
 

@@ -12,7 +12,9 @@ from comalgames.equilibria.face import METHODS, Face, face, face_by_linear_progr
 from comalgames.equilibria.interior_point import interior_point
 from comalgames.equilibria.nash_set import select_nash
 from comalgames.equilibria.solution import NashSolution, certify
-from comalgames.games.base import AbstractGame, PreferenceGame, ZeroSumGame
+from comalgames.games.base import AbstractGame
+from comalgames.games.preference import PreferenceGame
+from comalgames.games.zero_sum import ZeroSumGame
 
 SOLVERS = ("interior-point", *METHODS)
 

@@ -13,7 +13,8 @@ from jaxtyping import Array, Float, Int
 from comalgames import validation
 from comalgames.equilibria.interior_point import ROUNDINGS
 from comalgames.equilibria.solution import NashSolution, certify
-from comalgames.games.base import PreferenceGame, ZeroSumGame
+from comalgames.games.preference import PreferenceGame
+from comalgames.games.zero_sum import ZeroSumGame
 
 # Lengths tried along a direction; they share one linear solve.
 LENGTHS = 0.5 ** np.arange(30)

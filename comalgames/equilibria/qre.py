@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from comalgames import regularizers, validation
-from comalgames.games.base import PreferenceGame
+from comalgames.games.preference import PreferenceGame
 from comalgames.numerics.proximal import regularized_equilibrium
 from comalgames.regularizers import Regularizer
 

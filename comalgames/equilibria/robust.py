@@ -10,8 +10,9 @@ from jaxtyping import Array, Float
 from scipy.optimize import linprog
 
 from comalgames import validation
-from comalgames.games.base import PRECISION, PreferenceGame
+from comalgames.games.base import PRECISION
 from comalgames.games.noise import check_annotators
+from comalgames.games.preference import PreferenceGame
 from comalgames.numerics.simplex import LogPolicy
 
 # A solution is certified when no policy can be better by more than this, in units of payoff.

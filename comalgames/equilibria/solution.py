@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from comalgames.games.base import PreferenceGame, ZeroSumGame
+from comalgames.games.preference import PreferenceGame
+from comalgames.games.zero_sum import ZeroSumGame
 
 # A solution is certified when its gap is below this share of the largest payoff.
 CERTIFIED = 1e-12

@@ -1,6 +1,6 @@
 """What is played: preference games and zero-sum games, made, drawn, disturbed or read from files."""
 
-from comalgames.games.base import AbstractGame, PreferenceGame, ZeroSumGame
+from comalgames.games.base import AbstractGame
 from comalgames.games.classic import comal_cycle, cycle, near_degenerate_cycle, rock_paper_scissors
 from comalgames.games.combinatorial import blotto, n_ary_rock_paper_scissors, tournament, weighted_cycle
 from comalgames.games.designed import DesignedGame, designed
@@ -24,6 +24,7 @@ from comalgames.games.noise import (
     stack,
     unflip_labels,
 )
+from comalgames.games.preference import PreferenceGame
 from comalgames.games.social_choice import (
     Hodge,
     borda,
@@ -42,6 +43,7 @@ from comalgames.games.structured import (
     transitive_plus_cyclic,
 )
 from comalgames.games.synthetic import bradley_terry, bradley_terry_mixture, random
+from comalgames.games.zero_sum import ZeroSumGame
 
 __all__ = [
     "AbstractGame",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from comalgames import validation
-from comalgames.games.base import PreferenceGame
+from comalgames.games.preference import PreferenceGame
 
 
 def cycle(a: float, b: float, c: float) -> PreferenceGame:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from comalgames import validation
-from comalgames.games.base import PreferenceGame
+from comalgames.games.preference import PreferenceGame
 
 
 class DesignedGame(NamedTuple):

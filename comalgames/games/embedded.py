@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from comalgames import validation
-from comalgames.games.base import PreferenceGame, ZeroSumGame
+from comalgames.games.preference import PreferenceGame
+from comalgames.games.zero_sum import ZeroSumGame
 from comalgames.numerics.simplex import LogPolicy
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from comalgames import validation
-from comalgames.games.base import PreferenceGame
+from comalgames.games.preference import PreferenceGame
 
 # By how many roundings of the dtype a payoff may leave [-1/2, 1/2] when a flip is undone.
 ROUNDINGS = 4

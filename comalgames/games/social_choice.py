@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from comalgames.games.base import PreferenceGame
+from comalgames.games.preference import PreferenceGame
 
 # A margin of at most this many roundings of the game's largest one is a tie: averaging votes leaves as much.
 TIE_ROUNDINGS = 8

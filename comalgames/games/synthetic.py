@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from comalgames import validation
-from comalgames.games.base import PreferenceGame
+from comalgames.games.preference import PreferenceGame
 
 
 def random(key: PRNGKeyArray | Any, num_actions: int, prompts: Sequence[int] | int = ()) -> PreferenceGame:

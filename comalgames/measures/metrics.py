@@ -1,4 +1,4 @@
-"""How far a policy is from what one wants of it.
+"""Distances from equilibrium: duality gap, KL, total variation, win rates.
 
 A metric is a function `(game, logp) -> one number per prompt`. Given concrete numbers that are not
 log-probabilities it raises; under `jit` it cannot look.
@@ -6,20 +6,19 @@ log-probabilities it raises; under `jit` it cannot look.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from comalgames import regularizers, validation
-from comalgames.games.base import PRECISION, AbstractGame, PreferenceGame
+from comalgames import validation
+from comalgames.games.base import PRECISION, AbstractGame
+from comalgames.games.preference import PreferenceGame
 from comalgames.numerics import simplex
 from comalgames.numerics.simplex import LogPolicy
-from comalgames.regularizers import Regularizer
 
 Metric: TypeAlias = Callable[[Any, Any], Any]
 
@@ -189,78 +188,6 @@ def tangent_residual(game: AbstractGame, logp: LogPolicy) -> Float[Array, "*prom
     return jnp.sqrt(squared if isinstance(game, PreferenceGame) else game.over_players(squared))
 
 
-# A best response is taken for one if deviating from it gains less than this many roundings of the payoffs.
-SOLVED = 1e4
-
-
-class RegularizedGap(eqx.Module):
-    """The duality gap of the regularised game; made by `regularized_gap`.
-
-    Attributes:
-        temperature: tau > 0, in units of payoff.
-        reference_logp: the reference's log-probabilities `[..., n]`.
-        regularizer: a function `(p, reference) -> number`, convex in p.
-    """
-
-    temperature: float | Float[Array, ""]
-    reference_logp: Float[Array, "*batch n"]
-    regularizer: Regularizer = eqx.field(static=True, default=regularizers.kl)
-
-    def __call__(self, game: AbstractGame, logp: LogPolicy) -> Float[Array, "*prompts"]:
-        """The regularised gap, per prompt."""
-        validation.log_policy("logp", logp)
-        reference_logp = self.reference_logp.astype(logp.dtype)
-        advantage = game.advantage(logp)
-        if self.regularizer is regularizers.kl:
-            response = simplex.log_normalize(reference_logp + advantage / self.temperature)
-            return self.temperature * game.over_players(simplex.kl_divergence(logp, response))
-        return game.over_players(self._gain(logp, advantage, reference_logp))
-
-    # What a best response gains. Its derivative is the one at a fixed response, for that one is a maximum. A
-    # response that is none (the regulariser is not convex, or not smooth) would make the gap too small.
-    def _gain(self, logp: LogPolicy, advantage: Array, reference_logp: Array) -> Float[Array, "*batch"]:
-        response, excess = regularizers.equilibrium(
-            self.regularizer,
-            jnp.zeros((advantage.shape[-1],) * 2, advantage.dtype),
-            *jax.lax.stop_gradient((advantage, self.temperature, reference_logp)),
-        )
-
-        def payoff(logp: Array) -> Array:
-            penalty = regularizers.value(self.regularizer, logp, reference_logp)
-            return jnp.sum(jnp.exp(logp) * advantage, axis=-1) - self.temperature * penalty
-
-        gain = jnp.maximum(payoff(jnp.log(response)) - payoff(jnp.asarray(logp)), 0.0)
-        return jnp.where(excess <= SOLVED * float(np.finfo(gain.dtype).eps) * (1.0 + gain), gain, jnp.nan)
-
-
-def regularized_gap(
-    temperature: float | Float[Array, ""],
-    reference_logp: LogPolicy,
-    regularizer: Regularizer = regularizers.kl,
-) -> RegularizedGap:
-    """The metric: duality gap of the game regularised by `temperature * regularizer(policy, reference)`.
-
-    Each player's payoff is reduced by that much. For KL it is computed without cancellation as
-    `2 temperature KL(policy || response)`, where `response ~ reference * exp(advantage / temperature)` is the
-    best response in that game. For any other regulariser the best response is found by an interior-point
-    method, to rounding of the payoffs; where that fails, as it may if the regulariser is not convex or not
-    smooth, the gap is nan.
-
-    Args:
-        temperature: tau > 0, in units of payoff.
-        reference_logp: the reference's normalised log-probabilities `[..., n]`.
-        regularizer: a function `(p, reference) -> number` of two probability vectors, convex in p.
-
-    Raises:
-        ValueError: `temperature` is not a finite number above 0, `reference_logp` is not normalised, or
-            `regularizer` is not a function of two policies with one finite real value.
-    """
-    validation.positive("temperature", temperature)
-    validation.log_policy("reference_logp", reference_logp)
-    regularizers.check(regularizer)
-    return RegularizedGap(jnp.asarray(temperature, float), jnp.asarray(reference_logp), regularizer)
-
-
 def win_rates(
     game: PreferenceGame, logps: Float[Array | np.ndarray, "policies n"]
 ) -> Float[Array, "policies policies"]:
@@ -284,68 +211,6 @@ METRICS: Mapping[str, Metric] = {
     "logp": lambda game, logp: logp,
 }
 
+
 # The three curves of the gap. They are recorded together, for they share one payoff product a step.
 CURVES = ("duality_gap", "average_duality_gap", "best_duality_gap")
-
-# What the loop calls the gaps of the last policy and of the sum of all, one array `[2, ...]`, before they
-# become those curves: in a small game's loop every array that is written costs as much as the arithmetic.
-GAPS = "gaps of the last policy and of the sum"
-
-
-def named(metrics: Mapping[str, Metric] | Sequence[str | Metric] | None) -> dict[str, Metric]:
-    """What a user asked to record besides the curves of the gap, as a dict of functions by name.
-
-    Raises:
-        ValueError: a name is not known, or something is neither a name nor a function.
-    """
-    if metrics is None:
-        return {}
-    if isinstance(metrics, str) or not isinstance(metrics, Collection):
-        raise ValueError(f"`metrics` must be a list or a dict, got {metrics!r}; pass [{metrics!r}].")
-    pairs = (
-        metrics.items() if isinstance(metrics, Mapping) else [(_name(metric), metric) for metric in metrics]
-    )
-    found: dict[str, Metric] = {}
-    for name, metric in pairs:
-        if isinstance(metric, str):
-            validation.known("metrics", metric, {*METRICS, *CURVES})
-            if metric == name and name in CURVES:
-                continue
-        elif not callable(metric):
-            raise ValueError(
-                f"`metrics` must hold names or functions (game, logp) -> number, got {metric!r}."
-            )
-        if name in (*CURVES, GAPS) or metric in CURVES:
-            name = metric if metric in CURVES else name
-            raise ValueError(f"`metrics` must not reuse the name {name!r}, which is recorded anyway.")
-        if name in found:
-            raise ValueError(f"`metrics` has two metrics named {name!r}; pass a dict to name them yourself.")
-        found[name] = METRICS[metric] if isinstance(metric, str) else metric
-    return found
-
-
-def _name(metric: Any) -> str:
-    return metric if isinstance(metric, str) else str(getattr(metric, "__name__", type(metric).__name__))
-
-
-def records_curves(metrics: Any) -> bool:
-    """Whether the curves of the gap are to be recorded: always, unless `metrics` is empty."""
-    return metrics is None or len(metrics) > 0
-
-
-__all__ = [
-    "CURVES",
-    "METRICS",
-    "KLTo",
-    "Metric",
-    "RegularizedGap",
-    "TotalVariationTo",
-    "duality_gap",
-    "entropy",
-    "kl_to",
-    "regularized_gap",
-    "tangent_residual",
-    "total_variation_to",
-    "win_rates",
-    "worst_win_rate",
-]

@@ -1,1 +1,1 @@
-"""Arithmetic on arrays: mirror steps, distributions, losses, fits and fixed points, without a game or a rule."""
+"""Arithmetic on arrays: mirror steps, distributions, losses, fits and fixed points."""

@@ -33,7 +33,8 @@ from comalgames.experiments import Claim, Figure, Measurement, Panel, Paper, at_
 from comalgames.experiments.spec import Data
 from comalgames.feedback import Exact
 from comalgames.games import PreferenceGame
-from comalgames.measures.metrics import RegularizedGap, kl_to
+from comalgames.measures.metrics import kl_to
+from comalgames.measures.regularized_gap import RegularizedGap
 from comalgames.numerics import simplex
 from comalgames.papers.reading import NEW
 

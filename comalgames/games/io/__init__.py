@@ -1,0 +1,7 @@
+"""Games from users' files and data sets; the only code that reads files outside of run folders."""
+
+from comalgames.games.io.rankings import from_rankings
+from comalgames.games.io.tables import from_winrates
+from comalgames.games.io.voyager import mariner, mariner_teams
+
+__all__ = ["from_rankings", "from_winrates", "mariner", "mariner_teams"]

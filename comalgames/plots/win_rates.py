@@ -1,0 +1,54 @@
+"""A heat map of the win rates among several policies."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from comalgames.plots.style import in_style, new_axes
+
+
+def plot_win_rates(matrix: Any, names: Sequence[str], ax: Axes | None = None) -> Axes:
+    """Heat map of how often the row's policy is preferred to the column's.
+
+    Args:
+        matrix: win rates `[policies, policies]`, such as from `cg.win_rates`; or of several seeds, `[seeds,
+            policies, policies]`, of which the median is shown, and below it half the distance between the
+            quartiles.
+        names: what to call the policies.
+        ax: axes to draw on; new ones by default.
+    """
+    with in_style():
+        return draw_win_rates(new_axes(ax), np.asarray(matrix), list(names))
+
+
+def draw_win_rates(ax: Axes, matrix: np.ndarray, names: list[str]) -> Axes:
+    """Win rates `[policies, policies]`, or `[seeds, policies, policies]`: their median and spread."""
+    half_spread = None
+    if matrix.ndim == 3:
+        lower, upper = np.quantile(matrix, [0.25, 0.75], axis=0)
+        matrix, half_spread = np.median(matrix, axis=0), (upper - lower) / 2
+    spread = max(np.abs(matrix - 0.5).max(), 1e-3)
+    ax.imshow(matrix, cmap="PuOr", vmin=0.5 - spread, vmax=0.5 + spread)
+    ax.set_xticks(range(len(names)), names, rotation=35, ha="right", rotation_mode="anchor")
+    ax.set_yticks(range(len(names)), names)
+    ax.set_aspect("auto")
+    for i, j in itertools.product(range(len(names)), repeat=2):
+        dark = abs(matrix[i, j] - 0.5) > 0.65 * spread
+        ax.text(
+            j,
+            i,
+            f"{100 * matrix[i, j]:.1f}"
+            + ("" if half_spread is None else f"\n\u00b1{100 * half_spread[i, j]:.1f}"),
+            ha="center",
+            va="center",
+            fontsize=7,
+            color="white" if dark else "black",
+        )
+    ax.grid(False)
+    ax.set_xlabel("against")
+    return ax
