@@ -171,7 +171,7 @@ DOCTESTS = doctests()
 def test_examples_were_found():
     assert {
         "comalgames.drivers.solve.solve",
-        "comalgames.equilibria.nash.nash",
+        "comalgames.equilibria.exact.nash",
         "comalgames.drivers.sweep.grid",
     } <= set(DOCTESTS)
 

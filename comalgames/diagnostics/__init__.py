@@ -1,12 +1,12 @@
 """What a rule will do, told in advance: how the game turns policies, and what a step makes of a deviation."""
 
-from comalgames.diagnostics.conditioning import Conditioning, conditioning
 from comalgames.diagnostics.fixed_points import FixedPoint
 from comalgames.diagnostics.local import rotation_frequencies, spectrum
 from comalgames.diagnostics.noise import Disturbed, NoiseFloor, noise_floor
 from comalgames.diagnostics.outcomes import OUTCOMES, Evidence, outcome_codes
 from comalgames.diagnostics.prediction import Prediction, predict
 from comalgames.diagnostics.rates import RateFit, fit_rate
+from comalgames.diagnostics.sensitivity import Conditioning, conditioning
 from comalgames.diagnostics.stability import StablePeriods, StableSteps
 
 __all__ = [

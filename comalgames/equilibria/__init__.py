@@ -1,8 +1,8 @@
 """The ground truth: exact equilibria, to measure learning rules against."""
 
 from comalgames.equilibria.distance import KLToNashSet, kl_to_nash_set
-from comalgames.equilibria.nash import nash
-from comalgames.equilibria.qre import qre
+from comalgames.equilibria.exact import nash
+from comalgames.equilibria.quantal import qre
 from comalgames.equilibria.robust import (
     RobustSolution,
     annotator_robust_nash,

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from comalgames import validation
-from comalgames.equilibria.nash import nash
+from comalgames.equilibria.exact import nash
 from comalgames.equilibria.nash_set import NashSet, nash_sets
 from comalgames.equilibria.solution import NashSolution
 from comalgames.games.preference import PreferenceGame

@@ -3,7 +3,6 @@
 from comalgames.games.base import AbstractGame
 from comalgames.games.classic import comal_cycle, cycle, near_degenerate_cycle, rock_paper_scissors
 from comalgames.games.combinatorial import blotto, n_ary_rock_paper_scissors, tournament, weighted_cycle
-from comalgames.games.designed import DesignedGame, designed
 from comalgames.games.embedded import (
     RoleSymmetrized,
     clones,
@@ -25,6 +24,7 @@ from comalgames.games.noise import (
     unflip_labels,
 )
 from comalgames.games.preference import PreferenceGame
+from comalgames.games.prescribed import DesignedGame, designed
 from comalgames.games.social_choice import (
     Hodge,
     borda,

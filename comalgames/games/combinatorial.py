@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from comalgames import validation
-from comalgames.games.designed import check_key
 from comalgames.games.preference import PreferenceGame
+from comalgames.games.prescribed import check_key
 
 
 def tournament(key: PRNGKeyArray | Any, num_actions: int) -> PreferenceGame:

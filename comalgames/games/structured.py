@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from comalgames import validation
-from comalgames.games.designed import check_key
 from comalgames.games.noise import stack
 from comalgames.games.preference import PreferenceGame
+from comalgames.games.prescribed import check_key
 from comalgames.games.synthetic import bradley_terry
 
 READINGS = ("preference", "logit")

@@ -1,15 +1,15 @@
 """The bridge to language models: the same rules, on the log-probabilities of sampled answers.
 
-`lm.trl`, which needs the extra `lm`, is imported when it is first asked for: it brings torch.
+`lm.tiny`, which trains by optax, and `lm.trl`, which needs the extra `lm` for torch, load when first used.
 """
 
 import importlib
 from typing import Any
 
-from comalgames.lm import losses, tiny
+from comalgames.lm import losses
 from comalgames.lm.bridge import Pass, Targets, policies_of, schedule, targets
 from comalgames.lm.judging import Judged, compare
-from comalgames.lm.progress import Progress, fit_residual, progress
+from comalgames.lm.monitoring import Progress, fit_residual, progress
 
 __all__ = [
     "Judged",
@@ -28,6 +28,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "trl":
-        return importlib.import_module("comalgames.lm.trl")
+    if name in ("tiny", "trl"):
+        return importlib.import_module(f"comalgames.lm.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

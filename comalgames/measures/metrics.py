@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 from comalgames import validation
 from comalgames.games.base import PRECISION, AbstractGame
 from comalgames.games.preference import PreferenceGame
+from comalgames.measures.regularized_gap import RegularizedGap, regularized_gap
 from comalgames.numerics import simplex
 from comalgames.numerics.simplex import LogPolicy
 
@@ -214,3 +215,20 @@ METRICS: Mapping[str, Metric] = {
 
 # The three curves of the gap. They are recorded together, for they share one payoff product a step.
 CURVES = ("duality_gap", "average_duality_gap", "best_duality_gap")
+
+__all__ = [
+    "CURVES",
+    "METRICS",
+    "KLTo",
+    "Metric",
+    "RegularizedGap",
+    "TotalVariationTo",
+    "duality_gap",
+    "entropy",
+    "kl_to",
+    "regularized_gap",
+    "tangent_residual",
+    "total_variation_to",
+    "win_rates",
+    "worst_win_rate",
+]

@@ -17,7 +17,7 @@ from comalgames.feedback import Candidates, Exact
 from comalgames.games import PreferenceGame
 from comalgames.lm import losses
 from comalgames.lm.bridge import Targets, targets
-from comalgames.lm.progress import fit_residual
+from comalgames.lm.monitoring import fit_residual
 from comalgames.lm.tiny.model import Transformer
 from comalgames.numerics import pairs
 
