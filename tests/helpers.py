@@ -63,7 +63,7 @@ def comal(inner: Callable[..., Any]) -> Callable[..., cg.AbstractAlgorithm[Any]]
 
 
 def tuned(inner: Callable[..., Any]) -> Callable[..., cg.AbstractAlgorithm[Any]]:
-    return lambda *leaves: cg.COMAL(inner(*leaves[:-1]), relative_error=leaves[-1])
+    return lambda *leaves: cg.COMAL(inner(*leaves[:-1]), when=cg.Near(leaves[-1]))
 
 
 def nested(step_size: float, temperature: float, period: int, outer_period: int) -> cg.COMAL:

@@ -191,9 +191,9 @@ def test_a_policy_that_does_not_fit_the_prompts_or_players(argument):
 ARGUMENTS = {
     "step_size": 0.5, "temperature": 0.1, "eta": 1.0, "tau": 0.25, "beta": 1.0, "period": 20,
     "inner": cg.MirrorDescent(1.0, 0.1), "regularizer": cg.regularizers.kl,
-    "mirror": cg.mirrors.entropy, "relative_error": 0.2, "exact": True, "damping": 0.5, "decay": 0.5,
+    "mirror": cg.mirrors.entropy, "exact": True, "damping": 0.5, "decay": 0.5,
     "mixture_share": 0.2, "base_weights": (0.5, 0.5), "opponent_weights": (1.0,), "regularization": 2.0,
-    "rate": 0.03,
+    "when": cg.Every(20),
 }  # fmt: skip
 RULES = [
     rule
@@ -281,7 +281,7 @@ def test_comal_around_numbers_under_a_transformation():
     make = jax.vmap(lambda step_size, period: cg.COMAL(cg.MirrorDescent(step_size, 0.1), period))
     rules = make(jnp.array([1.0, 2.0]), jnp.array([3, 4]))
     assert np.array_equal(rules.inner.step_size, [1, 2])
-    assert np.array_equal(rules.period, [3, 4])
+    assert np.array_equal(rules.when.period, [3, 4])
 
 
 class Decay(cg.AbstractSchedule):
@@ -295,7 +295,7 @@ class Decay(cg.AbstractSchedule):
 def test_a_schedule_may_stand_for_any_number(rule, field):
     with_schedule, with_number = made(rule, **{field: Decay(0.3)}), made(rule, **{field: 0.3})
     # The first step, which is the one that `pull` speaks of, gets the first value.
-    assert with_schedule.pull == pytest.approx(with_number.pull, rel=1e-15)
+    assert with_schedule.form(0).pull == pytest.approx(with_number.form(0).pull, rel=1e-15)
 
 
 def test_inpo_with_tau_above_eta():
@@ -307,9 +307,9 @@ def test_inpo_with_tau_above_eta():
         "eta=0.1",
         "MirrorDescent(1 / eta, tau)",
     )
-    assert cg.INPO(0.2, 0.2).pull == 1.0
+    assert cg.INPO(0.2, 0.2).form(0).pull == 1.0
     # In the other parametrisation larger steps are allowed: no theorem covers them, but they are no mistake.
-    assert cg.MirrorDescent(10.0, 0.2).pull == 2.0
+    assert cg.MirrorDescent(10.0, 0.2).form(0).pull == 2.0
 
 
 @pytest.mark.parametrize("period", [0, -1, 2.5, "20", True, np.nan, np.inf])
@@ -432,7 +432,7 @@ def test_what_is_no_game_and_no_rule():
     [
         (cg.IterativeDPO(1.0), "IterativeDPO(beta=1.0)"),
         (cg.ExactProx(0.1), "ExactProx(temperature=0.1)"),
-        (cg.COMAL(cg.ExactProx(0.1), 1), "COMAL(inner=ExactProx(temperature=0.1), period=1)"),
+        (cg.COMAL(cg.ExactProx(0.1), 1), "COMAL(inner=ExactProx(temperature=0.1), when=Every(period=1))"),
     ],
 )
 def test_rules_that_read_pairs_on_a_two_player_game(rule, name):

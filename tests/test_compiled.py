@@ -13,6 +13,7 @@ import comalgames as cg
 from comalgames.algorithms.base import with_dtype
 from comalgames.drivers.solve import _advance
 from comalgames.drivers.trajectory import Run, prepare
+from comalgames.feedback import asked
 
 # Large enough that no compiler unrolls the product, small enough to compile at once.
 NUM_ACTIONS = 64
@@ -52,7 +53,7 @@ def products_in_a_chunk(run: Run) -> int:
 
 @each_rule
 def test_a_step_and_its_record_share_the_payoff_product(rule: Any, products: int) -> None:
-    assert products == rule.queries(NUM_ACTIONS)
+    assert products == asked(rule, NUM_ACTIONS).cost
     assert products_in_a_chunk(prepared(rule)) == products
 
 

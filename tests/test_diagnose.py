@@ -313,7 +313,8 @@ def test_it_is_in_float64_whatever_the_game():
 class Drawing(cg.AbstractUpdateRule):
     """It draws something."""
 
-    is_random = True
+    def form(self, step):
+        return cg.Form(is_random=True)
 
     def propose(self, key, state, feedback):
         return state.logp + jax.random.normal(key, state.logp.shape), state
@@ -345,8 +346,7 @@ def test_wrong_inputs_are_named(game, rule, settings, words):
 @pytest.mark.usefixtures("as_users_have_it")
 def test_it_is_drawn():
     for rule in (cg.COMAL(cg.MirrorDescent(1.0, 0.1), 20), cg.MWU(1.0)):
-        figure = cg.plot_diagnosis(cg.diagnose(CYCLE, rule, init=COMAL_START))
-        left, right = figure.axes
+        left, right = cg.plot_diagnosis(cg.diagnose(CYCLE, rule, init=COMAL_START))
         assert left.get_xlabel() == "real part"
         assert right.get_yscale() == "log"
     with pytest.raises(ValueError, match="what `diagnose` returned"):

@@ -12,6 +12,7 @@ import pytest
 from helpers import CONTRACT, log_normalize, random_game, random_policy
 
 import comalgames as cg
+from comalgames.lm.bridge import fits_labels
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
@@ -143,7 +144,7 @@ def test_two_passes_of_exact_training_are_the_tables_step():
 
 
 def test_a_schedule_warns_of_a_period_that_is_too_short():
-    with pytest.warns(UserWarning, match="period=7 would do"):
+    with pytest.warns(UserWarning, match="period=7 would suffice"):
         list(cg.lm.schedule(cg.COMAL(cg.INPO(1.0, 0.1), 2), 1))
 
 
@@ -257,7 +258,7 @@ REFUSED_RULES = {
     "COMAL of ExactProx", "RegularizedMirrorDescent, euclidean",
     *(f"COMAL of {inner}, tuned" for inner in ("MirrorDescent", "Extragradient", "ExactProx")),
 }  # fmt: skip
-ON_ANSWERS = [name for name, rule in RULES.items() if name not in REFUSED_RULES and not rule.fits_labels]
+ON_ANSWERS = [name for name, rule in RULES.items() if name not in REFUSED_RULES and not fits_labels(rule)]
 
 
 def test_every_rule_is_one_that_answers_can_follow_or_is_refused_by_name():
@@ -270,7 +271,7 @@ def test_every_rule_is_one_that_answers_can_follow_or_is_refused_by_name():
 
 def test_regularisers_that_are_sums_over_actions_are_the_ones_that_answers_can_follow():
     def refused(regularizer):
-        return cg.RegularizedMirrorDescent(1.0, 0.1, regularizer).needs_all_actions
+        return cg.RegularizedMirrorDescent(1.0, 0.1, regularizer).form(0).needs_all_actions
 
     r = cg.regularizers
     sums = (r.kl, r.forward_kl, r.chi_squared, r.jensen_shannon, r.hellinger, r.squared_l2, r.entropy)

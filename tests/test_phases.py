@@ -155,7 +155,7 @@ def test_self_tuning_comal_has_no_line_of_theory_and_ends_at_nash():
     found = cg.phase_diagram(
         CYCLE,
         lambda step_size, relative_error: cg.COMAL(
-            cg.MirrorDescent(step_size, 0.1), relative_error=relative_error
+            cg.MirrorDescent(step_size, 0.1), when=cg.Near(relative_error)
         ),
         x={"step_size": [0.5, 1.0, 3.0]},
         y={"relative_error": [0.1, 0.5]},
@@ -199,8 +199,8 @@ def test_wrong_inputs_are_named(changes, words):
 
 
 def test_the_diagram_is_drawn_with_its_line(comal):
-    figure = cg.plot_phase(comal)
-    legends = [ax.get_legend() for ax in figure.axes]
+    axes = cg.plot_phase(comal)
+    legends = [ax.get_legend() for ax in axes]
     labels = [text.get_text() for legend in legends if legend for text in legend.texts]
     assert "Nash" in labels
     assert any("theory" in label for label in labels)

@@ -470,7 +470,7 @@ def test_rules_made_under_vmap_check_and_run():
     rules = jax.vmap(lambda s: cg.COMAL(cg.RegularizedMirrorDescent(s, 0.1, renyi(0.7)), 20))(steps)
     np.testing.assert_array_equal(rules.inner.step_size, steps)
     # Renyi of order 0.7 curves 0.7 times as much as KL, so it pulls as much less.
-    np.testing.assert_allclose(jax.vmap(lambda rule: rule.pull)(rules), 0.07 * steps, rtol=1e-12)
+    np.testing.assert_allclose(jax.vmap(lambda rule: rule.form(0).pull)(rules), 0.07 * steps, rtol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -480,9 +480,9 @@ def test_rules_made_under_vmap_check_and_run():
 )
 def test_comal_asks_for_a_longer_period_where_the_regulariser_pulls_less(divergence, weight):
     rule = cg.RegularizedMirrorDescent(0.5, 0.1, weighted_sum((weight, divergence)))
-    assert rule.pull == pytest.approx(0.0125, rel=1e-9)
+    assert rule.form(0).pull == pytest.approx(0.0125, rel=1e-9)
     assert rule.shortest_period == pytest.approx(48, rel=1e-9)
-    with pytest.warns(UserWarning, match="period=48 would do"):
+    with pytest.warns(UserWarning, match="period=48 would suffice"):
         short = cg.solve(cg.games.comal_cycle(), cg.COMAL(rule, 12), 8000, init=COMAL_START, record_every=100)
     enough = cg.solve(cg.games.comal_cycle(), cg.COMAL(rule, 48), 8000, init=COMAL_START, record_every=100)
     assert enough.duality_gap < 1e-6 < 0.1 < short.duality_gap
@@ -506,7 +506,7 @@ def test_comal_refuses_what_ignores_the_reference():
         (weighted_sum((2, entropy)), "'weighted_sum((2.0, entropy))'"),
     ):
         rule = cg.RegularizedMirrorDescent(1.0, 0.1, regularizer)
-        assert rule.pull == 0
+        assert rule.form(0).pull == 0
         with pytest.raises(ValueError, match=re.escape(f"{called} ignores the reference")):
             cg.COMAL(rule, 50)
     cg.COMAL(cg.RegularizedMirrorDescent(1.0, 0.1, weighted_sum((1, entropy), (0.1, kl))), 50)

@@ -10,6 +10,7 @@ import pytest
 from helpers import COMAL_NASH, COMAL_START, random_game, random_policy
 
 import comalgames as cg
+from comalgames.feedback import asked as asked_of
 from comalgames.numerics.proximal import regularized_equilibrium
 
 CYCLE = cg.PreferenceGame.from_skew(cg.games.comal_cycle().skew)
@@ -29,12 +30,12 @@ def kl(p: Any, q: Any) -> np.ndarray:
 
 def walk(game: Any, policy: Any, inner: Any, sigma: float) -> Any:
     """Policies and references before each step, references after it, and who moved."""
-    rule = cg.COMAL(inner, relative_error=sigma)
+    rule = cg.COMAL(inner, when=cg.Near(sigma))
     logp = jnp.log(policy)
 
     def body(state: Any, _: Any) -> Any:
         after = rule.step(jax.random.key(0), state, cg.Exact(game))
-        return after, (state.logp, state.reference, after.reference, after.moving)
+        return after, (state.logp, state.reference, after.reference, after.near)
 
     return jax.lax.scan(body, rule.init(logp, logp), None, 600)[1]
 
@@ -138,7 +139,7 @@ def test_a_temperature_may_change_with_the_step() -> None:
     rule = cg.COMAL(cg.MirrorDescent(1.0, Falling()))
     result = cg.solve(CYCLE, rule, 3000, init=COMAL_START)
     np.testing.assert_allclose(result.policy, COMAL_NASH, rtol=0, atol=1e-12)
-    taus = [float(rule.kl_temperature(step)) for step in (0, 3)]
+    taus = [float(rule.form(step).temperature) for step in (0, 3)]
     np.testing.assert_allclose(taus, [0.3, 0.15], rtol=1e-12)
 
 
@@ -146,7 +147,7 @@ def test_a_temperature_may_change_with_the_step() -> None:
 def test_its_temperature_is_the_one_at_whose_equilibrium_the_inner_rule_rests(inner: Any) -> None:
     """A wrong temperature would be a theorem about another game."""
     reference = random_policy(3, seed=8)
-    rest = cg.qre(CYCLE, float(inner.kl_temperature(0)), reference)
+    rest = cg.qre(CYCLE, float(inner.form(0).temperature), reference)
     logp = jnp.log(jnp.asarray(rest))
     state = inner.init(logp, jnp.log(jnp.asarray(reference)))
     after = inner.step(jax.random.key(0), state, cg.Exact(CYCLE))
@@ -187,13 +188,13 @@ def test_the_sample_that_the_inner_rule_saw_is_the_one_it_is_judged_by() -> None
     sampled = Noted(cg.Sampled(CYCLE, num_opponents=100))
     logp = jnp.log(jnp.asarray(COMAL_START))
     jax.eval_shape(lambda state: rule.step(jax.random.key(0), state, sampled), rule.init(logp, logp))
-    assert len(asked) == rule.queries(3) == 1
+    assert len(asked) == asked_of(rule, 3).cost == 1
     result = cg.solve(
         CYCLE, rule, 2000, init=COMAL_START, feedback=cg.Sampled(CYCLE, 1000), key=jax.random.key(1)
     )
     assert np.isfinite(result.logp).all()
     assert np.median(result.history["duality_gap"][-500:]) < 0.2
-    assert cg.COMAL(cg.ExactProx(0.1)).queries(3) == 4
+    assert asked_of(cg.COMAL(cg.ExactProx(0.1)), 3).cost == 4
 
 
 # Forms ------------------------------------------------------------------------------------------------------
@@ -201,7 +202,7 @@ def test_the_sample_that_the_inner_rule_saw_is_the_one_it_is_judged_by() -> None
 
 def test_auto_is_a_word_for_no_period() -> None:
     inner = cg.MirrorDescent(1.0, 0.1)
-    assert cg.COMAL(inner, period="auto").period is None
+    assert cg.COMAL(inner, period="auto").when == cg.Near()
     assert eqx.tree_equal(cg.COMAL(inner, "auto"), cg.COMAL(inner))
     # It is an ordinary pytree: many of them are one.
     rules = jax.vmap(lambda s: cg.COMAL(cg.MirrorDescent(s, 0.1)))(jnp.array([0.3, 1.0]))
@@ -216,15 +217,15 @@ def test_auto_is_a_word_for_no_period() -> None:
     ("make", "words"),
     [
         (
-            lambda: cg.COMAL(cg.MirrorDescent(1.0, 0.1), relative_error=1.0),
+            lambda: cg.COMAL(cg.MirrorDescent(1.0, 0.1), when=cg.Near(1.0)),
             "`relative_error` must be above 0",
         ),
-        (lambda: cg.COMAL(cg.MirrorDescent(1.0, 0.1), relative_error=0.0), "`relative_error` must be"),
+        (lambda: cg.COMAL(cg.MirrorDescent(1.0, 0.1), when=cg.Near(0.0)), "`relative_error` must be"),
         (lambda: cg.COMAL(cg.MirrorDescent(1.0, 0.1), period="often"), "`period` must be"),
         (lambda: cg.COMAL(cg.COMAL(cg.MirrorDescent(1.0, 0.1), 20)), "outer one a period"),
         (
             lambda: cg.COMAL(cg.RegularizedMirrorDescent(1.0, 0.1, cg.regularizers.chi_squared)),
-            "regularised by KL.*period=50",
+            "regularized by KL.*period=50",
         ),
         (lambda: cg.COMAL(cg.MWU(1.0)), "its pull is 0"),
     ],
@@ -234,25 +235,20 @@ def test_what_cannot_tune_itself_is_refused(make: Any, words: str) -> None:
         make()
 
 
-def test_a_rule_that_asks_about_others_only_must_say_so() -> None:
-    class Shy(cg.AbstractUpdateRule):
-        pull = 0.1
-
-        def kl_temperature(self, step: Any) -> Any:
-            return 0.1
+def test_a_rule_that_asks_about_others_only_costs_one_query_more() -> None:
+    class Copies(cg.AbstractUpdateRule):
+        def form(self, step: Any) -> cg.Form:
+            return cg.Form(pull=0.1, temperature=0.1)
 
         def propose(self, key: Any, state: Any, feedback: Any) -> Any:
             copy = jax.nn.log_softmax(state.logp)
             return 0.9 * state.logp + 0.1 * state.reference + feedback.advantage(key, copy), state
 
-    class Frank(Shy):
-        queries_itself = False
-
-    with pytest.raises(ValueError, match="must ask about `state"):
-        cg.solve(CYCLE, cg.COMAL(Shy()), 10)
-    frank = cg.COMAL(Frank())
-    assert frank.queries(3) == 2
-    result = cg.solve(CYCLE, frank, 3000, init=COMAL_START)
+    rule = cg.COMAL(Copies())
+    assert asked_of(Copies(), 3) == (1, False, False)
+    assert asked_of(rule, 3) == (2, True, False)
+    result = cg.solve(CYCLE, rule, 3000, init=COMAL_START)
+    assert result.queries[-1] == 6000
     np.testing.assert_allclose(result.policy, COMAL_NASH, rtol=0, atol=1e-12)
 
 

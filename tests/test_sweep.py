@@ -50,18 +50,21 @@ class Weights(cg.AbstractUpdateRule):
     def propose(self, key, state, feedback):
         return state.logp + self.step_size * feedback.advantage(key, state.logp), state
 
-    @property
-    def pull(self):
-        return 0.1
+    def form(self, step):
+        return cg.Form(pull=0.1)
 
 
 def counting_rule():
-    """A rule that nothing has compiled yet, and the list of its traces so far."""
+    """A rule that nothing has compiled yet, and the list of its compilations so far.
+
+    A compiled sweep maps over rules; the checks before it do not.
+    """
     traces = []
 
     class Counting(Weights):
         def propose(self, key, state, feedback):
-            traces.append(self.step_size)
+            if hasattr(self.step_size, "batch_dim"):
+                traces.append(self.step_size)
             return super().propose(key, state, feedback)
 
     return Counting, traces

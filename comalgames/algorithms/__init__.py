@@ -4,18 +4,16 @@ from comalgames.algorithms.averaged import Averaged, AveragedState
 from comalgames.algorithms.base import (
     AbstractAlgorithm,
     AbstractMirrorRule,
-    AbstractSchedule,
     AbstractUpdateRule,
     State,
-    at,
 )
 from comalgames.algorithms.comal import COMAL
 from comalgames.algorithms.corrected import flip_corrected
 from comalgames.algorithms.dpo import IterativeDPO, OnlineDPO
 from comalgames.algorithms.extragradient import Extragradient
+from comalgames.algorithms.form import Form
 from comalgames.algorithms.history import HistoryMirrorDescent, HistoryState
 from comalgames.algorithms.mirror_descent import INPO, MMD, MWU, SPPO, IterativeIPO, MirrorDescent
-from comalgames.algorithms.moving import MovingReference
 from comalgames.algorithms.nash_md import EMAState, NashEMA, NashMD
 from comalgames.algorithms.optimistic import OptimisticMWU, OptimisticState
 from comalgames.algorithms.policy_gradient import NashMDPG
@@ -31,16 +29,18 @@ from comalgames.algorithms.published import (
     RSPO,
     SPO,
     IterativeRLHF,
+    MovingReference,
     NashMirrorProx,
     NashProx,
     OnlineIPO,
     OnlineIPOGradient,
 )
 from comalgames.algorithms.regularized import RegularizedMirrorDescent
-from comalgames.algorithms.schedules import Geometric, InverseTime
+from comalgames.algorithms.schedules import AbstractSchedule, Geometric, InverseTime, at
 from comalgames.algorithms.spin import SPIN
 from comalgames.algorithms.utilities import BCO, GPO, NCA
-from comalgames.algorithms.wrapper import AbstractReferenceSchedule
+from comalgames.algorithms.when import AbstractWhen, Every, Follow, Near, NearState
+from comalgames.algorithms.wrapper import AbstractRuleWrapper, AbstractWrapper
 
 __all__ = [
     "BCO",
@@ -63,14 +63,19 @@ __all__ = [
     "SPPO",
     "AbstractAlgorithm",
     "AbstractMirrorRule",
-    "AbstractReferenceSchedule",
+    "AbstractRuleWrapper",
     "AbstractSchedule",
     "AbstractUpdateRule",
+    "AbstractWhen",
+    "AbstractWrapper",
     "Averaged",
     "AveragedState",
     "EMAState",
+    "Every",
     "ExactProx",
     "Extragradient",
+    "Follow",
+    "Form",
     "Geometric",
     "HistoryMirrorDescent",
     "HistoryState",
@@ -85,6 +90,8 @@ __all__ = [
     "NashMDPG",
     "NashMirrorProx",
     "NashProx",
+    "Near",
+    "NearState",
     "OnlineDPO",
     "OnlineIPO",
     "OnlineIPOGradient",

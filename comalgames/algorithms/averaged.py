@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from comalgames.algorithms.base import AbstractAlgorithm, State
+from comalgames.algorithms.wrapper import AbstractWrapper
 from comalgames.feedback import AbstractFeedback
 
 
@@ -20,10 +21,10 @@ class AveragedState(State):
         inner: the inner algorithm's state, with the policy that it has now.
     """
 
-    inner: State
+    inner: Any
 
 
-class Averaged(AbstractAlgorithm[AveragedState]):
+class Averaged(AbstractWrapper[AveragedState]):
     """Play `inner`, and return the mean of all its policies so far, the first included.
 
         average' = average + (policy' - average) / (step + 2)
@@ -60,31 +61,3 @@ class Averaged(AbstractAlgorithm[AveragedState]):
         logp = jnp.logaddexp(state.logp + jnp.log1p(-1.0 / count), inner.logp - jnp.log(count))
         logp = jax.nn.log_softmax(logp)
         return replace(state, logp=logp, reference=inner.reference, step=state.step + 1, inner=inner)
-
-    def queries(self, num_actions: int) -> int:
-        """The inner algorithm's."""
-        return self.inner.queries(num_actions)
-
-    @property
-    def reads_pairs(self) -> bool:
-        """The inner algorithm's."""
-        return self.inner.reads_pairs
-
-    @property
-    def reads_odds(self) -> bool:
-        """The inner algorithm's."""
-        return self.inner.reads_odds
-
-    @property
-    def is_random(self) -> bool:
-        """The inner algorithm's."""
-        return self.inner.is_random
-
-    @property
-    def shortest_run(self) -> int:
-        """The inner algorithm's."""
-        return self.inner.shortest_run
-
-    def notes(self) -> tuple[str, ...]:
-        """The inner algorithm's."""
-        return self.inner.notes()

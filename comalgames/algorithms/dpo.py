@@ -8,7 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from comalgames import validation
-from comalgames.algorithms.base import AbstractUpdateRule, Number, State, at
+from comalgames.algorithms.base import AbstractUpdateRule, State
+from comalgames.algorithms.form import Form
+from comalgames.algorithms.schedules import Number, at
 from comalgames.feedback import AbstractFeedback
 from comalgames.numerics import bradley_terry
 from comalgames.numerics.updates import mirror_target
@@ -39,14 +41,9 @@ class IterativeDPO(AbstractUpdateRule[State]):
     def __check_init__(self) -> None:
         validation.positive("beta", self.beta)
 
-    @property
-    def reads_pairs(self) -> bool:
-        """The fit reads how often each action beats each."""
-        return True
-
-    def logistic_beta(self, step: Any) -> Any:
+    def form(self, step: Any) -> Form:
         """Its own beta."""
-        return at(self.beta, step)
+        return Form(beta=at(self.beta, step), step="beta", is_inverse=True)
 
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
@@ -85,19 +82,10 @@ class OnlineDPO(AbstractUpdateRule[State]):
         validation.positive("beta", self.beta)
         validation.share("damping", self.damping)
 
-    @property
-    def pull(self) -> Any:
-        """The damping: so much of the reference is in each step."""
-        return at(self.damping, 0)
-
-    @property
-    def reads_pairs(self) -> bool:
-        """The fit reads how often each action beats each."""
-        return True
-
-    def logistic_beta(self, step: Any) -> Any:
-        """beta / damping: DPO's loss around the damped anchor is least at the step."""
-        return at(self.beta, step) / at(self.damping, step)
+    def form(self, step: Any) -> Form:
+        """The damping is the pull; DPO's loss around the damped anchor is minimized at the step."""
+        damping = at(self.damping, step)
+        return Form(pull=damping, beta=at(self.beta, step) / damping, step="damping")
 
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback

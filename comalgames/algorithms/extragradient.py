@@ -8,7 +8,9 @@ import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from comalgames import validation
-from comalgames.algorithms.base import AbstractUpdateRule, Number, State, at
+from comalgames.algorithms.base import AbstractUpdateRule, State
+from comalgames.algorithms.form import Form
+from comalgames.algorithms.schedules import Number, at
 from comalgames.feedback import AbstractFeedback
 from comalgames.numerics import simplex
 from comalgames.numerics.updates import mirror_target
@@ -42,18 +44,15 @@ class Extragradient(AbstractUpdateRule[State]):
         validation.positive("step_size", self.step_size)
         validation.non_negative("temperature", self.temperature)
 
-    @property
-    def pull(self) -> Any:
-        """The weight eta tau of the reference in the first step."""
-        return at(self.step_size, 0) * at(self.temperature, 0)
-
-    def kl_temperature(self, step: Any) -> Any:
-        """The temperature."""
-        return at(self.temperature, step)
-
-    def queries(self, num_actions: int) -> int:
-        """Two: the current policy and the one half a step ahead."""
-        return 2
+    def form(self, step: Any) -> Form:
+        """Pull eta tau."""
+        step_size, temperature = at(self.step_size, step), at(self.temperature, step)
+        return Form(
+            pull=step_size * temperature,
+            temperature=temperature,
+            step="step_size",
+            payoff_powers={"step_size": -1, "temperature": 1},
+        )
 
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback

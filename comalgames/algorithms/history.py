@@ -10,7 +10,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from comalgames import validation
-from comalgames.algorithms.base import AbstractUpdateRule, Number, State, at
+from comalgames.algorithms.base import AbstractUpdateRule, State
+from comalgames.algorithms.form import Form
+from comalgames.algorithms.schedules import Number, at
 from comalgames.feedback import AbstractFeedback
 from comalgames.numerics import simplex
 from comalgames.numerics.updates import mirror_target
@@ -80,28 +82,25 @@ class HistoryMirrorDescent(AbstractUpdateRule[HistoryState]):
         none = jnp.zeros((), jnp.int32)
         return HistoryState(logp, reference, none, past=(logp,) * (self.memory - 1), known=none)
 
-    @property
-    def shortest_run(self) -> int:
-        """A run shorter than the memory never meets the mixtures that it is about."""
-        return self.memory
+    def form(self, step: Any) -> Form:
+        """Pull eta tau; where all policies agree, the regularized equilibrium stays where it is."""
+        step_size, temperature = at(self.step_size, step), at(self.temperature, step)
+        return Form(
+            pull=step_size * temperature,
+            advantage_weight=step_size if len(self.opponent_weights) == 1 else None,
+            temperature=temperature,
+            step="step_size",
+            payoff_powers={"step_size": -1, "temperature": 1},
+        )
 
-    @property
-    def pull(self) -> Any:
-        """The weight eta tau of the reference in the first step."""
-        return at(self.step_size, 0) * at(self.temperature, 0)
-
-    def advantage_weight(self, step: Any) -> Any:
-        """The step size, if the opponent is the current policy."""
-        return at(self.step_size, step) if self.queries_itself else None
-
-    def kl_temperature(self, step: Any) -> Any:
-        """The temperature: where all policies agree, that equilibrium stays where it is."""
-        return at(self.temperature, step)
-
-    @property
-    def queries_itself(self) -> bool:
-        """Only if the opponent is the current policy."""
-        return len(self.opponent_weights) == 1
+    def notes(self, num_steps: int | None = None) -> tuple[str, ...]:
+        """A warning if the run is too short for all of its weights to be used."""
+        if num_steps is None or not 0 < num_steps < self.memory:
+            return ()
+        return (
+            f"{type(self).__name__} with {self.memory} weights runs for {num_steps} steps only: it never "
+            f"uses the mixtures of {self.memory} policies. Run longer, or with fewer weights.",
+        )
 
     def propose(
         self, key: PRNGKeyArray, state: HistoryState, feedback: AbstractFeedback
@@ -113,7 +112,7 @@ class HistoryMirrorDescent(AbstractUpdateRule[HistoryState]):
         weights = _of_those_there(self.base_weights, state)
         base = sum(weight * logp for weight, logp in zip(weights, policies, strict=False))
         opponent = state.logp
-        if not self.queries_itself:
+        if len(self.opponent_weights) > 1:
             opponent = simplex.mean(policies, _of_those_there(self.opponent_weights, state))
         advantage = feedback.advantage(key, opponent)
         return mirror_target(base, advantage, step_size, state.reference, pull), state

@@ -8,7 +8,9 @@ import equinox as eqx
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from comalgames import validation
-from comalgames.algorithms.base import AbstractMirrorRule, Number, State, at
+from comalgames.algorithms.base import AbstractMirrorRule, State
+from comalgames.algorithms.form import Form
+from comalgames.algorithms.schedules import Number, at
 from comalgames.feedback import AbstractFeedback
 from comalgames.numerics.lambert import least_squares_policy
 
@@ -37,9 +39,11 @@ class MWU(AbstractMirrorRule):
     def __check_init__(self) -> None:
         validation.positive("step_size", self.step_size)
 
-    def weights(self, step: Any) -> tuple[Any, Any]:
-        """No pull; step size eta."""
-        return None, at(self.step_size, step)
+    def form(self, step: Any) -> Form:
+        """Step size eta, and no reference."""
+        return Form(
+            advantage_weight=at(self.step_size, step), step="step_size", payoff_powers={"step_size": -1}
+        )
 
 
 class SPPO(AbstractMirrorRule):
@@ -75,18 +79,15 @@ class SPPO(AbstractMirrorRule):
         if not isinstance(self.exact, bool):
             raise ValueError(f"`exact` must be True or False, got {self.exact!r}.")
 
-    def weights(self, step: Any) -> tuple[Any, Any]:
-        """No pull; step size eta."""
-        return None, at(self.step_size, step)
-
-    def advantage_weight(self, step: Any) -> Any:
-        """The step size; None for the exact minimiser, which is not linear in the advantage."""
-        return None if self.exact else super().advantage_weight(step)
-
-    @property
-    def needs_all_actions(self) -> bool:
-        """Where it goes to the minimiser over all policies."""
-        return self.exact
+    def form(self, step: Any) -> Form:
+        """Step size eta, and no reference. The exact minimizer is not linear in the advantage."""
+        weight = None if self.exact else at(self.step_size, step)
+        return Form(
+            advantage_weight=weight,
+            step="step_size",
+            payoff_powers={"step_size": -1},
+            needs_all_actions=self.exact,
+        )
 
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
@@ -122,9 +123,11 @@ class IterativeIPO(AbstractMirrorRule):
     def __check_init__(self) -> None:
         validation.positive("tau", self.tau)
 
-    def weights(self, step: Any) -> tuple[Any, Any]:
-        """No pull; step size 1 / tau."""
-        return None, 1.0 / at(self.tau, step)
+    def form(self, step: Any) -> Form:
+        """Step size 1 / tau, and no reference."""
+        return Form(
+            advantage_weight=1.0 / at(self.tau, step), step="tau", is_inverse=True, payoff_powers={"tau": 1}
+        )
 
 
 class MirrorDescent(AbstractMirrorRule):
@@ -155,10 +158,16 @@ class MirrorDescent(AbstractMirrorRule):
         validation.positive("step_size", self.step_size)
         validation.non_negative("temperature", self.temperature)
 
-    def weights(self, step: Any) -> tuple[Any, Any]:
-        """Pull eta tau; step size eta."""
-        step_size = at(self.step_size, step)
-        return step_size * at(self.temperature, step), step_size
+    def form(self, step: Any) -> Form:
+        """Pull eta tau, step size eta."""
+        step_size, temperature = at(self.step_size, step), at(self.temperature, step)
+        return Form(
+            pull=step_size * temperature,
+            advantage_weight=step_size,
+            temperature=temperature,
+            step="step_size",
+            payoff_powers={"step_size": -1, "temperature": 1},
+        )
 
 
 class MMD(AbstractMirrorRule):
@@ -187,11 +196,17 @@ class MMD(AbstractMirrorRule):
         validation.positive("step_size", self.step_size)
         validation.non_negative("temperature", self.temperature)
 
-    def weights(self, step: Any) -> tuple[Any, Any]:
-        """Pull eta tau / (1 + eta tau); step size eta / (1 + eta tau)."""
-        step_size = at(self.step_size, step)
-        strength = step_size * at(self.temperature, step)
-        return strength / (1.0 + strength), step_size / (1.0 + strength)
+    def form(self, step: Any) -> Form:
+        """Pull eta tau / (1 + eta tau), step size eta / (1 + eta tau)."""
+        step_size, temperature = at(self.step_size, step), at(self.temperature, step)
+        strength = step_size * temperature
+        return Form(
+            pull=strength / (1.0 + strength),
+            advantage_weight=step_size / (1.0 + strength),
+            temperature=temperature,
+            step="step_size",
+            payoff_powers={"step_size": -1, "temperature": 1},
+        )
 
 
 class INPO(AbstractMirrorRule):
@@ -227,7 +242,14 @@ class INPO(AbstractMirrorRule):
                 f"step size). For larger steps use MirrorDescent(1 / eta, tau)."
             )
 
-    def weights(self, step: Any) -> tuple[Any, Any]:
-        """Pull tau / eta; step size 1 / eta."""
-        eta = at(self.eta, step)
-        return at(self.tau, step) / eta, 1.0 / eta
+    def form(self, step: Any) -> Form:
+        """Pull tau / eta, step size 1 / eta."""
+        eta, tau = at(self.eta, step), at(self.tau, step)
+        return Form(
+            pull=tau / eta,
+            advantage_weight=1.0 / eta,
+            temperature=tau,
+            step="eta",
+            is_inverse=True,
+            payoff_powers={"eta": 1, "tau": 1},
+        )

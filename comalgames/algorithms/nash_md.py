@@ -9,7 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from comalgames import validation
-from comalgames.algorithms.base import AbstractUpdateRule, Number, State, at
+from comalgames.algorithms.base import AbstractUpdateRule, State
+from comalgames.algorithms.form import Form
+from comalgames.algorithms.schedules import Number, at
 from comalgames.feedback import AbstractFeedback
 from comalgames.numerics import simplex
 from comalgames.numerics.updates import mirror_target
@@ -44,7 +46,7 @@ class NashMD(AbstractUpdateRule[State]):
     def __check_init__(self) -> None:
         validation.positive("step_size", self.step_size)
         validation.non_negative("temperature", self.temperature)
-        share: Any = self.pull
+        share: Any = self.form(0).pull
         if validation.is_concrete(share) and float(share) > 1 + ROUNDING:
             raise ValueError(
                 f"`step_size` times `temperature` must be at most 1, got {self.step_size!r} and "
@@ -52,15 +54,13 @@ class NashMD(AbstractUpdateRule[State]):
                 f"MirrorDescent, which has no mixture."
             )
 
-    @property
-    def pull(self) -> Any:
-        """The weight eta tau of the reference in the first step."""
-        return at(self.step_size, 0) * at(self.temperature, 0)
-
-    @property
-    def queries_itself(self) -> bool:
-        """No: it asks about the mixture."""
-        return False
+    def form(self, step: Any) -> Form:
+        """Pull eta tau. No temperature: with a constant step the limit is biased."""
+        return Form(
+            pull=at(self.step_size, step) * at(self.temperature, step),
+            step="step_size",
+            payoff_powers={"step_size": -1, "temperature": 1},
+        )
 
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
@@ -115,19 +115,15 @@ class NashEMA(AbstractUpdateRule[EMAState]):
         """The average begins at the first policy."""
         return EMAState(logp, reference, jnp.zeros((), jnp.int32), average=logp)
 
-    @property
-    def pull(self) -> Any:
-        """The weight eta tau of the reference in the first step."""
-        return at(self.step_size, 0) * at(self.temperature, 0)
-
-    def kl_temperature(self, step: Any) -> Any:
-        """The temperature: where policy and average agree, that equilibrium stays where it is."""
-        return at(self.temperature, step)
-
-    @property
-    def queries_itself(self) -> bool:
-        """No: it asks about the average."""
-        return False
+    def form(self, step: Any) -> Form:
+        """Pull eta tau; where policy and average agree, the regularized equilibrium stays where it is."""
+        step_size, temperature = at(self.step_size, step), at(self.temperature, step)
+        return Form(
+            pull=step_size * temperature,
+            temperature=temperature,
+            step="step_size",
+            payoff_powers={"step_size": -1, "temperature": 1},
+        )
 
     def propose(
         self, key: PRNGKeyArray, state: EMAState, feedback: AbstractFeedback

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from comalgames import validation
-from comalgames.algorithms.base import AbstractUpdateRule, Number, State, at
+from comalgames.algorithms.base import AbstractUpdateRule, State
+from comalgames.algorithms.form import Form
+from comalgames.algorithms.schedules import Number, at
 from comalgames.feedback import AbstractFeedback
 from comalgames.numerics.updates import mirror_target
 
@@ -51,6 +54,10 @@ class OptimisticMWU(AbstractUpdateRule[OptimisticState]):
     def init(self, logp: Float[Array, "*batch n"], reference: Float[Array, "*batch n"]) -> OptimisticState:
         """The advantage before the first step is 0."""
         return OptimisticState(logp, reference, jnp.zeros((), jnp.int32), previous=jnp.zeros_like(logp))
+
+    def form(self, step: Any) -> Form:
+        """No reference. The target is not linear in the current advantage alone."""
+        return Form(step="step_size", payoff_powers={"step_size": -1})
 
     def propose(
         self, key: PRNGKeyArray, state: OptimisticState, feedback: AbstractFeedback

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from comalgames import validation
-from comalgames.algorithms.base import AbstractUpdateRule, Number, State, at
+from comalgames.algorithms.base import AbstractUpdateRule, State
+from comalgames.algorithms.form import Form
+from comalgames.algorithms.schedules import Number, at
 from comalgames.feedback import AbstractFeedback
 from comalgames.numerics import simplex
 
@@ -55,30 +57,22 @@ class NashMDPG(AbstractUpdateRule[State]):
                 f"reference alone."
             )
 
-    @property
-    def pull(self) -> Any:
-        """The weight eta tau of the reference in the first step, before the factor of the probability."""
-        return at(self.step_size, 0) * at(self.temperature, 0)
-
-    def kl_temperature(self, step: Any) -> Any:
-        """The temperature, if the opponent is the policy itself; else the limit is another."""
+    def form(self, step: Any) -> Form:
+        """Pull eta tau before the factor of the probability; a mixture changes the limit."""
         known = validation.is_concrete(self.mixture_share)
-        return at(self.temperature, step) if known and float(self.mixture_share) == 0 else None
+        temperature = at(self.temperature, step)
+        return Form(
+            pull=at(self.step_size, step) * temperature,
+            temperature=temperature if known and float(self.mixture_share) == 0 else None,
+            step="step_size",
+            payoff_powers={"step_size": -1, "temperature": 1},
+            needs_all_actions=True,
+        )
 
     @property
     def shortest_period(self) -> float:
-        """As for a mirror rule, but that steps are as much smaller as probabilities are."""
+        """That of a mirror rule, divided by a small probability, because steps are smaller by as much."""
         return super().shortest_period / UNLIKELY
-
-    @property
-    def queries_itself(self) -> bool:
-        """No: it asks about the mixture, even if that is the policy."""
-        return False
-
-    @property
-    def needs_all_actions(self) -> bool:
-        """The probabilities themselves are in the step."""
-        return True
 
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback

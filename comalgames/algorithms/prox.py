@@ -8,7 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from comalgames import validation
-from comalgames.algorithms.base import AbstractUpdateRule, Number, State, at
+from comalgames.algorithms.base import AbstractUpdateRule, State
+from comalgames.algorithms.form import Form
+from comalgames.algorithms.schedules import Number, at
 from comalgames.feedback import AbstractFeedback
 from comalgames.numerics import proximal
 
@@ -37,33 +39,19 @@ class ExactProx(AbstractUpdateRule[State]):
     def __check_init__(self) -> None:
         validation.positive("temperature", self.temperature)
 
-    @property
-    def pull(self) -> Any:
-        """1: where the step lands does not depend on the current policy."""
-        return 1.0
-
-    def kl_temperature(self, step: Any) -> Any:
-        """The temperature."""
-        return at(self.temperature, step)
+    def form(self, step: Any) -> Form:
+        """Pull 1: the step does not depend on the current policy. It reads the whole game."""
+        return Form(
+            pull=1.0,
+            temperature=at(self.temperature, step),
+            payoff_powers={"temperature": 1},
+            needs_all_actions=True,
+        )
 
     @property
     def shortest_period(self) -> float:
-        """1: there is nothing left to converge after one exact step."""
+        """1: one exact step arrives."""
         return 1.0
-
-    @property
-    def reads_pairs(self) -> bool:
-        """Newton's method reads the whole matrix."""
-        return True
-
-    @property
-    def needs_all_actions(self) -> bool:
-        """An equilibrium is one of the whole game."""
-        return True
-
-    def queries(self, num_actions: int) -> int:
-        """n: the matrix is as much as all actions against n opponents."""
-        return num_actions
 
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback

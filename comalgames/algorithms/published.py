@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from comalgames import regularizers, validation
-from comalgames.algorithms.base import AbstractSchedule, Number
+from comalgames.algorithms.base import AbstractUpdateRule
 from comalgames.algorithms.comal import COMAL
 from comalgames.algorithms.dpo import OnlineDPO
 from comalgames.algorithms.extragradient import Extragradient
@@ -19,6 +19,8 @@ from comalgames.algorithms.mirror_descent import INPO, MMD, MWU, MirrorDescent
 from comalgames.algorithms.optimistic import OptimisticMWU
 from comalgames.algorithms.policy_gradient import NashMDPG
 from comalgames.algorithms.regularized import RegularizedMirrorDescent
+from comalgames.algorithms.schedules import AbstractSchedule, Number
+from comalgames.algorithms.when import Follow
 from comalgames.regularizers import Regularizer
 
 
@@ -159,6 +161,23 @@ def MPO(step_size: Number, temperature: Number, period: Any) -> COMAL[Any]:
     Reference: Wang et al., "Magnetic Preference Optimization", 2024, algorithm 1.
     """
     return COMAL(MMD(step_size, temperature), period)
+
+
+def MovingReference(inner: AbstractUpdateRule[Any], rate: Any) -> COMAL[Any]:
+    """A reference that follows the policy a little with every step: `COMAL(inner, when=Follow(rate))`.
+
+        after every step:   reference <- reference^(1 - rate) * policy^rate
+
+    Around `MMD` it is magnetic mirror descent with a moving magnet.
+
+    Args:
+        inner: any update rule with a reference.
+        rate: share of the policy, above 0 and at most 1.
+
+    Reference: Sokota et al., "A Unified Approach to Reinforcement Learning, Quantal Response Equilibria, and
+    Two-Player Zero-Sum Games", 2023, section 5 and appendix.
+    """
+    return COMAL(inner, when=Follow(rate))
 
 
 def ONPO(eta: Number) -> OptimisticMWU:

@@ -8,7 +8,9 @@ import equinox as eqx
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from comalgames import regularizers, validation
-from comalgames.algorithms.base import AbstractUpdateRule, Number, State, at
+from comalgames.algorithms.base import AbstractUpdateRule, State
+from comalgames.algorithms.form import Form
+from comalgames.algorithms.schedules import Number, at
 from comalgames.feedback import AbstractFeedback
 from comalgames.regularizers import Regularizer, mirrors
 from comalgames.regularizers.mirrors import Mirror
@@ -54,33 +56,27 @@ class RegularizedMirrorDescent(AbstractUpdateRule[State]):
         regularizers.check(self.regularizer)
         mirrors.check(self.mirror)
 
-    @property
-    def pull(self) -> Any:
-        """step_size * temperature * curvature, the reference's weight near it if the mirror map is entropy.
+    def form(self, step: Any) -> Form:
+        """Pull step_size * temperature * curvature, the weight of the reference near it under entropy.
 
-        The curvature is the regulariser's at a uniform reference, beside KL's; 0 for one that ignores the
-        reference.
+        The curvature is the regularizer's at a uniform reference relative to that of KL; the pull is 0 for a
+        regularizer that ignores the reference.
         """
-        if regularizers.ignores_reference(self.regularizer):
-            return 0.0
-        return at(self.step_size, 0) * at(self.temperature, 0) * regularizers.curvature(self.regularizer)
-
-    def advantage_weight(self, step: Any) -> Any:
-        """The step size, if steps are measured by entropy."""
-        return at(self.step_size, step) if self.mirror is mirrors.entropy else None
-
-    def kl_temperature(self, step: Any) -> Any:
-        """The temperature, if the regulariser is `kl`, whatever steps are measured by."""
-        return at(self.temperature, step) if self.regularizer is regularizers.kl else None
-
-    @property
-    def needs_all_actions(self) -> bool:
-        """Unless the mirror map is entropy and the regulariser a sum over the actions, one term for each."""
-        return self.mirror is not mirrors.entropy or not regularizers.is_separable(self.regularizer)
-
-    def lowest_logp(self, dtype: Any) -> float:
-        """Where probabilities are floored for the regulariser."""
-        return regularizers.log_floor(dtype)
+        step_size, temperature = at(self.step_size, step), at(self.temperature, step)
+        is_entropic = self.mirror is mirrors.entropy
+        pull: Any = 0.0
+        if not regularizers.ignores_reference(self.regularizer):
+            pull = step_size * temperature * regularizers.curvature(self.regularizer)
+        return Form(
+            pull=pull,
+            advantage_weight=step_size if is_entropic else None,
+            temperature=temperature,
+            regularizer=self.regularizer,
+            step="step_size",
+            payoff_powers={"step_size": -1, "temperature": 1},
+            needs_all_actions=not (is_entropic and regularizers.is_separable(self.regularizer)),
+            is_floored=True,
+        )
 
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback

@@ -2,13 +2,52 @@
 
 from __future__ import annotations
 
-from typing import Any
+from abc import abstractmethod
+from typing import Any, TypeAlias
 
+import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int, Real
 
 from comalgames import validation
-from comalgames.algorithms.base import AbstractSchedule
+
+
+class AbstractSchedule(eqx.Module):
+    """A number that changes with the step: usable wherever a rule takes a step size or a temperature."""
+
+    @abstractmethod
+    def __call__(self, step: Int[Array, ""]) -> Float[Array, ""]:
+        """The value at the given step, counted from 0."""
+
+
+Number: TypeAlias = Real[ArrayLike, ""] | AbstractSchedule
+
+
+def at(value: Number, step: Any) -> Any:
+    """The value itself, or its value at `step` if it is a schedule.
+
+    Args:
+        value: a number, or an `AbstractSchedule`.
+        step: counted from 0.
+    """
+    return value(jnp.asarray(step, jnp.int32)) if isinstance(value, AbstractSchedule) else value
+
+
+class Scaled(AbstractSchedule):
+    """A schedule times a number.
+
+    Attributes:
+        schedule: the schedule.
+        factor: the number.
+    """
+
+    schedule: AbstractSchedule
+    factor: Any
+
+    def __call__(self, step: Int[Array, ""]) -> Float[Array, ""]:
+        """`factor * schedule(step)`."""
+        scaled: Array = self.factor * self.schedule(step)
+        return scaled
 
 
 class Geometric(AbstractSchedule):

@@ -7,7 +7,9 @@ from typing import Any
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from comalgames import validation
-from comalgames.algorithms.base import AbstractUpdateRule, Number, State, at
+from comalgames.algorithms.base import AbstractUpdateRule, State
+from comalgames.algorithms.form import Form
+from comalgames.algorithms.schedules import Number, at
 from comalgames.feedback import AbstractFeedback
 from comalgames.numerics import simplex
 
@@ -36,19 +38,9 @@ class SPIN(AbstractUpdateRule[State]):
     def __check_init__(self) -> None:
         validation.positive("regularization", self.regularization)
 
-    @property
-    def pull(self) -> Any:
-        """1 / lambda."""
-        return 1.0 / at(self.regularization, 0)
-
-    @property
-    def queries_itself(self) -> bool:
-        """It asks about nobody."""
-        return False
-
-    def queries(self, num_actions: int) -> int:
-        """None."""
-        return 0
+    def form(self, step: Any) -> Form:
+        """Pull 1 / lambda."""
+        return Form(pull=1.0 / at(self.regularization, step))
 
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback

@@ -5,11 +5,15 @@ Only the win rate makes the average of past policies Nash.
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from comalgames import validation
-from comalgames.algorithms.base import AbstractUpdateRule, Number, State, at
+from comalgames.algorithms.base import AbstractUpdateRule, State
+from comalgames.algorithms.form import Form
+from comalgames.algorithms.schedules import Number, at
 from comalgames.feedback import AbstractFeedback
 from comalgames.numerics import bradley_terry
 from comalgames.numerics.updates import mirror_target
@@ -41,6 +45,10 @@ class NCA(AbstractUpdateRule[State]):
 
     def __check_init__(self) -> None:
         validation.positive("beta", self.beta)
+
+    def form(self, step: Any) -> Form:
+        """No reference; beta is an inverse step size. The step is not linear in the advantage."""
+        return Form(step="beta", is_inverse=True)
 
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
@@ -74,6 +82,10 @@ class BCO(AbstractUpdateRule[State]):
     def __check_init__(self) -> None:
         validation.positive("beta", self.beta)
 
+    def form(self, step: Any) -> Form:
+        """No reference; beta is an inverse step size. The step is not linear in the advantage."""
+        return Form(step="beta", is_inverse=True)
+
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], State]:
@@ -106,15 +118,9 @@ class GPO(AbstractUpdateRule[State]):
     def __check_init__(self) -> None:
         validation.positive("beta", self.beta)
 
-    @property
-    def reads_pairs(self) -> bool:
-        """Log-odds are those of pairs."""
-        return True
-
-    @property
-    def reads_odds(self) -> bool:
-        """They must be finite."""
-        return True
+    def form(self, step: Any) -> Form:
+        """No reference; beta is an inverse step size. The step is not linear in the advantage."""
+        return Form(step="beta", is_inverse=True, reads_log_odds=True)
 
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback

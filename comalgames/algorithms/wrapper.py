@@ -1,128 +1,73 @@
-"""What every rule around another rule shares: it says of itself what the inner rule says."""
+"""A rule around another rule, `inner`: everything that it does not change is the inner rule's."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from typing import Any
 
-import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from comalgames import regularizers, validation
-from comalgames.algorithms.base import AbstractUpdateRule, S
+from comalgames.algorithms.base import AbstractAlgorithm, AbstractUpdateRule, S
+from comalgames.algorithms.form import Form
 from comalgames.feedback import AbstractFeedback
 
 
-class AbstractReferenceSchedule(AbstractUpdateRule[S]):
-    """A rule that follows another rule, `inner`, and moves its reference.
+class AbstractWrapper(AbstractAlgorithm[S]):
+    """An algorithm around another one: `form` and `notes` are forwarded.
 
-    Everything is the inner rule's, but for `commit`, which moves the reference.
+    Attributes:
+        inner: the algorithm inside.
     """
 
-    inner: AbstractUpdateRule[S]
+    inner: Any
 
-    def _check_inner(self) -> None:
-        """Refuse an inner rule without a reference that could be moved."""
-        name = type(self).__name__
-        if not isinstance(self.inner, AbstractUpdateRule):
-            raise ValueError(
-                f"`inner` must be an update rule such as MirrorDescent(1.0, 0.1), got {self.inner!r}. "
-                f"To train a model, put {name} inside: Parametric({name}(rule, ...), ...)."
-            )
-        regularizer = getattr(self.inner, "regularizer", None)
-        if regularizer is not None and regularizers.ignores_reference(regularizer):
-            raise ValueError(
-                f"`inner` must have a reference that {name} can move, but its regulariser "
-                f"{regularizers.name(regularizer)!r} ignores the reference: the regularised equilibrium "
-                f"would stay where it is. Use a divergence from the reference, such as regularizers.kl."
-            )
-        pull = self.inner.pull
-        if validation.is_concrete(pull) and np.all(np.asarray(pull) == 0):
-            raise ValueError(
-                f"`inner` must have a reference that {name} can move, but {self.inner!r} has none (its pull "
-                f"is 0). Use a regularised rule: MirrorDescent, MMD, INPO, Extragradient or "
-                f"RegularizedMirrorDescent with a temperature above 0, or ExactProx. A rule of your own "
-                f"needs the property `pull`."
-            )
+    def form(self, step: Any) -> Form:
+        """The form of the inner algorithm; override it by `super().form(step)._replace(...)`."""
+        form: Form = self.inner.form(step)
+        return form
+
+    def notes(self, num_steps: int | None = None) -> tuple[str, ...]:
+        """The notes of the inner algorithm."""
+        notes: tuple[str, ...] = self.inner.notes(num_steps)
+        return notes
+
+
+class AbstractRuleWrapper(AbstractWrapper[S], AbstractUpdateRule[S]):
+    """An update rule around another one: every member is forwarded."""
 
     def init(self, logp: Float[Array, "*batch n"], reference: Float[Array, "*batch n"]) -> S:
-        """The inner rule's."""
-        return self.inner.init(logp, reference)
+        """The first state of the inner rule."""
+        state: S = self.inner.init(logp, reference)
+        return state
 
     def propose(
         self, key: PRNGKeyArray, state: S, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], S]:
-        """The inner rule's."""
-        return self.inner.propose(key, state, feedback)
+        """The proposal of the inner rule."""
+        proposal: tuple[Any, S] = self.inner.propose(key, state, feedback)
+        return proposal
 
-    @abstractmethod
     def commit(self, state: S, logp: Float[Array, "*batch n"]) -> S:
-        """The inner rule's, and then the reference moves."""
+        """The commit of the inner rule."""
+        after: S = self.inner.commit(state, logp)
+        return after
 
     def move_reference(self, state: S, logp: Float[Array, "*batch n"]) -> S:
-        """The inner rule's."""
-        return self.inner.move_reference(state, logp)
-
-    def queries(self, num_actions: int) -> int:
-        """The inner rule's."""
-        return self.inner.queries(num_actions)
-
-    @property
-    def pull(self) -> Any:
-        """The inner rule's."""
-        return self.inner.pull
-
-    def advantage_weight(self, step: Any) -> Any:
-        """The inner rule's."""
-        return self.inner.advantage_weight(step)
-
-    def logistic_beta(self, step: Any) -> Any:
-        """The inner rule's."""
-        return self.inner.logistic_beta(step)
-
-    def kl_temperature(self, step: Any) -> Any:
-        """The inner rule's."""
-        return self.inner.kl_temperature(step)
-
-    @property
-    def queries_itself(self) -> bool:
-        """Whether the inner rule does."""
-        return self.inner.queries_itself
-
-    @property
-    def needs_all_actions(self) -> bool:
-        """Whether the inner rule does."""
-        return self.inner.needs_all_actions
-
-    def lowest_logp(self, dtype: Any) -> float:
-        """The inner rule's."""
-        return self.inner.lowest_logp(dtype)
-
-    @property
-    def reads_pairs(self) -> bool:
-        """The inner rule's."""
-        return self.inner.reads_pairs
-
-    @property
-    def reads_odds(self) -> bool:
-        """The inner rule's."""
-        return self.inner.reads_odds
-
-    @property
-    def is_random(self) -> bool:
-        """The inner rule's."""
-        return self.inner.is_random
-
-    @property
-    def shortest_run(self) -> int:
-        """The inner rule's."""
-        return self.inner.shortest_run
+        """The state of the inner rule with another reference."""
+        after: S = self.inner.move_reference(state, logp)
+        return after
 
     @property
     def shortest_period(self) -> float:
-        """The inner rule's."""
-        return self.inner.shortest_period
+        """The shortest period of the inner rule."""
+        return float(self.inner.shortest_period)
 
-    def notes(self) -> tuple[str, ...]:
-        """The inner rule's."""
-        return self.inner.notes()
+
+def innermost(algorithm: Any) -> Any:
+    """The algorithm inside all wrappers, whose own fields its `form` names.
+
+    Args:
+        algorithm: any algorithm.
+    """
+    while isinstance(algorithm, AbstractWrapper):
+        algorithm = algorithm.inner
+    return algorithm

@@ -19,7 +19,7 @@ from comalgames.diagnostics.page import page
 from comalgames.diagnostics.prediction import Prediction, check_arguments, predict
 from comalgames.diagnostics.rates import RateFit, fit_rate
 from comalgames.drivers.arguments import starting_policy
-from comalgames.drivers.trajectory import Progress, Run
+from comalgames.drivers.trajectory import Carry, Run
 from comalgames.equilibria import nash
 from comalgames.games.preference import PreferenceGame
 
@@ -83,7 +83,7 @@ def watch(
     """
     run = Run(game, rule, None, jax.random.key(0), {}, False, 1)
 
-    def observe(progress: Progress, extremes: _Extremes) -> _Extremes:
+    def observe(progress: Carry, extremes: _Extremes) -> _Extremes:
         logp, policy = progress.state.logp, jnp.exp(progress.state.logp)
         broken = jnp.any(jnp.isnan(logp))
         lowest = jnp.minimum(extremes.lowest, jnp.min(jnp.where(support, logp, 0.0)))
@@ -95,13 +95,13 @@ def watch(
             low=jnp.minimum(extremes.low, policy),
         )
 
-    def step(index: Any, carry: tuple[Progress, _Extremes]) -> tuple[Progress, _Extremes]:
+    def step(index: Any, carry: tuple[Carry, _Extremes]) -> tuple[Carry, _Extremes]:
         progress, extremes = carry
         return run.step(progress, index), observe(progress, extremes)
 
     def block(
-        carry: tuple[Progress, _Extremes], ends: Array
-    ) -> tuple[tuple[Progress, _Extremes], tuple[Array, ...]]:
+        carry: tuple[Carry, _Extremes], ends: Array
+    ) -> tuple[tuple[Carry, _Extremes], tuple[Array, ...]]:
         progress, extremes = carry
         zero = jnp.zeros((), logp.dtype)
         extremes = extremes._replace(gap=zero, distance=zero, lowest=zero)

@@ -12,10 +12,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
-from comalgames.algorithms.base import AbstractAlgorithm, AbstractUpdateRule, State, at, with_dtype
-from comalgames.algorithms.comal import COMAL
-from comalgames.algorithms.regularized import RegularizedMirrorDescent
-from comalgames.algorithms.wrapper import AbstractReferenceSchedule
+from comalgames.algorithms.base import AbstractAlgorithm, AbstractUpdateRule, with_dtype
 from comalgames.diagnostics.local import linearise, on_support, policies_of, settled_state, tangent_basis
 from comalgames.equilibria import nash, qre
 from comalgames.feedback import Exact
@@ -65,19 +62,6 @@ class FixedPoint(NamedTuple):
         return np.where(self.support, np.exp(self.logp), 0.0)
 
 
-def innermost(rule: Any) -> Any:
-    """The rule inside all that move its reference."""
-    return innermost(rule.inner) if isinstance(rule, AbstractReferenceSchedule) else rule
-
-
-def period_of(rule: Any) -> int | None:
-    """After how many steps the same kind of step comes again; None if that depends on the run."""
-    if not isinstance(rule, COMAL):
-        return 1
-    own, inner = getattr(rule, "period", None), period_of(rule.inner)
-    return None if own is None or inner is None else math.lcm(int(own), inner)
-
-
 def fixed_point(
     game: PreferenceGame, rule: AbstractUpdateRule[Any], logp: np.ndarray, reference: np.ndarray
 ) -> FixedPoint | None:
@@ -93,9 +77,10 @@ def fixed_point(
         logp: the first policy, log-probabilities `[n]`.
         reference: the first reference.
     """
-    follows = isinstance(rule, AbstractReferenceSchedule)
+    form = rule.form(0)
+    follows = form.moves_reference
     candidate: FixedPoint | None
-    if follows or float(np.asarray(rule.pull)) == 0:
+    if follows or float(np.asarray(form.pull)) == 0:
         candidate = _nash(game, None if follows else reference)
     else:
         candidate = _regularised(game, rule, reference)
@@ -117,16 +102,16 @@ def _nash(game: PreferenceGame, reference: np.ndarray | None) -> FixedPoint:
 
 
 def _regularised(game: PreferenceGame, rule: Any, reference: np.ndarray) -> FixedPoint | None:
-    temperature = rule.kl_temperature(0)
-    if temperature is not None:
-        logp, converged = regularised_equilibria(game, np.asarray([temperature], float), reference)
+    form = rule.form(0)
+    if form.kl_temperature is not None:
+        logp, converged = regularised_equilibria(game, np.asarray([form.temperature], float), reference)
         if not converged[0]:
             return None
         return _point("regularised", game, logp[0], reference, np.ones(len(reference), bool))
-    if not isinstance(rule, RegularizedMirrorDescent):
+    if form.temperature is None:
         return None
     try:
-        policy = qre(game, float(at(rule.temperature, 0)), np.exp(reference), rule.regularizer)
+        policy = qre(game, float(form.temperature), np.exp(reference), form.regularizer)
     except ArithmeticError:
         return None
     support = policy > NO_WEIGHT
@@ -166,7 +151,7 @@ def _point(
 def _moves(game: PreferenceGame, rule: Any, point: FixedPoint) -> float:
     """By how much a round moves the point: a step, if the rule chooses its own rounds."""
     with jax.enable_x64(True):
-        num = jnp.asarray(period_of(rule) or 1)
+        num = jnp.asarray(rule.form(0).period or 1)
         game64, rule64, logp, reference = _float64(game, rule, point.logp, point.reference)
         after = _after(game64, rule64, logp, reference, num)
     shift = np.abs(np.asarray(after) - point.logp)[point.support]
@@ -178,13 +163,13 @@ def _moves(game: PreferenceGame, rule: Any, point: FixedPoint) -> float:
 def _after(
     game: AbstractGame, rule: AbstractAlgorithm[Any], logp: Array, reference: Array, num: Any
 ) -> Array:
-    state = settled_state(game, rule, logp, reference)
-    return _stepped(game, rule, state, num).logp
+    after: Array = _stepped(game, rule, settled_state(game, rule, logp, reference), num).logp
+    return after
 
 
-def _stepped(game: AbstractGame, rule: AbstractAlgorithm[Any], state: State, num: Any) -> State:
+def _stepped(game: AbstractGame, rule: AbstractAlgorithm[Any], state: Any, num: Any) -> Any:
     key, exact = jax.random.key(0), Exact(game)
-    end: State = jax.lax.fori_loop(0, num, lambda _, now: rule.step(key, now, exact), state)
+    end: Any = jax.lax.fori_loop(0, num, lambda _, now: rule.step(key, now, exact), state)
     return end
 
 
@@ -198,7 +183,8 @@ def _float64(game: Any, rule: Any, *logps: np.ndarray) -> Any:
 
 @eqx.filter_jit
 def _final(game: AbstractGame, rule: AbstractAlgorithm[Any], logp: Array, reference: Array) -> Array:
-    return _stepped(game, rule, rule.init(logp, reference), APPROACH).logp
+    end: Array = _stepped(game, rule, rule.init(logp, reference), APPROACH).logp
+    return end
 
 
 def _run(game: PreferenceGame, rule: Any, logp: np.ndarray, reference: np.ndarray) -> Any:
@@ -207,7 +193,7 @@ def _run(game: PreferenceGame, rule: Any, logp: np.ndarray, reference: np.ndarra
 
 
 @eqx.filter_jit
-def _newton_parts(game: AbstractGame, rule: AbstractAlgorithm[Any], state: State) -> tuple[State, Array]:
+def _newton_parts(game: AbstractGame, rule: AbstractAlgorithm[Any], state: Any) -> tuple[Any, Array]:
     return rule.step(jax.random.key(0), state, Exact(game)), linearise(game, rule, state, jnp.asarray(1))
 
 
@@ -238,7 +224,7 @@ def _own(
 LONGEST = 1.0
 
 
-def _newton_step(game: Any, rule: Any, state: State) -> tuple[State, float]:
+def _newton_step(game: Any, rule: Any, state: Any) -> tuple[Any, float]:
     after, jacobian = _newton_parts(game, rule, state)
     others = eqx.tree_at(policies_of, jax.tree.map(eqx.is_inexact_array, state), (False, False))
     flat, unravel = ravel_pytree((*policies_of(state), eqx.filter(state, others)))

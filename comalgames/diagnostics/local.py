@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import equinox as eqx
@@ -14,8 +13,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Complex, Float
 
 from comalgames import validation
-from comalgames.algorithms.base import AbstractAlgorithm, AbstractUpdateRule, State, with_dtype
-from comalgames.algorithms.comal import COMAL
+from comalgames.algorithms.base import AbstractAlgorithm, AbstractUpdateRule, with_dtype
 from comalgames.feedback import Exact
 from comalgames.games.base import AbstractGame
 from comalgames.games.preference import PreferenceGame
@@ -144,21 +142,21 @@ def check_rule(algorithm: Any) -> None:
             f"`algorithm` must be an update rule, whose state is policies and numbers, got a "
             f"{type(algorithm).__name__}."
         )
-    if isinstance(algorithm, COMAL) and algorithm.period is None:
+    if algorithm.form(0).period is None:
         raise ValueError(
             "`algorithm` must be a COMAL with a period: without one its rounds have no fixed length, and are "
             "no one map. `diagnose` says what can be said of it."
         )
 
 
-def policies_of(state: State) -> tuple[Any, Any]:
+def policies_of(state: Any) -> tuple[Any, Any]:
     """The two policies of a state."""
     return state.logp, state.reference
 
 
 def settled_state(
     game: AbstractGame, algorithm: AbstractAlgorithm[Any], logp: Array, reference: Array
-) -> State:
+) -> Any:
     """The state at a fixed point: both policies as given, and what else the rule remembers as steps leave it.
 
     Args:
@@ -167,20 +165,20 @@ def settled_state(
         logp: the policy, finite log-probabilities.
         reference: the reference.
     """
-    start: State = algorithm.init(logp, reference)
-    if len(jax.tree.leaves(start)) == len(jax.tree.leaves(State(logp, reference, start.step))):
-        return start  # it remembers nothing else
+    start: Any = algorithm.init(logp, reference)
+    if sum(map(eqx.is_inexact_array, jax.tree.leaves(start))) == 2:
+        return start  # nothing but the two policies
 
-    def hold(_: Any, state: State) -> State:
-        moved: State = algorithm.step(jax.random.key(0), state, Exact(game))
-        return replace(moved, logp=logp, reference=reference, step=start.step)
+    def hold(_: Any, state: Any) -> Any:
+        moved: Any = algorithm.step(jax.random.key(0), state, Exact(game))
+        return eqx.tree_at(lambda s: (s.logp, s.reference, s.step), moved, (logp, reference, start.step))
 
-    settled: State = jax.lax.fori_loop(0, SETTLING_STEPS, hold, start)
+    settled: Any = jax.lax.fori_loop(0, SETTLING_STEPS, hold, start)
     return settled
 
 
 def linearise(
-    game: AbstractGame, algorithm: AbstractAlgorithm[Any], state: State, num: Array, moves: bool = False
+    game: AbstractGame, algorithm: AbstractAlgorithm[Any], state: Any, num: Array, moves: bool = False
 ) -> Array:
     """Jacobian of the state's numbers in the order log-policy, reference, what else the rule remembers.
 

@@ -15,10 +15,9 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from comalgames import validation
-from comalgames.algorithms.base import AbstractAlgorithm, State, with_dtype
-from comalgames.algorithms.comal import COMAL
+from comalgames.algorithms.base import AbstractAlgorithm, with_dtype
 from comalgames.diagnostics.local import UNMOVED, check_rule, policies_of
-from comalgames.feedback import AbstractFeedback, Sampled
+from comalgames.feedback import AbstractFeedback, Sampled, asked
 from comalgames.games.base import AbstractGame
 from comalgames.games.preference import PreferenceGame
 from comalgames.numerics import simplex
@@ -114,9 +113,9 @@ def noise_floor(
         validation.log_policy(name, policy)
     if not isinstance(feedback, Sampled):
         raise ValueError(f"`feedback` must be Sampled(game, ...), whose noise is known, got {feedback!r}.")
-    own = algorithm.period if isinstance(algorithm, COMAL) else 1
+    own, question = algorithm.form(0).period, asked(algorithm, game.num_actions)
     period = validation.count("period", own if period is None else period, minimum=1)
-    if algorithm.queries(game.num_actions) != 1 or algorithm.reads_pairs:
+    if question.cost != 1 or question.pairs:
         raise ValueError(f"`algorithm` must ask once a step for advantages, got {algorithm!r}.")
     with jax.enable_x64(True):
         game, algorithm = with_dtype((game, algorithm), jnp.float64)
@@ -163,7 +162,7 @@ def _expected_gap(skew: np.ndarray, logp: np.ndarray, covariance: np.ndarray, dr
 
 @eqx.filter_jit
 def _noisy_steps(
-    game: AbstractGame, algorithm: AbstractAlgorithm[Any], state: State, steps: Array
+    game: AbstractGame, algorithm: AbstractAlgorithm[Any], state: Any, steps: Array
 ) -> tuple[Array, Array]:
     """Jacobians of each numbered step, with respect to the state and to an error of its advantages."""
     others = eqx.tree_at(policies_of, jax.tree.map(eqx.is_inexact_array, state), (False, False))

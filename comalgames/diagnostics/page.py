@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from comalgames.diagnostics.fixed_points import WORDS, innermost
+from comalgames.algorithms.wrapper import innermost
+from comalgames.diagnostics.fixed_points import WORDS
 
 # Where the second column begins, how many actions are listed, and how wide a page is.
 INDENT, MOST_LISTED, WIDTH = 18, 6, 100

@@ -13,9 +13,7 @@ import numpy as np
 from jaxtyping import Array
 
 from comalgames import regularizers, validation
-from comalgames.algorithms.base import at, with_dtype
-from comalgames.algorithms.comal import COMAL
-from comalgames.algorithms.regularized import RegularizedMirrorDescent
+from comalgames.algorithms.base import with_dtype
 from comalgames.diagnostics.diagnose import evidence_of, largest_payoff, last_quarters, watch
 from comalgames.diagnostics.fixed_points import (
     FAINT,
@@ -184,8 +182,9 @@ def _edges(num_steps: int) -> tuple[np.ndarray, ...]:
 
 
 def _pulls(rules: Any, cells: int) -> np.ndarray:
-    """The reference's weight in each rule; 0 for `COMAL`, which aims at Nash like a rule without one."""
-    pull = jnp.zeros(cells) if isinstance(rules, COMAL) else eqx.filter_vmap(lambda rule: rule.pull)(rules)
+    """Weight of the reference in each rule; 0 for rules that move it, because they aim at Nash."""
+    moves = _some(rules).form(0).moves_reference
+    pull = jnp.zeros(cells) if moves else eqx.filter_vmap(lambda rule: rule.form(0).pull)(rules)
     return np.broadcast_to(np.asarray(pull, float), (cells,))
 
 
@@ -197,7 +196,7 @@ def _targets(
     at_nash = np.where(solution.support, np.log(np.where(solution.support, solution.policy, 1.0)), FAINT)
     logp = np.tile(at_nash, (cells, 1))
     support = np.tile(np.asarray(solution.support), (cells, 1))
-    held = logp.copy() if isinstance(rules, COMAL) else np.tile(anchor, (cells, 1))
+    held = logp.copy() if _some(rules).form(0).moves_reference else np.tile(anchor, (cells, 1))
     pulled = _pulls(rules, cells) > 0
     if pulled.any():
         logp[pulled], support[pulled] = _regularised(game, rules, anchor, pulled)
@@ -208,16 +207,16 @@ def _regularised(
     game: PreferenceGame, rules: Any, anchor: np.ndarray, where: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     cells = int(where.sum())
-    temperatures = eqx.filter_vmap(lambda rule: rule.kl_temperature(0))(rules)
-    if temperatures is not None:
+    form = _some(rules).form(0)
+    if form.temperature is None:
+        return np.full((cells, len(anchor)), np.nan), np.ones((cells, len(anchor)), bool)
+    temperatures = eqx.filter_vmap(lambda rule: rule.form(0).temperature)(rules)
+    if form.kl_temperature is not None:
         logp, converged = regularised_equilibria(game, _each(temperatures, where), anchor)
         return np.where(converged[:, None], logp, np.nan), np.ones(logp.shape, bool)
-    if not isinstance(rules, RegularizedMirrorDescent):
-        return np.full((cells, len(anchor)), np.nan), np.ones((cells, len(anchor)), bool)
-    temperatures = eqx.filter_vmap(lambda rule: at(rule.temperature, 0))(rules)
     skew = jnp.asarray(np.asarray(game.skew, np.float64))
     found, _ = regularizers.equilibrium(
-        rules.regularizer,
+        form.regularizer,
         skew,
         jnp.zeros(len(anchor)),
         jnp.asarray(_each(temperatures, where)),
@@ -243,7 +242,7 @@ def _theory(
         return np.full(len(logp), np.nan), np.ones(len(logp))
     found = maps_of_many(game64, rules, jnp.asarray(logp), jnp.asarray(held), jnp.asarray(periods))
     found = jax.tree.map(np.asarray, found)
-    some_rule = jax.tree.map(lambda leaf: leaf[0] if eqx.is_array(leaf) else leaf, rules)
+    some_rule = _some(rules)
     dimension = int(nash(game).dimension)
     factors = np.full(len(logp), np.nan)
     for used in np.unique(support, axis=0):
@@ -264,12 +263,15 @@ def _theory(
 
 def _periods(rules: Any, cells: int) -> np.ndarray | None:
     """Steps of a round in each cell; None where rounds have no fixed length."""
-    if not isinstance(rules, COMAL):
-        return np.ones(cells, int)
-    own, inner = getattr(rules, "period", None), _periods(rules.inner, cells)
-    if own is None or inner is None:
+    if _some(rules).form(0).period is None:
         return None
-    return np.asarray(np.lcm(np.broadcast_to(np.asarray(own), (cells,)).astype(int), inner))
+    periods = eqx.filter_vmap(lambda rule: jnp.asarray(rule.form(0).period, jnp.int32))(rules)
+    return np.broadcast_to(np.asarray(periods).astype(int), (cells,))
+
+
+def _some(rules: Any) -> Any:
+    """The rule of the first cell."""
+    return jax.tree.map(lambda leaf: leaf[0] if eqx.is_array(leaf) else leaf, rules)
 
 
 # Runs -------------------------------------------------------------------------------------------------------

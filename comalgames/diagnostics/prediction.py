@@ -11,14 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from comalgames import validation
-from comalgames.algorithms.base import AbstractAlgorithm, AbstractSchedule, AbstractUpdateRule, with_dtype
-from comalgames.algorithms.comal import COMAL
-from comalgames.diagnostics.fixed_points import (
-    WORDS,
-    FixedPoint,
-    fixed_point,
-    period_of,
-)
+from comalgames.algorithms.base import AbstractAlgorithm, AbstractUpdateRule, with_dtype
+from comalgames.algorithms.contract import questions_of
+from comalgames.algorithms.schedules import AbstractSchedule
+from comalgames.diagnostics.fixed_points import WORDS, FixedPoint, fixed_point
 from comalgames.diagnostics.local import rotation_frequencies, tangent_basis
 from comalgames.diagnostics.stability import (
     NEUTRAL,
@@ -31,6 +27,7 @@ from comalgames.diagnostics.stability import (
     stable_periods,
     stable_steps,
 )
+from comalgames.feedback import asked
 from comalgames.games.preference import PreferenceGame
 
 # An eigenvector is a rotation of the game if the game turns it into itself up to this share.
@@ -151,7 +148,8 @@ def check_arguments(game: Any, rule: Any) -> None:
             f"`rule` must be an update rule such as MWU(0.1) or COMAL(MirrorDescent(1.0, 0.1), 20), whose "
             f"state is policies and numbers, got {_named(rule)}{inside}."
         )
-    if rule.is_random:
+    questions_of(rule, game.policy_shape)
+    if rule.form(0).is_random:
         raise ValueError(
             f"`rule` must not draw random numbers, got {_named(rule)}: a step has to be one map of the "
             f"state. `diagnostics.noise_floor` says what noise does near a fixed point."
@@ -163,7 +161,7 @@ def _named(rule: Any) -> str:
 
 
 def _of_point(game: PreferenceGame, rule: Any, point: FixedPoint | None) -> Prediction:
-    period, queries = period_of(rule), rule.queries(game.num_actions)
+    period, queries = rule.form(0).period, asked(rule, game.num_actions).cost
     if point is None:
         nothing = np.zeros(0)
         why = "no fixed point was found"
@@ -216,7 +214,7 @@ def _self_tuned(
     game: PreferenceGame, rule: Any, point: FixedPoint, frequencies: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Of a round that solves exactly, which a self-tuning round comes near: 1 / (1 -+ i w / temperature)."""
-    tau = float(rule.kl_temperature(0))
+    tau = float(rule.form(0).kl_temperature)
     turning = frequencies[: len(frequencies) - point.dimension // 2]
     both = np.concatenate([1 / (1 - 1j * turning / tau), 1 / (1 + 1j * turning / tau)])
     slack = -(np.asarray(game.skew, np.float64) @ point.policy)[~point.support]
@@ -284,7 +282,7 @@ def _notes(rule: Any, point: FixedPoint | None) -> tuple[str, ...]:
     leaves = jax.tree.leaves(rule, is_leaf=lambda leaf: isinstance(leaf, AbstractSchedule))
     if any(isinstance(leaf, AbstractSchedule) for leaf in leaves):
         notes.append("Its numbers change from step to step; what is predicted is for those of the first.")
-    if isinstance(rule, COMAL) and period_of(rule) is None:
+    if rule.form(0).period is None:
         notes.append(
             "Predicted for rounds that solve exactly, per round; how long a round takes, it chooses."
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -10,13 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from comalgames.algorithms.base import AbstractSchedule, with_dtype
-from comalgames.algorithms.comal import COMAL
-from comalgames.algorithms.dpo import IterativeDPO
-from comalgames.algorithms.mirror_descent import INPO, IterativeIPO
-from comalgames.algorithms.utilities import BCO, GPO, NCA
-from comalgames.algorithms.wrapper import AbstractReferenceSchedule
-from comalgames.diagnostics.fixed_points import HELD, FixedPoint, innermost, period_of
+from comalgames.algorithms.base import with_dtype
+from comalgames.algorithms.schedules import AbstractSchedule
+from comalgames.algorithms.wrapper import innermost
+from comalgames.diagnostics.fixed_points import HELD, FixedPoint
 from comalgames.diagnostics.local import (
     UNMOVED,
     eigenvalues,
@@ -39,14 +37,6 @@ NUM_STEPS, FEW_STEPS, SMALL_GAME, REFINEMENTS = 256, 64, 32, 5
 
 # The longest period that is tried.
 LONGEST_PERIOD = 100
-
-# Rules whose parameter is the inverse of a step.
-INVERSE: dict[type, str] = {
-    INPO: "eta", IterativeIPO: "tau", IterativeDPO: "beta", NCA: "beta", BCO: "beta", GPO: "beta",
-}  # fmt: skip
-
-# What a rule's step is called.
-STEPS = ("step_size", "damping")
 
 
 class StableSteps(NamedTuple):
@@ -112,8 +102,10 @@ class Maps(NamedTuple):
 
 
 def has_inner_steps(rule: Any) -> bool:
-    """Whether a round of the rule is so many equal steps of an inner one, and a move of the reference."""
-    return isinstance(rule, COMAL) and not isinstance(rule.inner, COMAL) and period_of(rule) is not None
+    """Whether a round consists of equal steps of an inner rule, and one move of its reference."""
+    form = rule.form(0)
+    jumps = form.reference == "jumps" and form.period is not None
+    return jumps and hasattr(rule, "inner") and not rule.inner.form(0).moves_reference
 
 
 def maps(game: AbstractGame, rule: Any, logp: Array, reference: Array, period: Any) -> Maps:
@@ -126,7 +118,7 @@ def maps(game: AbstractGame, rule: Any, logp: Array, reference: Array, period: A
         reference: the reference there.
         period: steps of a round.
     """
-    inner = rule.inner if isinstance(rule, COMAL) and not isinstance(rule.inner, COMAL) else rule
+    inner = rule.inner if has_inner_steps(rule) else rule
     state, one = settled_state(game, inner, logp, reference), jnp.asarray(1)
     key, exact = jax.random.key(0), Exact(game)
     end = jax.lax.fori_loop(0, period, lambda _, now: inner.step(key, now, exact), state)
@@ -227,12 +219,10 @@ def stable_steps(game: PreferenceGame, rule: Any, point: FixedPoint) -> StableSt
         rule: an update rule.
         point: its fixed point.
     """
-    if isinstance(rule, COMAL) and rule.period is None:
+    if rule.form(0).period is None and hasattr(rule, "inner"):
         rule = rule.inner
-    inner, period = innermost(rule), period_of(rule)
-    inverse = type(inner) in INVERSE
-    own = next((name for name in STEPS if hasattr(inner, name)), "")
-    parameter = INVERSE.get(type(inner), own)
+    form, inner = rule.form(0), innermost(rule)
+    period, parameter, inverse = form.period, form.step, form.is_inverse
     if not parameter:
         return StableSteps(
             "", np.nan, np.nan, f"{type(inner).__name__} takes no step that could be too large"
@@ -274,9 +264,28 @@ def stable_steps(game: PreferenceGame, rule: Any, point: FixedPoint) -> StableSt
     low, high = _range(of_steps, grid, found, 1.0 / here if inverse else here)
     if inverse:
         low, high = (np.inf if high == 0 else 1.0 / high), (np.inf if low == 0 else 1.0 / low)
-        if isinstance(inner, INPO):  # it takes no smaller eta
-            low = max(low, float(np.asarray(inner.tau)))
-    return StableSteps(parameter, float(low), float(high))
+    return StableSteps(parameter, *_accepted(inner, parameter, here, float(low), float(high)))
+
+
+def _accepted(rule: Any, parameter: str, here: float, low: float, high: float) -> tuple[float, float]:
+    """The range without the values that the rule itself refuses, such as INPO an eta below tau."""
+
+    def refuses(value: float) -> bool:
+        try:
+            replace(rule, **{parameter: value})
+        except ValueError:
+            return True
+        return False
+
+    def edge(end: float) -> float:
+        good = here
+        if not (0 < end < np.inf and refuses(end)) or refuses(good):
+            return end
+        while abs(good - end) > 1e-15 * good and good != (middle := (good + end) / 2) != end:
+            good, end = (good, middle) if refuses(middle) else (middle, end)
+        return good
+
+    return edge(low), edge(high)
 
 
 def _range(of_steps: Any, grid: np.ndarray, found: np.ndarray, here: float) -> tuple[float, float]:
@@ -323,11 +332,12 @@ def stable_periods(game: PreferenceGame, rule: Any, point: FixedPoint) -> Stable
         rule: an update rule.
         point: its fixed point.
     """
-    if isinstance(rule, AbstractReferenceSchedule) and not isinstance(rule, COMAL):
+    form = rule.form(0)
+    if form.reference == "follows":
         return StablePeriods(np.zeros(0), "it moves its reference with every step")
-    if not isinstance(rule, COMAL):
+    if not form.moves_reference:
         return StablePeriods(np.zeros(0), "it moves no reference")
-    if period_of(rule) is None:
+    if form.period is None:
         return StablePeriods(np.zeros(0), "self-tuning: no period to choose; KL to Nash never increases")
     if not has_inner_steps(rule):
         return StablePeriods(np.zeros(0), "its inner rule has a period of its own")

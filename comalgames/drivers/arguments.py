@@ -10,12 +10,14 @@ from jaxtyping import Array, Float
 
 from comalgames import validation
 from comalgames.algorithms.base import AbstractAlgorithm
+from comalgames.algorithms.contract import questions_of
+from comalgames.feedback import Asked
 from comalgames.games.base import AbstractGame
 from comalgames.games.preference import PreferenceGame
 
 
 def check_pair(game: AbstractGame, algorithm: AbstractAlgorithm[Any]) -> None:
-    """Refuse what is not a game, not an algorithm, or a pair of them that does not fit."""
+    """Refuse anything but a game and an algorithm."""
     if not isinstance(game, AbstractGame):
         raise ValueError(
             f"`game` must be a PreferenceGame or ZeroSumGame, got {type(game).__name__}. A matrix of win "
@@ -23,14 +25,20 @@ def check_pair(game: AbstractGame, algorithm: AbstractAlgorithm[Any]) -> None:
         )
     if not isinstance(algorithm, AbstractAlgorithm):
         raise ValueError(f"`algorithm` must be a learning rule such as MWU(0.1), got {algorithm!r}.")
-    if algorithm.reads_pairs and not isinstance(game, PreferenceGame):
+
+
+def check_questions(game: AbstractGame, algorithm: AbstractAlgorithm[Any], shape: tuple[int, ...]) -> Asked:
+    """The questions of a step on policies of this shape; those that the game cannot answer are refused."""
+    asked = questions_of(algorithm, shape)
+    if asked.pairs and not isinstance(game, PreferenceGame):
         raise ValueError(
             f"`algorithm` {algorithm!r} reads pairwise preferences, which a {type(game).__name__} does "
             f"not have; use a PreferenceGame, or a rule such as MirrorDescent, Extragradient or "
             f"OptimisticMWU."
         )
-    if algorithm.reads_odds and isinstance(game, PreferenceGame):
+    if algorithm.form(0).reads_log_odds and isinstance(game, PreferenceGame):
         check_odds("game", algorithm, game.skew)
+    return asked
 
 
 def check_odds(name: str, algorithm: AbstractAlgorithm[Any], skew: Any) -> None:
@@ -45,15 +53,6 @@ def check_odds(name: str, algorithm: AbstractAlgorithm[Any], skew: Any) -> None:
             f"log-odds; the one at {pair} is {float(np.asarray(skew)[pair]) + 0.5:g} (and {len(certain) - 1} "
             f"more). Move them off by noise, cg.games.flip_labels(game, 0.01), or use a rule on win rates, "
             f"such as MWU."
-        )
-
-
-def check_length(algorithm: AbstractAlgorithm[Any], num_steps: int) -> None:
-    """Refuse a run that ends before the algorithm has met what it is about."""
-    if 0 < num_steps < algorithm.shortest_run:
-        raise ValueError(
-            f"`num_steps` must be at least {algorithm.shortest_run} for {algorithm!r}, which remembers that "
-            f"many policies, got {num_steps}. Run longer, or with a shorter queue."
         )
 
 

@@ -48,9 +48,9 @@ def structure(tree: Any) -> tuple[Any, ...]:
     return tuple((np.shape(leaf), str(getattr(leaf, "dtype", "number"))) for leaf in jax.tree.leaves(tree))
 
 
-def kind(rule: AbstractAlgorithm[Any], num_actions: int) -> tuple[Any, ...]:
-    """What rules that run together have in common: classes, static fields, shapes, and queries per step."""
-    return jax.tree.structure(rule), structure(rule), rule.queries(num_actions)
+def kind(rule: AbstractAlgorithm[Any]) -> tuple[Any, ...]:
+    """Classes, static fields and shapes of a rule: rules that share them run together."""
+    return jax.tree.structure(rule), structure(rule)
 
 
 def groups(things: Mapping[str, Any], structure: Callable[[Any], Any]) -> Iterable[list[str]]:

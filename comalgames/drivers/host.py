@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array
 
 from comalgames.drivers.records import GAPS
-from comalgames.drivers.trajectory import Progress, Records, named_curves, record_steps
+from comalgames.drivers.trajectory import Carry, Records, named_curves, record_steps
 
 # A chunk is what runs between two looks at the clock and the keyboard. Its record buffer holds at most so
 # many records and so many numbers; a chunk is lengthened until it takes about so many seconds.
@@ -35,21 +35,21 @@ class Compiled(NamedTuple):
         record_axis: which axis of a buffer counts the records.
     """
 
-    advance: Callable[[Progress, Any, Any, int], tuple[Progress, Records]]
-    observe: Callable[[Progress], Records]
+    advance: Callable[[Carry, Any, Any, int], tuple[Carry, Records]]
+    observe: Callable[[Carry], Records]
     record_axis: int = 0
 
 
 def host_loop(
     functions: Compiled,
-    progress: Progress,
+    progress: Carry,
     num_steps: int,
     record_every: int,
     *,
     tolerance: float | None = None,
     chunk_steps: int | None = None,
     tick: Callable[[int], Any] = lambda steps: None,
-) -> tuple[Progress, dict[str, np.ndarray], int, bool]:
+) -> tuple[Carry, dict[str, np.ndarray], int, bool]:
     """Take `num_steps` steps in compiled chunks.
 
     Args:
@@ -72,7 +72,7 @@ def host_loop(
     longest = capacity * record_every
     length = min(longest, FIRST_CHUNK * record_every)
     # One entry per finished chunk: an interruption finds either all of a chunk or nothing of it.
-    done: list[tuple[Progress, int, dict[str, np.ndarray]]] = [(progress, 0, {})]
+    done: list[tuple[Carry, int, dict[str, np.ndarray]]] = [(progress, 0, {})]
     interrupted = False
     try:
         while (taken := done[-1][1]) < num_steps:

@@ -14,9 +14,9 @@ from jaxtyping import PRNGKeyArray
 
 from comalgames import validation
 from comalgames.algorithms.base import AbstractAlgorithm, with_dtype
-from comalgames.drivers.arguments import check_length, check_pair, starting_policy, with_reference
+from comalgames.drivers.arguments import check_pair, check_questions, starting_policy, with_reference
 from comalgames.drivers.host import Compiled, host_loop, statuses
-from comalgames.drivers.trajectory import Progress, Records, Run, first_nonfinite, prepare, record_steps
+from comalgames.drivers.trajectory import Carry, Records, Run, first_nonfinite, prepare, record_steps
 from comalgames.feedback import AbstractFeedback
 from comalgames.games.base import AbstractGame
 from comalgames.measures.metrics import Metric
@@ -152,15 +152,16 @@ def solve(
     if chunk_steps is not None:
         chunk_steps = validation.count("chunk_steps", chunk_steps, minimum=1)
     check_pair(game, algorithm)
-    check_length(algorithm, num_steps)
+    logp = starting_policy("init", init, game)
+    anchor = logp if reference is None else starting_policy("reference", reference, game)
+    logp, anchor = with_reference(logp, anchor)
+    asked = check_questions(game, algorithm, logp.shape)
     run = prepare(game, with_dtype(algorithm, game.dtype), feedback, key, metrics, record_every)
-    notes = algorithm.notes()
+    notes = algorithm.notes(num_steps)
     for note in notes:
         warnings.warn(note, stacklevel=2)
 
-    logp = starting_policy("init", init, game)
-    anchor = logp if reference is None else starting_policy("reference", reference, game)
-    first = run.begin(*with_reference(logp, anchor))
+    first = run.begin(logp, anchor)
     # Imported by those who ask for a bar: in a notebook without ipywidgets tqdm.auto greets with a warning.
     tqdm = importlib.import_module("tqdm.auto" if progress else "tqdm").tqdm
     with tqdm(total=num_steps, disable=not progress, desc=type(algorithm).__name__) as bar:
@@ -189,7 +190,7 @@ def solve(
         logp=last_logp,
         state=carried.state,
         steps=steps,
-        queries=steps * algorithm.queries(game.num_actions),
+        queries=steps * asked.cost,
         history=history,
         status=status[()],
         first_nonfinite=failed_at[()],
@@ -207,12 +208,10 @@ def solve(
 
 
 @eqx.filter_jit
-def _advance(
-    run: Run, progress: Progress, start: Any, num_steps: Any, capacity: int
-) -> tuple[Progress, Records]:
+def _advance(run: Run, progress: Carry, start: Any, num_steps: Any, capacity: int) -> tuple[Carry, Records]:
     return run.advance(progress, start, num_steps, capacity)
 
 
 @eqx.filter_jit
-def _observe(run: Run, progress: Progress) -> Records:
+def _observe(run: Run, progress: Carry) -> Records:
     return run.observe(progress)

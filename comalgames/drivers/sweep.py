@@ -19,11 +19,11 @@ from jaxtyping import Array, Key, PRNGKeyArray
 
 from comalgames import validation
 from comalgames.algorithms.base import AbstractAlgorithm, with_dtype
-from comalgames.drivers.arguments import check_length, check_pair, starting_policy
+from comalgames.drivers.arguments import check_pair, check_questions, starting_policy
 from comalgames.drivers.dataset import dataset
 from comalgames.drivers.grouping import all_metrics, check_same_functions, groups, kind, stack, structure
 from comalgames.drivers.host import Compiled, host_loop, statuses
-from comalgames.drivers.trajectory import Progress, Records, Run, first_nonfinite, prepare, record_steps
+from comalgames.drivers.trajectory import Carry, Records, Run, first_nonfinite, prepare, record_steps
 from comalgames.feedback import AbstractFeedback
 from comalgames.games.base import AbstractGame
 from comalgames.measures.metrics import CURVES, Metric
@@ -125,7 +125,6 @@ def sweep(
     algorithms = _named("algorithms", algorithms, lambda k, rule: repr(rule))
     for game, algorithm in itertools.product(games.values(), algorithms.values()):
         check_pair(game, algorithm)
-        check_length(algorithm, _num_steps(algorithm, game.num_actions, num_steps, budget))
     if len({len(game.policy_shape) for game in games.values()}) > 1:
         shapes = ", ".join(f"{label}: {game.policy_shape}" for label, game in games.items())
         raise ValueError(
@@ -142,7 +141,7 @@ def sweep(
             "cannot serve several games."
         )
     root = jax.random.key(0) if key is None else key
-    setups = {}
+    setups, costs = {}, {}
     for label, game in games.items():
         keys = jax.vmap(partial(jax.random.fold_in, _fold_name(root, label)))(jnp.arange(num_seeds))
         logp = _starts(init, label, game, keys)
@@ -153,6 +152,9 @@ def sweep(
         of_game = {} if game_metrics is None else game_metrics(game)
         run = replace(run, metrics=all_metrics(run.metrics, of_game))
         setups[label] = Setup(run, keys, logp, _references(reference, label, game, logp))
+        for name, algorithm in algorithms.items():
+            costs[label, name] = check_questions(game, algorithm, logp.shape[1:]).cost
+            _num_steps(algorithm, costs[label, name], num_steps, budget)
 
     runs: dict[tuple[str, str], dict[str, np.ndarray]] = {}
     for game_names in groups(setups, lambda setup: (jax.tree.structure(setup.run), structure(setup))):
@@ -160,9 +162,9 @@ def sweep(
         check_same_functions([setups[label].run.metrics for label in game_names])
         setup = stack([setups[label] for label in game_names])
         leaves = {label: with_dtype(rule, some_game.dtype) for label, rule in algorithms.items()}
-        for rule_names in groups(leaves, partial(kind, num_actions=some_game.num_actions)):
-            queries = algorithms[rule_names[0]].queries(some_game.num_actions)
-            steps = _num_steps(algorithms[rule_names[0]], some_game.num_actions, num_steps, budget)
+        for rule_names in groups(leaves, kind):
+            queries = costs[game_names[0], rule_names[0]]
+            steps = _num_steps(algorithms[rule_names[0]], queries, num_steps, budget)
             rules = stack([leaves[label] for label in rule_names])
             history, progress = _run_together(rules, len(rule_names), setup, steps)
             recorded = record_steps(steps, record_every)
@@ -181,7 +183,7 @@ def sweep(
                     "steps": recorded,
                     "queries": recorded * queries,
                 }
-    notes = tuple(f"{label}: {note}" for label, rule in algorithms.items() for note in rule.notes())
+    notes = tuple(f"{label}: {note}" for label, rule in algorithms.items() for note in rule.notes(num_steps))
     for note in notes:
         warnings.warn(note, stacklevel=2)
     return dataset(runs, list(games), list(algorithms), num_seeds, notes)
@@ -208,7 +210,7 @@ PER_SEED = Setup(run=None, keys=0, logp=0, reference=0)
 
 def _run_together(
     rules: Any, num_rules: int, setup: Setup, num_steps: int
-) -> tuple[dict[str, np.ndarray], Progress]:
+) -> tuple[dict[str, np.ndarray], Carry]:
     """Run `rules` on all games of `setup`; axes of what is returned are rule, game, seed, then records."""
     functions = Compiled(
         partial(_advance, rules, num_rules, setup), partial(_observe, rules, num_rules, setup), record_axis=3
@@ -234,37 +236,36 @@ def _everywhere(function: Callable[..., Any], rules: Any, num_rules: int, setup:
 
 
 @eqx.filter_jit
-def _begin(rules: Any, num_rules: int, setup: Setup) -> Progress:
-    def begin(run: Run, setup: Setup) -> Progress:
+def _begin(rules: Any, num_rules: int, setup: Setup) -> Carry:
+    def begin(run: Run, setup: Setup) -> Carry:
         return run.begin(setup.logp, setup.reference)
 
-    progress: Progress = _everywhere(begin, rules, num_rules, setup)
+    progress: Carry = _everywhere(begin, rules, num_rules, setup)
     return progress
 
 
 @eqx.filter_jit
 def _advance(
-    rules: Any, num_rules: int, setup: Setup, progress: Progress, start: Any, num_steps: Any, capacity: int
-) -> tuple[Progress, Records]:
-    def advance(run: Run, _: Setup, progress: Progress) -> tuple[Progress, Records]:
+    rules: Any, num_rules: int, setup: Setup, progress: Carry, start: Any, num_steps: Any, capacity: int
+) -> tuple[Carry, Records]:
+    def advance(run: Run, _: Setup, progress: Carry) -> tuple[Carry, Records]:
         return run.advance(progress, start, num_steps, capacity)
 
-    result: tuple[Progress, Records] = _everywhere(advance, rules, num_rules, setup, progress)
+    result: tuple[Carry, Records] = _everywhere(advance, rules, num_rules, setup, progress)
     return result
 
 
 @eqx.filter_jit
-def _observe(rules: Any, num_rules: int, setup: Setup, progress: Progress) -> Records:
-    def observe(run: Run, _: Setup, progress: Progress) -> Records:
+def _observe(rules: Any, num_rules: int, setup: Setup, progress: Carry) -> Records:
+    def observe(run: Run, _: Setup, progress: Carry) -> Records:
         return run.observe(progress)
 
     records: Records = _everywhere(observe, rules, num_rules, setup, progress)
     return records
 
 
-def _num_steps(algorithm: AbstractAlgorithm[Any], num_actions: int, num_steps: Any, budget: int) -> int:
-    """How many steps a budget pays for: of steps if `num_steps` was given, else of queries."""
-    queries = algorithm.queries(num_actions)
+def _num_steps(algorithm: AbstractAlgorithm[Any], queries: int, num_steps: Any, budget: int) -> int:
+    """Number of steps that a budget pays for: of steps if `num_steps` was given, else of queries."""
     if num_steps is None and queries == 0:
         raise ValueError(f"`num_queries` says nothing of {algorithm!r}, which asks none; give `num_steps`.")
     return budget if num_steps is not None else budget // queries

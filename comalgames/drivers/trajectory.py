@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from comalgames import validation
-from comalgames.algorithms.base import AbstractAlgorithm, State
-from comalgames.drivers.arguments import check_length, check_pair, starting_logp, with_reference
+from comalgames.algorithms.base import AbstractAlgorithm
+from comalgames.drivers.arguments import check_pair, check_questions, starting_logp, with_reference
 from comalgames.drivers.records import GAPS, named, records_curves
 from comalgames.feedback import AbstractFeedback, Exact
 from comalgames.games.base import AbstractGame
@@ -26,15 +26,15 @@ from comalgames.measures.metrics import CURVES, Metric
 Records = dict[str, Any]
 
 
-class Progress(eqx.Module):
-    """What a run carries from step to step.
+class Carry(eqx.Module):
+    """The part of a run that changes from step to step.
 
     Attributes:
-        state: the algorithm's.
+        state: the state of the algorithm, with `logp`, `reference` and `step`.
         advantage_sum: sum over the steps so far of the policy's advantage against itself.
     """
 
-    state: State
+    state: Any
     advantage_sum: Float[Array, "*batch n"]
 
 
@@ -53,11 +53,11 @@ class Run(eqx.Module):
     curves: bool = eqx.field(static=True)
     record_every: int = eqx.field(static=True)
 
-    def begin(self, logp: Float[Array, "*batch n"], reference: Float[Array, "*batch n"]) -> Progress:
-        """Progress before the first step."""
-        return Progress(self.algorithm.init(logp, reference), jnp.zeros_like(logp))
+    def begin(self, logp: Float[Array, "*batch n"], reference: Float[Array, "*batch n"]) -> Carry:
+        """The carry before the first step."""
+        return Carry(self.algorithm.init(logp, reference), jnp.zeros_like(logp))
 
-    def observe(self, progress: Progress) -> Records:
+    def observe(self, progress: Carry) -> Records:
         """The record of the current policy, the one that enters the next step."""
         logp = progress.state.logp
         records = {name: jnp.asarray(metric(self.game, logp)) for name, metric in self.metrics.items()}
@@ -68,19 +68,19 @@ class Run(eqx.Module):
             records[GAPS] = jnp.stack([self.game.gap(advantage), self.game.gap(total)])
         return records
 
-    def step(self, progress: Progress, step: Any) -> Progress:
-        """Progress after the given step."""
+    def step(self, progress: Carry, step: Any) -> Carry:
+        """The carry after the given step."""
         feedback = Exact(self.game) if self.feedback is None else self.feedback
         total = progress.advantage_sum
         if self.curves:
             total = total + self.game.advantage(progress.state.logp)
         # fold_in, not a key carried along: that would cost many times a small game's step.
         state = self.algorithm.step(jax.random.fold_in(self.key, step), progress.state, feedback)
-        return Progress(state, total)
+        return Carry(state, total)
 
     def advance(
-        self, progress: Progress, start: Any, num_steps: Any | np.int32, capacity: int
-    ) -> tuple[Progress, Records]:
+        self, progress: Carry, start: Any, num_steps: Any | np.int32, capacity: int
+    ) -> tuple[Carry, Records]:
         """Take `num_steps` steps from step `start`; both may be known only at run time.
 
         JAX differentiates the loop backwards only where the number of steps is known when it is compiled.
@@ -92,14 +92,14 @@ class Run(eqx.Module):
         buffer = jax.tree.map(lambda leaf: jnp.zeros((capacity, *leaf.shape), leaf.dtype), shapes)
         first_record = -(-start // self.record_every)
 
-        def write(progress: Progress, buffer: Records, step: Any) -> Records:
+        def write(progress: Carry, buffer: Records, step: Any) -> Records:
             slot = step // self.record_every - first_record
             record = self.observe(progress)
             # Not rows.at[slot].set(row), which checks bounds at run time.
             put = jax.lax.dynamic_update_index_in_dim
             return {name: put(rows, record[name], slot, 0) for name, rows in buffer.items()}
 
-        def body(i: Any, carry: tuple[Progress, Records]) -> tuple[Progress, Records]:
+        def body(i: Any, carry: tuple[Carry, Records]) -> tuple[Carry, Records]:
             progress, buffer = carry
             step = start + i
             if self.record_every == 1:
@@ -109,7 +109,7 @@ class Run(eqx.Module):
                 buffer = jax.lax.cond(due, write, lambda _, rows, __: rows, progress, buffer, step)
             return self.step(progress, step), buffer
 
-        carry: tuple[Progress, Records] = jax.lax.fori_loop(0, num_steps, body, (progress, buffer))
+        carry: tuple[Carry, Records] = jax.lax.fori_loop(0, num_steps, body, (progress, buffer))
         return carry
 
 
@@ -182,11 +182,10 @@ def prepare(
     if isinstance(key, (int, float)):
         raise ValueError(f"`key` must be a JAX random key, got {key!r}; pass jax.random.key({key!r}).")
     if key is None:
-        random = [thing for thing in (feedback, algorithm) if thing is not None and thing.is_random]
-        if random:
-            raise ValueError(
-                f"`key` is needed: {type(random[0]).__name__} is random. Pass key=jax.random.key(0)."
-            )
+        draws = feedback is not None and feedback.is_random
+        if draws or algorithm.form(0).is_random:
+            name = type(feedback if draws else algorithm).__name__
+            raise ValueError(f"`key` is needed: {name} is random. Pass key=jax.random.key(0).")
         key = jax.random.key(0)
     return Run(
         game.without_names(), algorithm, feedback, key, named(metrics), records_curves(metrics), record_every
@@ -235,14 +234,15 @@ def trajectory(
     num_steps = validation.count("num_steps", num_steps)
     record_every = validation.count("record_every", record_every, minimum=1)
     check_pair(game, algorithm)
-    check_length(algorithm, num_steps)
-    run = prepare(game, algorithm, feedback, key, metrics, record_every)
     logp = starting_logp("logp", logp, game)
     anchor = logp if reference is None else starting_logp("reference", reference, game)
+    logp, anchor = with_reference(logp, anchor)
+    check_questions(game, algorithm, logp.shape)
+    run = prepare(game, algorithm, feedback, key, metrics, record_every)
     steps = record_steps(num_steps, record_every)
     # NumPy's, for under jit a JAX array has no known value.
     zero, last = np.int32(0), np.int32(num_steps)
-    progress = run.begin(*with_reference(logp, anchor))
+    progress = run.begin(logp, anchor)
     progress, buffer = run.advance(progress, zero, last, len(steps))
     final = run.observe(progress)
     records = jax.tree.map(lambda rows, row: rows.at[-1].set(row), buffer, final)

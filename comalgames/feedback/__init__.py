@@ -6,17 +6,21 @@ Every answer is a function of a key and the question alone, so runs with the sam
 from comalgames.feedback.base import AbstractFeedback, Comparisons
 from comalgames.feedback.candidates import Candidates
 from comalgames.feedback.exact import Exact, Reward
-from comalgames.feedback.recording import Overheard
+from comalgames.feedback.recording import Asked, Known, Recording, Ties, asked
 from comalgames.feedback.regressed import RegressedPairs
 from comalgames.feedback.sampled import Sampled
 
 __all__ = [
     "AbstractFeedback",
+    "Asked",
     "Candidates",
     "Comparisons",
     "Exact",
-    "Overheard",
+    "Known",
+    "Recording",
     "RegressedPairs",
     "Reward",
     "Sampled",
+    "Ties",
+    "asked",
 ]

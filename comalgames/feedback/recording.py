@@ -1,25 +1,45 @@
-"""Feedback that records the questions it was asked."""
+"""Feedback that records the questions it is asked, and the cost of a step derived from them."""
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from typing import Any, NamedTuple
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from comalgames.feedback.base import AbstractFeedback, Comparisons
 
 
-class Overheard(AbstractFeedback):
-    """Feedback that remembers the advantages it was asked for, so that nobody need ask twice.
+class Question(NamedTuple):
+    """One question that a rule asked.
 
     Attributes:
-        feedback: who answers.
-        answers: every opponent asked about, and the answer.
+        kind: "advantage", "comparisons" or "pairwise", the method that was called.
+        about: the policy it was about, log-probabilities `[..., n]`; None for "pairwise".
+    """
+
+    kind: str
+    about: Any = None
+
+
+class Recording(AbstractFeedback):
+    """Feedback that answers as another one does and records the questions.
+
+    The records belong to one trace: use it inside of a function, not as an argument of a transformation.
+
+    Attributes:
+        feedback: the one that answers.
+        questions: filled with every question, in order.
+        opponents: log-probabilities that stand for the opponents of the second and later queries.
     """
 
     feedback: AbstractFeedback
-    answers: list[tuple[Any, Any]] = eqx.field(static=True, default_factory=list)
+    questions: list[Question]
+    opponents: tuple[Float[Array, "*batch n"], ...] = ()
 
     @property
     def is_random(self) -> bool:
@@ -29,23 +49,156 @@ class Overheard(AbstractFeedback):
     def advantage(
         self, key: PRNGKeyArray, opponent_logp: Float[Array, "*batch n"]
     ) -> Float[Array, "*batch n"]:
-        """The answer of `feedback`, remembered."""
-        answer = self.feedback.advantage(key, opponent_logp)
-        self.answers.append((opponent_logp, answer))
-        return answer
+        """The answer of `feedback`, about the opponent that stands for this one if there is one."""
+        number = sum(question.kind == "advantage" for question in self.questions)
+        self.questions.append(Question("advantage", opponent_logp))
+        replaced = 0 < number <= len(self.opponents)
+        return self.feedback.advantage(key, self.opponents[number - 1] if replaced else opponent_logp)
+
+    def comparisons(self, key: PRNGKeyArray, logp: Float[Array, "*batch n"]) -> Comparisons:
+        """The answer of `feedback`."""
+        self.questions.append(Question("comparisons", logp))
+        return self.feedback.comparisons(key, logp)
 
     def pairwise(self, key: PRNGKeyArray) -> Float[Array, "*prompts n n"]:
         """The answer of `feedback`."""
+        self.questions.append(Question("pairwise"))
         return self.feedback.pairwise(key)
+
+    def over_players(self, each: Float[Array, "*batch"]) -> Float[Array, "*prompts"]:
+        """The sum of `feedback`."""
+        return self.feedback.over_players(each)
+
+
+class Known(AbstractFeedback):
+    """Feedback that knows one advantage already, and asks another feedback for everything else.
+
+    Attributes:
+        feedback: the one that is asked.
+        about: the policy whose advantage is known: this very array, not one that is equal to it.
+        answer: its advantage.
+    """
+
+    feedback: AbstractFeedback
+    about: Float[Array, "*batch n"]
+    answer: Float[Array, "*batch n"]
+
+    @property
+    def is_random(self) -> bool:
+        """Whether `feedback` is."""
+        return self.feedback.is_random
+
+    def advantage(
+        self, key: PRNGKeyArray, opponent_logp: Float[Array, "*batch n"]
+    ) -> Float[Array, "*batch n"]:
+        """The known answer, or that of `feedback`."""
+        return self.answer if opponent_logp is self.about else self.feedback.advantage(key, opponent_logp)
 
     def comparisons(self, key: PRNGKeyArray, logp: Float[Array, "*batch n"]) -> Comparisons:
         """The answer of `feedback`."""
         return self.feedback.comparisons(key, logp)
 
+    def pairwise(self, key: PRNGKeyArray) -> Float[Array, "*prompts n n"]:
+        """The answer of `feedback`."""
+        return self.feedback.pairwise(key)
+
     def over_players(self, each: Float[Array, "*batch"]) -> Float[Array, "*prompts"]:
-        """That of `feedback`."""
+        """The sum of `feedback`."""
         return self.feedback.over_players(each)
 
-    def about(self, logp: Float[Array, "*batch n"]) -> Float[Array, "*batch n"] | None:
-        """What was answered about this very array; None if nobody asked."""
-        return next((answer for opponent, answer in self.answers if opponent is logp), None)
+
+class Ties(AbstractFeedback):
+    """Feedback under which all actions tie, as a stand-in where only shapes matter.
+
+    Attributes:
+        num_actions: number n of actions.
+    """
+
+    num_actions: int = eqx.field(static=True)
+
+    @property
+    def is_random(self) -> bool:
+        """Never."""
+        return False
+
+    def advantage(
+        self, key: PRNGKeyArray, opponent_logp: Float[Array, "*batch n"]
+    ) -> Float[Array, "*batch n"]:
+        """Zero for every action."""
+        return jnp.zeros_like(opponent_logp)
+
+    def pairwise(self, key: PRNGKeyArray) -> Float[Array, "*prompts n n"]:
+        """Zero for every pair."""
+        return jnp.zeros((self.num_actions, self.num_actions))
+
+
+class Asked(NamedTuple):
+    """What one step of an algorithm asks its feedback.
+
+    Attributes:
+        cost: number of queries, each an evaluation of all actions against one opponent: 1 for an advantage or
+            for comparisons, n for all pairs.
+        itself: whether one of them is about the current policy, `state.logp` itself.
+        pairs: whether it asks how often actions beat one another, which two-player games do not answer.
+    """
+
+    cost: int
+    itself: bool
+    pairs: bool
+
+
+def asked(algorithm: Any, shape: int | tuple[int, ...]) -> Asked:
+    """The questions of one step of an algorithm, found by tracing that step.
+
+    Args:
+        algorithm: an algorithm: anything with `init(logp, reference)` and `step(key, state, feedback)`.
+        shape: shape of a policy, `[..., n]`, or the number n of actions.
+
+    Example:
+        >>> from comalgames.feedback.recording import asked
+        >>> asked(cg.Extragradient(1.0), 3)
+        Asked(cost=2, itself=True, pairs=False)
+    """
+    shape = (shape,) if isinstance(shape, int) else tuple(shape)
+    numbers, static = eqx.partition(algorithm, eqx.is_array_like)
+    leaves, structure = jax.tree.flatten(numbers)
+    others, rest = jax.tree.flatten(static)
+    arguments = (structure, tuple(map(_kind, leaves)), rest, tuple(others), shape, jnp.result_type(float))
+    try:
+        hash(arguments)
+    except TypeError:
+        return _asked(*arguments)
+    return _remembered(*arguments)
+
+
+def _kind(leaf: Any) -> jax.ShapeDtypeStruct:
+    """The shape and type of a number; the floating-point type is that of the policies."""
+    kind = jax.typeof(leaf)
+    is_number = isinstance(leaf, (int, float, np.number)) and not isinstance(leaf, bool)
+    if is_number or jnp.issubdtype(kind.dtype, jnp.inexact):
+        return jax.ShapeDtypeStruct(kind.shape, jnp.result_type(float))  # type: ignore[no-untyped-call]
+    return jax.ShapeDtypeStruct(kind.shape, kind.dtype, weak_type=kind.weak_type)  # type: ignore[no-untyped-call]
+
+
+def _asked(
+    structure: Any, kinds: Any, rest: Any, others: Any, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> Asked:
+    static = jax.tree.unflatten(rest, others)
+    questions: list[Question] = []
+    itself = []
+
+    def one_step(leaves: Any, logp: Any, reference: Any) -> Any:
+        algorithm = eqx.combine(jax.tree.unflatten(structure, leaves), static)
+        state = algorithm.init(logp, reference)
+        after = algorithm.step(jax.random.key(0), state, Recording(Ties(shape[-1]), questions))
+        itself.append(any(question.about is state.logp for question in questions))
+        return eqx.filter(after, eqx.is_array)
+
+    policy = jax.ShapeDtypeStruct(shape, dtype)  # type: ignore[no-untyped-call]
+    jax.eval_shape(one_step, list(kinds), policy, policy)
+    kinds_asked = [question.kind for question in questions]
+    cost = sum(shape[-1] if kind == "pairwise" else 1 for kind in kinds_asked)
+    return Asked(cost, itself[-1], any(kind != "advantage" for kind in kinds_asked))
+
+
+_remembered = functools.lru_cache(maxsize=4096)(_asked)

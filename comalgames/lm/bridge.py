@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,13 +14,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from comalgames import validation
-from comalgames.algorithms.base import AbstractSchedule, AbstractUpdateRule, with_dtype
+from comalgames import regularizers, validation
+from comalgames.algorithms.base import AbstractUpdateRule, with_dtype
+from comalgames.algorithms.contract import questions_of
+from comalgames.algorithms.schedules import AbstractSchedule
 from comalgames.drivers.arguments import check_odds
-from comalgames.feedback import AbstractFeedback, Candidates
+from comalgames.feedback import Candidates, Recording, asked
 
 # Fields of a state that are not policies.
-OTHERS = {"step", "moving"}
+OTHERS = {"step"}
 
 # A policy that stands for any, to see what a rule does with policies.
 PROBE = np.log([0.25, 0.75])
@@ -58,29 +61,6 @@ class Pass(NamedTuple):
     stores: tuple[str, ...]
 
 
-class _InPasses(AbstractFeedback):
-    """Candidates whose later queries meet trained opponents, and which notes whom each query asks about."""
-
-    candidates: Candidates
-    opponents: tuple[Float[Array, "*prompts k"], ...]
-    asked: list[Any] = eqx.field(static=True)
-
-    @property
-    def is_random(self) -> bool:
-        return False
-
-    def advantage(
-        self, key: PRNGKeyArray, opponent_logp: Float[Array, "*batch n"]
-    ) -> Float[Array, "*batch n"]:
-        number = len(self.asked)
-        self.asked.append(opponent_logp)
-        trained = self.opponents[number - 1] if 0 < number <= len(self.opponents) else opponent_logp
-        return self.candidates.advantage(key, trained)
-
-    def pairwise(self, key: PRNGKeyArray) -> Float[Array, "*prompts n n"]:
-        return self.candidates.pairwise(key)
-
-
 def policies_of(rule: AbstractUpdateRule[Any]) -> tuple[str, ...]:
     """The policies a trainer must keep, and log the answers' log-probabilities of, to follow a rule.
 
@@ -94,7 +74,8 @@ def policies_of(rule: AbstractUpdateRule[Any]) -> tuple[str, ...]:
     if not isinstance(rule, AbstractUpdateRule):
         raise ValueError(f"`rule` must be an update rule such as INPO(1.0, 0.1), got {rule!r}.")
     name = type(rule).__name__
-    if rule.needs_all_actions:
+    questions_of(rule, PROBE.shape)
+    if rule.form(0).needs_all_actions:
         raise ValueError(
             f"{name} needs the probabilities of all actions for a step at any of them, and a few sampled "
             f"answers do not have them; use a rule such as MirrorDescent, INPO or Extragradient, or COMAL "
@@ -120,14 +101,15 @@ def _policies(state: Any) -> dict[str, np.ndarray]:
 
 def _ignores_reference(rule: AbstractUpdateRule[Any]) -> bool:
     """Whether its pull is 0, and stays so: that of a rule with a schedule may not."""
-    if isinstance(rule.pull, float):  # written in the rule, whatever its numbers are
-        return rule.pull == 0.0
+    pull = rule.form(0).pull
+    if isinstance(pull, float):  # written in the rule, whatever its numbers are
+        return pull == 0.0
 
     def is_schedule(leaf: Any) -> bool:
         return isinstance(leaf, AbstractSchedule)
 
     changes = any(map(is_schedule, jax.tree.leaves(rule, is_leaf=is_schedule)))
-    return not changes and validation.is_concrete(rule.pull) and bool(np.all(np.asarray(rule.pull) == 0))
+    return not changes and validation.is_concrete(pull) and bool(np.all(np.asarray(pull) == 0))
 
 
 def targets(
@@ -167,7 +149,8 @@ def targets(
         raise ValueError(
             f"`feedback` must be Candidates(preference, behaviour_logp), got a {type(feedback).__name__}."
         )
-    if key is None and rule.is_random:
+    form = rule.form(step)
+    if key is None and form.is_random:
         raise ValueError(
             f"`key` is needed: {rule!r} draws something. Pass jax.random.key(0), another one a round."
         )
@@ -183,39 +166,43 @@ def targets(
             raise ValueError(f"`policies` must hold {name!r}: {rule!r} needs {', '.join(names)}.")
     shape, dtype = feedback.behaviour_logp.shape, feedback.skew.dtype
 
+    lowest = regularizers.log_floor(dtype) if form.is_floored else -math.inf
+
     def column(name: str, value: Any) -> Array:
-        return jnp.asarray(validation.log_probabilities(name, value, shape, rule.lowest_logp(dtype)), dtype)
+        return jnp.asarray(validation.log_probabilities(name, value, shape, lowest), dtype)
 
     columns = {name: column(f"policies[{name!r}]", value) for name, value in policies.items()}
     rule = with_dtype(rule, dtype)
     state = rule.init(columns["logp"], columns.get("reference", columns["logp"]))
     state = dataclasses.replace(state, **columns, step=jnp.asarray(step, jnp.int32))
-    if rule.reads_odds:
+    form = rule.form(state.step)
+    if form.reads_log_odds:
         check_odds("feedback", rule, feedback.skew)
     key = jax.random.key(0) if key is None else key
     nothing = eqx.tree_at(lambda it: it.skew, feedback, jnp.zeros_like(feedback.skew))
     anchor, _ = rule.propose(key, state, nothing)
-    beta = rule.logistic_beta(state.step)
-    if rule.fits_labels:
+    beta = form.logistic_beta
+    if fits_labels(rule):
         return Targets(None, anchor, beta)
     if opponents is None:
         target, _ = rule.propose(key, state, feedback)
         return Targets(target, anchor, beta)
     trained = tuple(column(f"opponents[{k}]", value) for k, value in enumerate(opponents))
-    in_passes = _InPasses(feedback, trained, [])
+    in_passes = Recording(feedback, [], trained)
     target, _ = rule.propose(key, state, in_passes)
-    others = max(len(in_passes.asked) - 1, 0)
+    others = max(len(in_passes.questions) - 1, 0)
     if len(trained) > others:
         raise ValueError(
             f"`opponents` holds {len(trained)} policies, but {type(rule).__name__} asks about {others} "
             f"besides the first one."
         )
-    later = in_passes.asked[len(trained) + 1 :]
+    later = in_passes.questions[len(trained) + 1 :]
     if later:
         # Rules normalise whom they ask about; over a few answers that shifts it by a constant that
         # `pointwise` would see. A policy has no advantage against itself: unshifted, this mean is 0.
         weights = jnp.exp(feedback.weights_logp(columns["logp"]))
-        target = later[0] - jnp.sum(weights * (later[0] - anchor), axis=-1, keepdims=True)
+        wanted = later[0].about
+        target = wanted - jnp.sum(weights * (wanted - anchor), axis=-1, keepdims=True)
     return Targets(target, anchor, beta)
 
 
@@ -248,10 +235,10 @@ def schedule(rule: AbstractUpdateRule[Any], num_rounds: int, train_opponents: bo
     """
     num_rounds = validation.count("num_rounds", num_rounds)
     policies_of(rule)
-    for note in rule.notes():
+    for note in rule.notes(num_rounds):
         warnings.warn(note, stacklevel=2)
     num_queries = _num_queries(rule)
-    return _passes(rule, num_rounds, num_queries if train_opponents and not rule.fits_labels else 1)
+    return _passes(rule, num_rounds, num_queries if train_opponents and not fits_labels(rule) else 1)
 
 
 def _passes(rule: AbstractUpdateRule[Any], num_rounds: int, num_passes: int) -> Iterator[Pass]:
@@ -272,9 +259,14 @@ def _passes(rule: AbstractUpdateRule[Any], num_rounds: int, num_passes: int) -> 
         yield Pass(number, num_passes - 1, stores)
 
 
+def fits_labels(rule: AbstractUpdateRule[Any]) -> bool:
+    """Whether the proposal is a fit to labels, which for a few answers need not be finite."""
+    return asked(rule, PROBE.shape).pairs and rule.form(0).logistic_beta is not None
+
+
 def _num_queries(rule: AbstractUpdateRule[Any]) -> int:
-    """How often it asks, counted on two answers; a rule that learns by asking is refused."""
-    probe = _InPasses(Candidates([[0.5, 0.8], [0.2, 0.5]], PROBE), (), [])
+    """Number of questions of a round, on two answers; a rule that learns by asking is refused."""
+    probe = Recording(Candidates([[0.5, 0.8], [0.2, 0.5]], PROBE), [])
     state = rule.init(jnp.asarray(PROBE), jnp.asarray(PROBE))
     _, learnt = rule.propose(jax.random.key(0), state, probe)
     if not eqx.tree_equal(state, learnt):
@@ -282,4 +274,4 @@ def _num_queries(rule: AbstractUpdateRule[Any]) -> int:
             f"{type(rule).__name__} changes its state in `propose`, and a trainer has nowhere to keep that; "
             f"use a rule whose memory is policies and changes in `commit`."
         )
-    return max(len(probe.asked), 1)
+    return max(len(probe.questions), 1)

@@ -10,7 +10,7 @@ import numpy as np
 
 from comalgames import games
 from comalgames.algorithms import COMAL, MirrorDescent
-from comalgames.algorithms.comal import RELATIVE_ERROR
+from comalgames.algorithms.when import Near
 from comalgames.drivers.trajectory import trajectory
 from comalgames.equilibria import nash
 from comalgames.experiments import Claim, Figure, Measurement, at_least, at_most
@@ -19,6 +19,8 @@ from comalgames.feedback import Exact
 from comalgames.games import PreferenceGame
 from comalgames.numerics.simplex import kl_divergence
 from comalgames.papers.comal_setting import NEW, START
+
+RELATIVE_ERROR = Near().relative_error
 
 # Step sizes and temperatures inside the stable range of mirror descent on every preference game, and one step
 # far outside.
@@ -69,7 +71,7 @@ def _walked(game: PreferenceGame, rule: Any, logp: Any, nash_logp: Any) -> Any:
     def body(state: Any, _: Any) -> Any:
         after = rule.step(jax.random.key(0), state, Exact(game))
         distances = (kl_divergence(nash_logp, each.reference) for each in (state, after))
-        return after, (*distances, kl_divergence(state.logp, state.reference), after.moving)
+        return after, (*distances, kl_divergence(state.logp, state.reference), after.near)
 
     return jax.lax.scan(body, rule.init(logp, logp), None, NUM_STEPS)[1]
 

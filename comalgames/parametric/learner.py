@@ -13,7 +13,9 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from comalgames import validation
-from comalgames.algorithms.base import AbstractAlgorithm, AbstractUpdateRule, State
+from comalgames.algorithms.base import AbstractUpdateRule, State
+from comalgames.algorithms.form import Form
+from comalgames.algorithms.wrapper import AbstractWrapper
 from comalgames.feedback import AbstractFeedback
 from comalgames.numerics import simplex
 from comalgames.parametric.models import Function, LogLinear, Tabular
@@ -34,14 +36,14 @@ class ParametricState(State):
         mean: the mean of all policies so far, as probabilities `[..., n]`.
     """
 
-    inner: State
+    inner: Any
     params: Any
     optimizer_state: Any
     offset: Float[Array, "*batch n"]
     mean: Float[Array, "*batch n"]
 
 
-class Parametric(AbstractAlgorithm[ParametricState]):
+class Parametric(AbstractWrapper[ParametricState]):
     """A policy given by the softmax of a model's scores, trained towards what an update rule proposes.
 
         policy = softmax(offset + logits(params))
@@ -53,7 +55,7 @@ class Parametric(AbstractAlgorithm[ParametricState]):
     steps it takes.
 
     Args:
-        rule: any update rule, such as `MirrorDescent(1.0, 0.1)` or `COMAL(MirrorDescent(1.0, 0.1), 20)`.
+        inner: any update rule, such as `MirrorDescent(1.0, 0.1)` or `COMAL(MirrorDescent(1.0, 0.1), 20)`.
         logits: the model: `Tabular()`, `LogLinear(features)`, `MLP(features)`, or a function
             `params -> scores` `[..., n]`. Leading axes are prompts that share the parameters, and the loss is
             their mean; with `Tabular` they share nothing, and each learns as if it were alone.
@@ -66,7 +68,7 @@ class Parametric(AbstractAlgorithm[ParametricState]):
 
     Raises:
         ValueError: an argument is not as above, `loss` needs a rule that steps by the policy's advantage and
-            `rule` does not, or (when a run begins) the model's scores do not fit the game.
+            `inner` does not, or (when a run begins) the model's scores do not fit the game.
 
     Example:
         >>> import optax
@@ -79,7 +81,7 @@ class Parametric(AbstractAlgorithm[ParametricState]):
     Reference: COMAL, arXiv 2410.23223, on implementing its inner step with published losses.
     """
 
-    rule: AbstractUpdateRule[Any]
+    inner: AbstractUpdateRule[Any]
     logits: Any
     params: Any
     optimizer: optax.GradientTransformation = eqx.field(static=True)
@@ -88,14 +90,14 @@ class Parametric(AbstractAlgorithm[ParametricState]):
 
     def __init__(
         self,
-        rule: AbstractUpdateRule[Any],
+        inner: AbstractUpdateRule[Any],
         logits: Any,
         params: Any,
         optimizer: optax.GradientTransformation,
         num_fit_steps: Any,
         loss: AbstractObjective | None = None,
     ) -> None:
-        self.rule = rule
+        self.inner = inner
         self.logits = logits if isinstance(logits, eqx.Module) or not callable(logits) else Function(logits)
         is_table = isinstance(logits, Tabular) and isinstance(params, (list, tuple, np.ndarray))
         self.params = jnp.asarray(validation.real_array("params", params)) if is_table else params
@@ -104,10 +106,10 @@ class Parametric(AbstractAlgorithm[ParametricState]):
         self.loss = Regression() if loss is None else loss
 
     def __check_init__(self) -> None:
-        if not isinstance(self.rule, AbstractUpdateRule):
+        if not isinstance(self.inner, AbstractUpdateRule):
             raise ValueError(
-                f"`rule` must be an update rule such as MWU(0.1), or COMAL inside, as in "
-                f"Parametric(COMAL(rule, period), ...); got {self.rule!r}."
+                f"`inner` must be an update rule such as MWU(0.1), or COMAL inside, as in "
+                f"Parametric(COMAL(rule, period), ...); got {self.inner!r}."
             )
         given = self.logits.function if isinstance(self.logits, Function) else self.logits
         if not callable(given) or isinstance(given, type):
@@ -126,13 +128,13 @@ class Parametric(AbstractAlgorithm[ParametricState]):
                 f"rule, LabelledPairs() is IPO's, INPO's and COMAL's loss, Logistic() DPO's, Pointwise() "
                 f"SPPO's and RSPO's, PolicyGradient() RLHF's, KTO(), NCA(), BCO(); got {self.loss!r}."
             )
-        if self.loss.needs != "target" and self.rule.advantage_weight(0) is None:
+        if self.loss.needs != "target" and self.inner.form(0).advantage_weight is None:
             raise ValueError(
                 f"`loss` {type(self.loss).__name__} is made of {self.loss.needs} of the current policy and "
-                f"cannot follow `rule` {self.rule!r}, which has no `advantage_weight`: its target is not its "
-                f"anchor plus a multiple of the policy's own advantage. Use objectives.Regression(), which "
-                f"follows every rule, or a rule such as MirrorDescent; for iterative DPO, MWU(1 / beta) with "
-                f"Logistic()."
+                f"cannot follow `inner` {self.inner!r}, whose form states no advantage_weight: its target is "
+                f"not its anchor plus a multiple of the policy's own advantage. Use objectives.Regression(), "
+                f"which follows every rule, or a rule such as MirrorDescent; for iterative DPO, "
+                f"MWU(1 / beta) with Logistic()."
             )
         if self.params is None and not isinstance(self.logits, (Tabular, LogLinear)):
             raise ValueError(
@@ -161,7 +163,7 @@ class Parametric(AbstractAlgorithm[ParametricState]):
             logp=logp,
             reference=reference,
             step=jnp.zeros((), jnp.int32),
-            inner=self.rule.init(logp, reference),
+            inner=self.inner.init(logp, reference),
             params=params,
             optimizer_state=self.optimizer.init(params),
             offset=logp - scores,
@@ -171,7 +173,7 @@ class Parametric(AbstractAlgorithm[ParametricState]):
     def step(self, key: PRNGKeyArray, state: ParametricState, feedback: AbstractFeedback) -> ParametricState:
         """One round. The rule's key is the one that a table would give it, so both meet the same noise."""
         laws = Laws(state.logp, state.inner.reference, jnp.log(state.mean))
-        lesson, inner = self.loss.teach(key, self.rule, state.inner, laws, feedback)
+        lesson, inner = self.loss.teach(key, self.inner, state.inner, laws, feedback)
         fit_key = jax.random.fold_in(key, FIT_STREAM)
         shares_nothing = isinstance(self.logits, Tabular) and state.params.shape == state.logp.shape
 
@@ -192,7 +194,7 @@ class Parametric(AbstractAlgorithm[ParametricState]):
         carry = (state.params, state.optimizer_state)
         params, optimizer_state = jax.lax.fori_loop(0, num, fit_step, carry)
         logp = simplex.log_normalize(state.offset + self.logits(params))
-        inner = self.rule.commit(inner, logp)
+        inner = self.inner.commit(inner, logp)
         count = (state.step + 2).astype(logp.dtype)
         return replace(
             state,
@@ -205,23 +207,10 @@ class Parametric(AbstractAlgorithm[ParametricState]):
             mean=state.mean + (jnp.exp(logp) - state.mean) / count,
         )
 
-    def queries(self, num_actions: int) -> int:
-        """The rule's."""
-        return self.rule.queries(num_actions)
-
-    @property
-    def reads_pairs(self) -> bool:
-        """Whether the rule asks for all pairs, or the loss for labels or win rates."""
-        return self.rule.reads_pairs or self.loss.needs != "target"
-
-    @property
-    def is_random(self) -> bool:
-        """Whether the loss draws pairs or answers, or the rule something of its own."""
-        return self.loss.is_random or self.rule.is_random
-
-    def notes(self) -> tuple[str, ...]:
-        """The rule's; what it says of COMAL's period is for rounds that are trained to their minimum."""
-        return self.rule.notes()
+    def form(self, step: Any) -> Form:
+        """The form of the inner rule; random if the loss draws pairs or answers."""
+        form = super().form(step)
+        return form._replace(is_random=form.is_random or self.loss.is_random, payoff_powers=None)
 
     def _first_params(self, logp: Float[Array, "*batch n"]) -> Any:
         if self.params is not None:

@@ -105,7 +105,7 @@ class AbstractObjective(eqx.Module):
         feedback: AbstractFeedback,
     ) -> tuple[Lesson, Any]:  # fmt: skip
         """The lesson of a round, and the rule's state with what it learnt."""
-        drawn, step_size = laws.named(self.law), rule.advantage_weight(state.step)
+        drawn, step_size = laws.named(self.law), rule.form(state.step).advantage_weight
         if self.needs == "target":
             target, state = rule.propose(key, state, feedback)
             return Lesson(drawn, 1.0 if step_size is None else step_size, target=target), state

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from comalgames.algorithms.base import AbstractUpdateRule, with_dtype
 from comalgames.games import PreferenceGame
-from comalgames.lm.bridge import policies_of, schedule
+from comalgames.lm.bridge import fits_labels, policies_of, schedule
 from comalgames.lm.tiny import rounds
 from comalgames.lm.tiny.model import Transformer
 from comalgames.lm.tiny.rounds import Drawn, Fit
@@ -130,10 +130,10 @@ def _check(game: Any, rule: Any, model: Any, fit: Fit, drawn: Drawn | None, key:
         )
     policies_of(rule)
     is_logistic = fit.loss == "logistic"
-    if (rule.fits_labels and not is_logistic) or (is_logistic and rule.logistic_beta(0) is None):
+    if (fits_labels(rule) and not is_logistic) or (is_logistic and rule.form(0).logistic_beta is None):
         raise ValueError(
             f"`fit` has the loss {fit.loss!r}, which {type(rule).__name__} does not train on: a rule that "
             f"fits labels (IterativeDPO) needs 'logistic'; one with several queries, 'regression'."
         )
-    if key is None and (drawn is not None or rule.is_random):
+    if key is None and (drawn is not None or rule.form(0).is_random):
         raise ValueError("`key` is needed to draw answers: pass jax.random.key(0).")
