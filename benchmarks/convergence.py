@@ -39,7 +39,7 @@ FAMILIES = {
 
 
 def chi_squared(p: Any, reference: Any) -> Any:
-    """A regulariser of one's own."""
+    """A regularizer of one's own."""
     return jnp.sum((p - reference) ** 2 / reference)
 
 

@@ -30,7 +30,7 @@ METHODS = ("highs-ds", "highs-ipm")
 
 
 def value_program(skew: np.ndarray, method: str) -> np.ndarray:
-    """The policy that maximises what it wins at least."""
+    """The policy that maximizes what it wins at least."""
     n = len(skew)
     answer = linprog(
         np.append(np.zeros(n), -1.0),

@@ -146,8 +146,8 @@ def policy(name: str, value: Any, num_actions: int) -> np.ndarray:
             f"`{name}` excludes action {action} (probability 0). These rules only reweight: an action at 0 "
             f"never returns and KL to it is infinite. Give it a small probability, or drop it from the game."
         )
-    normalised: np.ndarray = array / array.sum(-1, keepdims=True)
-    return normalised
+    normalized: np.ndarray = array / array.sum(-1, keepdims=True)
+    return normalized
 
 
 def log_policy(name: str, logp: Any) -> None:
@@ -159,7 +159,7 @@ def log_policy(name: str, logp: Any) -> None:
     if not np.all(np.abs(total - 1) < 1e-4):
         worst = total.flat[np.argmax(np.abs(total - 1))]
         raise ValueError(
-            f"`{name}` must be normalised log-probabilities, but exp({name}) sums to {worst:.6g}. "
+            f"`{name}` must be normalized log-probabilities, but exp({name}) sums to {worst:.6g}. "
             f"If these are probabilities, pass jnp.log({name})."
         )
 

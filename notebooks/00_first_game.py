@@ -47,7 +47,7 @@ print(results["COMAL"])
 
 # %% [markdown]
 # The duality gap is what an opponent could gain: 0 at Nash. COMAL gets there, INPO stops at the equilibrium
-# of its regularised game, multiplicative weights (iterative IPO, SPPO) spirals away.
+# of its regularized game, multiplicative weights (iterative IPO, SPPO) spirals away.
 
 # %%
 cg.plot_gap(results)

@@ -78,7 +78,7 @@ for ax in (left, right):
 # ## A fixed reference stops short
 #
 # INPO also pulls towards a reference, with strength tau. It converges: to the equilibrium of the
-# *regularised* game, which `qre` finds directly. That one can be beaten. A smaller tau brings it closer to
+# *regularized* game, which `qre` finds directly. That one can be beaten. A smaller tau brings it closer to
 # Nash and makes it slower: even with the best step for each tau, a tau ten times smaller asks for about a
 # hundred times more queries.
 
@@ -101,7 +101,7 @@ for tau, equilibrium in equilibria.items():
 # ## Move the reference
 #
 # COMAL runs such a rule for some steps, moves the reference to the policy reached, and goes on. Solve each
-# regularised game exactly, and KL(Nash, policy) never increases, at any temperature; smaller ones are faster.
+# regularized game exactly, and KL(Nash, policy) never increases, at any temperature; smaller ones are faster.
 
 # %%
 exact = {

@@ -9,9 +9,9 @@
 # ---
 
 # %% [markdown]
-# # 02. Your own regulariser in five lines
+# # 02. Your own regularizer in five lines
 #
-# A regulariser is any differentiable function of a policy `p` and a reference, on plain probabilities. Write
+# A regularizer is any differentiable function of a policy `p` and a reference, on plain probabilities. Write
 # it as the paper writes it; JAX takes the gradient. Put it into `RegularizedMirrorDescent`, and that into
 # `COMAL`.
 
@@ -33,8 +33,8 @@ def chi_squared(p, reference):
 mine = cg.RegularizedMirrorDescent(step_size=1.0, temperature=0.1, regularizer=chi_squared)
 
 # %% [markdown]
-# Alone, a regularised rule stops at the equilibrium of its regularised game. Which one that is depends on the
-# regulariser.
+# Alone, a regularized rule stops at the equilibrium of its regularized game. Which one that is depends on the
+# regularizer.
 
 # %%
 game = cg.games.rock_paper_scissors(3, 1, 1)
@@ -47,7 +47,7 @@ alone = {
     name: cg.solve(game, rule, 2_000, init=start, metrics=["policy"])
     for name, rule in {"my chi-squared": mine, **built_in}.items()
 }
-cg.plot_gap(alone, x="steps").set_title("alone: each stops at its own regularised equilibrium")
+cg.plot_gap(alone, x="steps").set_title("alone: each stops at its own regularized equilibrium")
 
 # %% [markdown]
 # Inside COMAL, the reference moves to the policy reached, every 50 steps. Now every one of them reaches Nash.

@@ -44,7 +44,7 @@ class MyNashMD(cg.AbstractUpdateRule):
 
 
 # %% [markdown]
-# Policies are log-probabilities. The opponent must be normalised, hence `log_softmax`; what `propose` returns
+# Policies are log-probabilities. The opponent must be normalized, hence `log_softmax`; what `propose` returns
 # need not be. `pull`, the weight of the reference in one step, tells `COMAL` that there is a reference to
 # move. Everything else (`solve`, `sweep`, `vmap`, several prompts) works as for any other rule.
 
@@ -58,7 +58,7 @@ print(mine)
 # ## Is it right?
 #
 # Ask theory for something that only a correct rule satisfies. With a constant step, Nash-MD does not stop at
-# the regularised equilibrium of temperature tau; its mixture stops at the one of tau / (1 - eta tau).
+# the regularized equilibrium of temperature tau; its mixture stops at the one of tau / (1 - eta tau).
 
 
 # %%
@@ -75,7 +75,7 @@ print("qre, tau       ", cg.qre(game, 0.1, reference=start))
 # ## Alone and inside COMAL, for many step sizes
 #
 # `grid` names every combination, `sweep` runs them side by side, compiled once for all of one kind. Alone,
-# the larger the step, the further the limit is from the regularised equilibrium. Inside `COMAL` the same rule
+# the larger the step, the further the limit is from the regularized equilibrium. Inside `COMAL` the same rule
 # reaches Nash: where the reference is the policy, so is the mixture, and the bias is gone. (The smallest and
 # the largest steps are merely slow: 6,000 queries do not yet take them to the last bit.)
 

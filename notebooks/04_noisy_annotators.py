@@ -93,7 +93,7 @@ right.legend(frameon=False)
 # Now no one tells the rule win rates. A query draws N opponents from the policy and compares each answer with
 # each of them once. COMAL keeps wandering around Nash, the closer the more comparisons: its gap falls like
 # one over the square root of their number. INPO wanders around its own equilibrium, so that more data soon
-# stop helping. `noise_floor` predicts both from the rule linearised where it settles, without a run.
+# stop helping. `noise_floor` predicts both from the rule linearized where it settles, without a run.
 
 # %%
 rules = {"COMAL": cg.COMAL(cg.MirrorDescent(0.3, tau), period=50), "INPO": cg.INPO(1 / 0.3, tau)}

@@ -53,7 +53,7 @@ cg.plot_diagnosis(inpo)
 
 # %% [markdown]
 # Multiplicative weights (iterative IPO, SPPO) multiply what is off by 1 + i s w, s the step size: its modulus
-# is above 1 for every s. INPO, mirror descent on the regularised game with s = 1 / eta, multiplies it by
+# is above 1 for every s. INPO, mirror descent on the regularized game with s = 1 / eta, multiplies it by
 # 1 - s tau + i s w: below 1 exactly for s < 2 tau / (tau^2 + w^2), and larger steps spiral out as well. At
 # every temperature at once, with 5,000 steps for every pair of numbers:
 
@@ -69,7 +69,7 @@ mirror = cg.phase_diagram(
 cg.plot_phase(mirror)
 
 # %% [markdown]
-# Light blue is the equilibrium of the regularised game, which is not Nash: the pull of a fixed reference has
+# Light blue is the equilibrium of the regularized game, which is not Nash: the pull of a fixed reference has
 # its price.
 #
 # ## COMAL: how many inner steps?

@@ -11,8 +11,8 @@
 # %% [markdown]
 # # 07. Softmax policies, and why the theory of tables survives
 #
-# The other notebooks move probabilities one by one. A model has parameters, a loss and an optimiser.
-# `Parametric` takes any rule, any model and any optax optimiser: each round the rule says where the policy
+# The other notebooks move probabilities one by one. A model has parameters, a loss and an optimizer.
+# `Parametric` takes any rule, any model and any optax optimizer: each round the rule says where the policy
 # should go, and some gradient steps on a published loss take it there.
 
 # %%
@@ -99,7 +99,7 @@ print("largest difference of log-probabilities, with 2:", np.abs(by_sgd - by_hal
 # %%
 ax = cg.plot_gap(taken)
 ax.lines[0].set(linewidth=6, alpha=0.3)
-ax.set(xlabel="queries", title="an optimiser step is a mirror step")
+ax.set(xlabel="queries", title="an optimizer step is a mirror step")
 ax.legend(frameon=False)
 
 # %% [markdown]

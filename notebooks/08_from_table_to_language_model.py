@@ -51,7 +51,7 @@ print("target", goal.target)  # where the rule would go, up to a constant
 print("anchor", goal.anchor)  # where it would go if no answer were better than another
 
 # %% [markdown]
-# A trainer then minimises a loss on its model's log-probabilities of the same answers, which is 0 at the
+# A trainer then minimizes a loss on its model's log-probabilities of the same answers, which is 0 at the
 # target. The first argument may be a torch tensor with a gradient.
 
 # %%
@@ -92,7 +92,7 @@ print(np.exp(model.answers_logp()).round(2))  # the first policy, one row a prom
 # ## One round
 #
 # A hundred steps of Adam towards the rule's target. The *fit residual* is the share of the way that they
-# left. A learning rate that is too small shows here first, for the optimiser is the real step size.
+# left. A learning rate that is too small shows here first, for the optimizer is the real step size.
 
 # %%
 for learning_rate in (1e-4, 1e-3, 1e-2):
@@ -127,7 +127,7 @@ ax.set_ylabel("duality gap, mean of two prompts")
 ax.legend()
 
 # %% [markdown]
-# SPPO cycles, INPO stops at the equilibrium of its regularised game, COMAL goes on to Nash: the network does
+# SPPO cycles, INPO stops at the equilibrium of its regularized game, COMAL goes on to Nash: the network does
 # what the table predicts, as long as each round's training gets near its target.
 #
 # `comalgames reproduce lm` measures this for five rules and several networks, also with answers drawn by the

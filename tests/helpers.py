@@ -53,7 +53,7 @@ def geometry(regularizer: Any, mirror: Any) -> Callable[..., cg.AbstractAlgorith
 def taught(loss: Any) -> Callable[..., cg.AbstractAlgorithm[Any]]:
     def make(step_size: float, temperature: float, period: int, num_fit_steps: int) -> cg.Parametric:
         rule = cg.COMAL(cg.MirrorDescent(step_size, temperature), period)
-        return cg.Parametric(rule, cg.Tabular(), None, OPTIMISER, num_fit_steps, loss)
+        return cg.Parametric(rule, cg.Tabular(), None, OPTIMIZER, num_fit_steps, loss)
 
     return make
 
@@ -76,7 +76,7 @@ def history(step_size: float, temperature: float, share: Any) -> cg.HistoryMirro
 
 
 # One object: every call of optax makes functions of its own, and they would be compiled anew.
-OPTIMISER = optax.sgd(0.5)
+OPTIMIZER = optax.sgd(0.5)
 
 CONTRACT = {
     "MWU": Entry(cg.MWU, (0.3,), (1.0,)),

@@ -202,7 +202,7 @@ RULES = [
     and issubclass(rule, algorithms.AbstractAlgorithm)
     and not inspect.isabstract(rule)
 ]
-# 0 has a meaning there: no regularisation.
+# 0 has a meaning there: no regularization.
 MAY_BE_ZERO = {
     *[
         (rule, "temperature")
@@ -308,7 +308,7 @@ def test_inpo_with_tau_above_eta():
         "MirrorDescent(1 / eta, tau)",
     )
     assert cg.INPO(0.2, 0.2).form(0).pull == 1.0
-    # In the other parametrisation larger steps are allowed: no theorem covers them, but they are no mistake.
+    # In the other parametrization larger steps are allowed: no theorem covers them, but they are no mistake.
     assert cg.MirrorDescent(10.0, 0.2).form(0).pull == 2.0
 
 
@@ -325,7 +325,7 @@ def test_comal_around_what_has_no_reference():
         refused(lambda thing=thing: cg.COMAL(thing, 20), "`inner`", "must be an update rule", repr(thing))
 
 
-# Regularisers
+# Regularizers
 
 
 def vector(p, reference):
@@ -516,10 +516,10 @@ def test_probabilities_where_log_probabilities_are_meant(measure):
     for array in (np.asarray, jnp.asarray):
         policy = array([0.2, 0.5, 0.3])
         refused(lambda policy=policy: call(policy), f"`{argument}`", "sums to 4.2", f"jnp.log({argument})")
-    refused(lambda: call(LOGP + 1e-3), f"`{argument}`", "normalised", "sums to 1.001")
-    refused(lambda: call(np.array([0.0, np.nan, 0.0])), f"`{argument}`", "normalised", "nan")
+    refused(lambda: call(LOGP + 1e-3), f"`{argument}`", "normalized", "sums to 1.001")
+    refused(lambda: call(np.array([0.0, np.nan, 0.0])), f"`{argument}`", "normalized", "nan")
 
 
 @pytest.mark.parametrize("temperature", [0, -0.1, np.nan, "0.1", None, [0.1, 0.2]])
-def test_a_temperature_of_the_regularised_gap_that_is_not_positive(temperature):
+def test_a_temperature_of_the_regularized_gap_that_is_not_positive(temperature):
     refused(lambda: cg.regularized_gap(temperature, LOGP), "`temperature`", "finite number > 0")

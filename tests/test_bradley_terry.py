@@ -250,7 +250,7 @@ def sampled_fit(seen, won, logp, num_pairs):
     return FIT(skew, logp, weights, np.full(len(logp), float(num_pairs)))
 
 
-def penalised_gradient(scores, seen, won, p):
+def penalized_gradient(scores, seen, won, p):
     """Of sum_wins log sigmoid(winner - loser), and one more comparison spread as p_i p_j, each half won.
 
     Counts of pairs are those of both of their sides, so an action met by itself is a win and a loss.
@@ -263,7 +263,7 @@ def penalised_gradient(scores, seen, won, p):
 # Divided by the action's own weight the equations hold to 1e-14; times counts of at most 200, to 1e-11.
 @pytest.mark.parametrize("num_pairs", [1, 5, 100])
 @pytest.mark.parametrize("games", [uniform_games, rankings])
-def test_a_samples_scores_are_stationary_for_the_penalised_likelihood(games, num_pairs):
+def test_a_samples_scores_are_stationary_for_the_penalized_likelihood(games, num_pairs):
     rng = np.random.default_rng(11)
     skew, logp = games(rng, 500, 6), policies(rng, 500, 6)
     seen, won = samples(rng, skew, logp, num_pairs)
@@ -271,9 +271,9 @@ def test_a_samples_scores_are_stationary_for_the_penalised_likelihood(games, num
     assert np.all(np.isfinite(fit.scores))
     assert np.all(fit.converged)
     assert np.max(fit.num_solves) < 40
-    gradient = penalised_gradient(np.asarray(fit.scores), seen, won, np.exp(logp))
+    gradient = penalized_gradient(np.asarray(fit.scores), seen, won, np.exp(logp))
     assert np.max(np.abs(gradient)) < 1e-11
-    assert np.max(np.abs(penalised_gradient(np.zeros((500, 6)), seen, won, np.exp(logp)))) > 0.1
+    assert np.max(np.abs(penalized_gradient(np.zeros((500, 6)), seen, won, np.exp(logp)))) > 0.1
 
 
 # A weight of 0 must stay one: the pair's preference does not matter then, whatever it is.
@@ -345,4 +345,4 @@ def test_feedback_and_fit_agree_on_what_a_sample_is():
     won = seen * (np.asarray(sample.skew) + 0.5)
     np.testing.assert_allclose(seen.sum((1, 2)), 2 * 3 * n, rtol=1e-12)
     np.testing.assert_allclose(2 * won, np.round(2 * won), rtol=0, atol=1e-10)  # halves: against itself
-    assert np.max(np.abs(penalised_gradient(np.asarray(fit.scores), seen, won, p))) < 1e-12
+    assert np.max(np.abs(penalized_gradient(np.asarray(fit.scores), seen, won, p))) < 1e-12

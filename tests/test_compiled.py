@@ -38,7 +38,7 @@ def prepared(rule: Any, feedback: Any = None, game: Any = GAME, metrics: Any = N
 
 
 def products_in_a_chunk(run: Run) -> int:
-    """Matrix products in the optimised program of a chunk, which is nothing but the loop over its steps.
+    """Matrix products in the optimized program of a chunk, which is nothing but the loop over its steps.
 
     All of it is counted, whatever fusion or called computation they are in; the loop's length is known only
     at run time, so no copy of the body is unrolled.
@@ -85,7 +85,7 @@ def test_a_second_copy_of_the_matrix_is_a_second_product(rule: Any, products: in
     assert products_in_a_chunk(copied) == products + 1
 
 
-def test_a_policy_that_is_normalised_once_more_is_a_second_product() -> None:
+def test_a_policy_that_is_normalized_once_more_is_a_second_product() -> None:
     def gap_of_a_copy(game: Any, logp: Any) -> Any:
         return cg.duality_gap(game, jax.nn.log_softmax(logp))
 

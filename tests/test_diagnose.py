@@ -134,7 +134,7 @@ def test_comal_may_contract_around_an_unstable_inner_rule():
 @pytest.mark.parametrize("period", [1, 7, 30])
 @pytest.mark.parametrize("inner", [cg.MirrorDescent(1.0, 0.1), cg.Extragradient(2.0, 0.1)], ids=repr)
 def test_radii_of_all_periods_are_those_of_each(inner, period):
-    """From powers of one linearised step; `spectrum` differentiates the whole round."""
+    """From powers of one linearized step; `spectrum` differentiates the whole round."""
     radii = at_once(cg.COMAL(inner, 20)).prediction.periods.radii
     whole = cg.diagnostics.spectrum(CYCLE, cg.COMAL(inner, period), np.log(COMAL_NASH), num_steps=period)
     np.testing.assert_allclose(radii[period - 1], np.abs(whole).max(), rtol=1e-8)
@@ -146,10 +146,10 @@ def test_radii_of_all_periods_are_those_of_each(inner, period):
 def test_where_rules_aim():
     assert at_once(cg.MWU(1.0)).prediction.point.kind == "nash"
     assert at_once(cg.COMAL(cg.MirrorDescent(1.0, 0.1), 20)).prediction.point.kind == "nash"
-    regularised = at_once(cg.INPO(1.0, 0.1)).prediction.point
-    assert regularised.kind == "regularised"
-    np.testing.assert_allclose(regularised.policy, cg.qre(CYCLE, 0.1, COMAL_START), atol=1e-13)
-    assert f"{regularised.gap:.4f}" == "0.0588"
+    regularized = at_once(cg.INPO(1.0, 0.1)).prediction.point
+    assert regularized.kind == "regularized"
+    np.testing.assert_allclose(regularized.policy, cg.qre(CYCLE, 0.1, COMAL_START), atol=1e-13)
+    assert f"{regularized.gap:.4f}" == "0.0588"
     anchored = at_once(cg.INPO(1.0, 0.1), reference=[0.3, 0.3, 0.4]).prediction.point
     np.testing.assert_allclose(anchored.policy, cg.qre(CYCLE, 0.1, [0.3, 0.3, 0.4]), atol=1e-13)
     chi = cg.RegularizedMirrorDescent(0.5, 0.3, cg.regularizers.chi_squared)

@@ -1,6 +1,6 @@
 """Where rules go and how fast: fixed points, multipliers, step-size thresholds, and the 3-cycle's table.
 
-Closed forms are of the linearisation at a fixed point where the game rotates with frequencies w. Equilibria
+Closed forms are of the linearization at a fixed point where the game rotates with frequencies w. Equilibria
 are computed here by linear programming and root finding, not by the package.
 """
 
@@ -153,7 +153,7 @@ def test_frequencies_and_spectra_refuse_what_is_no_policy() -> None:
         rotation_frequencies(CYCLE, COMAL_NASH)
     with pytest.raises(ValueError, match="no prompts"):
         rotation_frequencies(random_game(3, prompts=(2,)), LOG_NASH)
-    with pytest.raises(ValueError, match="`reference` must be normalised"):
+    with pytest.raises(ValueError, match="`reference` must be normalized"):
         spectrum(CYCLE, cg.MMD(1.0, 0.1), LOG_NASH, reference=COMAL_NASH)
     with pytest.raises(ValueError, match="`num_steps` must be"):
         spectrum(CYCLE, cg.MWU(1.0), LOG_NASH, num_steps=0)
@@ -193,7 +193,7 @@ def test_multipliers_of_rules_without_a_reference_at_nash(game: Any, nash: Any, 
 
 @each_interior
 @pytest.mark.parametrize(("step_size", "temperature"), [(0.3, 0.1), (2.0, 0.05), (1.0, 0.5)])
-def test_multipliers_of_regularised_rules_at_their_equilibrium(
+def test_multipliers_of_regularized_rules_at_their_equilibrium(
     game: Any, nash: Any, step_size: float, temperature: float
 ) -> None:
     reference = random_policy(len(nash), seed=11)
@@ -264,7 +264,7 @@ def test_a_batch_has_the_multipliers_of_its_members() -> None:
 
 
 def test_the_spectrum_is_that_of_finite_differences() -> None:
-    """Away from fixed points too, and for a rule with its own regulariser, whose curvature is in it."""
+    """Away from fixed points too, and for a rule with its own regularizer, whose curvature is in it."""
     rule = cg.RegularizedMirrorDescent(0.5, 0.3, cg.regularizers.chi_squared)
     reference = random_policy(3, seed=12)
     found = spectrum(CYCLE, rule, np.log(START), reference=np.log(reference), num_steps=2)
@@ -304,7 +304,7 @@ def threshold(make: Any, logp: np.ndarray, reference: np.ndarray, below: float, 
         (0.25, "0.19599", "4.9547", None, "4.64"),
     ],
 )
-def test_thresholds_of_regularised_rules(
+def test_thresholds_of_regularized_rules(
     temperature: float, frequency: str, explicit: str, implicit: str | None, extragradient: str
 ) -> None:
     """The digits of an independent program; the closed forms to the bisection's precision."""
@@ -404,13 +404,13 @@ TEMPERATURE = 0.2
     ],
     ids=lambda rule: type(rule).__name__,
 )
-def test_regularised_rules_reach_the_equilibrium_of_the_regularised_game(rule: Any) -> None:
+def test_regularized_rules_reach_the_equilibrium_of_the_regularized_game(rule: Any) -> None:
     reference = random_policy(10, 10, seed=4)
     metric = cg.regularized_gap(TEMPERATURE, jnp.log(jnp.asarray(reference)))
-    result = cg.solve(RANDOM, rule, 400, reference=reference, metrics={"regularised gap": metric})
+    result = cg.solve(RANDOM, rule, 400, reference=reference, metrics={"regularized gap": metric})
     # Ten terms of a few units each, divided by the temperature.
     assert qre_residual(np.asarray(RANDOM.skew), TEMPERATURE, reference, result.logp) < 1e-13
-    assert np.all(result.history["regularised gap"][-1] < 1e-25)  # quadratic in the residual
+    assert np.all(result.history["regularized gap"][-1] < 1e-25)  # quadratic in the residual
     # That equilibrium is not Nash.
     assert np.all(result.history["duality_gap"][-1] > 1e-3)
 
@@ -493,14 +493,14 @@ def test_kl_to_the_equilibrium_contracts_as_the_theorems_say() -> None:
         assert np.all(kl[1:] <= factor * kl[:-1] + 1e-15)
 
 
-# A regulariser of one's own ---------------------------------------------------------------------------------
+# A regularizer of one's own ---------------------------------------------------------------------------------
 
 
 def chi2(p: Any, reference: Any) -> Any:
     return jnp.sum((p - reference) ** 2 / reference)
 
 
-def test_comal_with_a_regulariser_of_ones_own_reaches_nash() -> None:
+def test_comal_with_a_regularizer_of_ones_own_reaches_nash() -> None:
     rule = cg.COMAL(cg.RegularizedMirrorDescent(step_size=1.0, temperature=0.1, regularizer=chi2), period=50)
     biased = cg.games.rock_paper_scissors(3, 1, 1)
     result = cg.solve(biased, rule, 20_000, init=START, record_every=1000)

@@ -430,7 +430,7 @@ def test_win_rates_of_several_policies():
 
 
 def best_value(payoff, reference, temperature):
-    """The largest `p @ payoff - temperature * KL(p || reference)`, by a general optimiser over logits."""
+    """The largest `p @ payoff - temperature * KL(p || reference)`, by a general optimizer over logits."""
 
     def loss(logits):
         logp = logits - scipy.special.logsumexp(logits)
@@ -445,7 +445,7 @@ def value(p, payoff, reference, temperature):
 
 
 @pytest.mark.parametrize("temperature", [0.03, 0.3, 3.0])
-def test_the_regularised_gap_is_its_definition(temperature):
+def test_the_regularized_gap_is_its_definition(temperature):
     """What both players together gain, payoff minus divergence, by their best deviations."""
     rng = np.random.default_rng(10)
     metric_of = cg.regularized_gap
@@ -455,11 +455,11 @@ def test_the_regularised_gap_is_its_definition(temperature):
         payoff = np.asarray(game.skew) @ policy
         gain = best_value(payoff, reference, temperature) - value(policy, payoff, reference, temperature)
         found = metric_of(temperature, log(reference))(game, log(policy))
-        # The optimiser stops within about 1e-8 of the maximum.
+        # The optimizer stops within about 1e-8 of the maximum.
         np.testing.assert_allclose(found, 2 * gain, rtol=1e-6, atol=1e-8)
 
 
-def test_the_regularised_gap_of_a_two_player_game_is_its_definition():
+def test_the_regularized_gap_of_a_two_player_game_is_its_definition():
     rng = np.random.default_rng(11)
     payoff, temperature = rng.normal(size=(3, 3)), 0.5
     references, (row, column) = rng.dirichlet(np.ones(3), size=2), rng.dirichlet(np.ones(3), size=2)
@@ -471,7 +471,7 @@ def test_the_regularised_gap_of_a_two_player_game_is_its_definition():
     np.testing.assert_allclose(found, gain, rtol=1e-6, atol=1e-8)
 
 
-def test_the_regularised_gap_tends_to_the_duality_gap():
+def test_the_regularized_gap_tends_to_the_duality_gap():
     game, policy = games.comal_cycle(), log([0.2, 0.5, 0.3])
     found = [cg.regularized_gap(t, game.uniform())(game, policy) for t in (1e-2, 1e-4, 1e-6)]
     # It lies within 2 temperature log n of it.

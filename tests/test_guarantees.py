@@ -23,7 +23,7 @@ from comalgames.algorithms.guarantees import (
     NASH,
     NOTHING,
     OWN,
-    REGULARISED,
+    REGULARIZED,
 )
 
 CYCLE = cg.PreferenceGame.from_skew(cg.games.comal_cycle().skew)
@@ -76,8 +76,8 @@ EXAMPLES: dict[str, tuple[cg.AbstractAlgorithm[Any], int]] = {
 }
 
 
-def regularised(temperature: float) -> np.ndarray:
-    """The equilibrium of the game regularised around the start, by a general root finder."""
+def regularized(temperature: float) -> np.ndarray:
+    """The equilibrium of the game regularized around the start, by a general root finder."""
     found = scipy.optimize.root(
         lambda z: z - log_normalize(np.log(START) + SKEW @ np.exp(z) / temperature), np.log(START), tol=1e-14
     )
@@ -117,15 +117,15 @@ def test_a_rule_goes_where_its_row_says(name: str) -> None:
     before = run(rule, num_steps - 1, reference=reference, metrics=()).policy
     if limit in (NASH, INNER):
         assert off(last, COMAL_NASH) < (1e-4 if name == "Averaged" else 1e-9)
-    elif limit == REGULARISED:
+    elif limit == REGULARIZED:
         temperature = 0.25 if name == "RLHF" else TAU
         # Nash-MD's steps fall like 1 / t, and so does its error.
-        assert off(last, regularised(temperature)) < (1e-4 if name == "NashMD" else 1e-9)
+        assert off(last, regularized(temperature)) < (1e-4 if name == "NashMD" else 1e-9)
     elif limit == OWN:
         assert off(last, before) < 1e-12
         assert tail[-1] > 1e-2
         if name != "SPIN":  # of DPO with beta = 1 one would expect the equilibrium at a quarter
-            assert 1e-3 < off(last, regularised(0.25)) < 1e-2
+            assert 1e-3 < off(last, regularized(0.25)) < 1e-2
     elif limit == AVERAGE:
         assert tail.max() > 0.7
         assert average < 0.02
@@ -184,22 +184,22 @@ def test_nash_md_with_a_constant_step_has_a_biased_limit() -> None:
     last = run(cg.NashMD(eta, TAU), 4000).policy
     share = eta * TAU
     mixture = np.exp(log_normalize((1 - share) * np.log(last) + share * np.log(START)))
-    assert off(mixture, regularised(TAU / (1 - share))) < 1e-12
-    assert off(last, regularised(TAU)) > 1e-3
+    assert off(mixture, regularized(TAU / (1 - share))) < 1e-12
+    assert off(last, regularized(TAU)) > 1e-3
 
 
 def test_nash_md_by_gradients_rests_at_the_best_response_to_its_mixture() -> None:
     share = 0.125
     last = run(cg.NashMDPG(0.3, TAU, share), 40_000).policy
     mixture = np.exp(log_normalize((1 - share) * np.log(last) + share * np.log(START)))
-    assert off(mixture, regularised(TAU / (1 - share))) < 1e-10
-    assert off(last, regularised(TAU)) > 1e-3
+    assert off(mixture, regularized(TAU / (1 - share))) < 1e-10
+    assert off(last, regularized(TAU)) > 1e-3
 
 
 def test_nash_mds_bounds_hold_at_every_step() -> None:
     """KL+ <= (1 - eta tau) KL + 2 eta^2, and KL <= 8 / (tau^2 (T + 1)) with the falling steps."""
     for tau in (0.1, 1.0):
-        target = {"kl": cg.kl_to(jnp.log(jnp.asarray(regularised(tau))))}
+        target = {"kl": cg.kl_to(jnp.log(jnp.asarray(regularized(tau))))}
         for eta in (0.05, 0.5):
             kl = run(cg.NashMD(eta, tau), 300, metrics=target).history["kl"]
             assert np.all(kl[1:] <= (1 - eta * tau) * kl[:-1] + 2 * eta**2)

@@ -1,6 +1,6 @@
-"""Each rule's step against its paper's loss, minimised by other means, and identities between rules.
+"""Each rule's step against its paper's loss, minimized by other means, and identities between rules.
 
-Expectations are sums over every pair (or triple) of answers. The losses, their minimisers and the
+Expectations are sums over every pair (or triple) of answers. The losses, their minimizers and the
 two-sequence and two-step forms are NumPy and SciPy; the package supplies only the step under test.
 """
 
@@ -38,13 +38,13 @@ def differences(n: int) -> np.ndarray:
 
 
 def least_squares(rows: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The h of minimal norm that minimises sum weights (rows @ h - targets)^2."""
+    """The h of minimal norm that minimizes sum weights (rows @ h - targets)^2."""
     root = np.sqrt(weights)
     return np.linalg.lstsq(root[:, None] * rows, root * targets, rcond=1e-13)[0]
 
 
 def labelled_pairs(game: Any, law: np.ndarray, margin: float) -> np.ndarray:
-    """Minimiser of E (h(winner) - h(loser) - margin)^2 over h; pairs from `law` [n, n], raw labels.
+    """Minimizer of E (h(winner) - h(loser) - margin)^2 over h; pairs from `law` [n, n], raw labels.
 
     Both outcomes of each pair are enumerated: nothing is known here about what their mean is.
     """
@@ -57,7 +57,7 @@ def labelled_pairs(game: Any, law: np.ndarray, margin: float) -> np.ndarray:
 
 
 def triples(game: Any, law: np.ndarray, opponent: np.ndarray, step_size: float) -> np.ndarray:
-    """Minimiser over h of E (h(y) - h(y') - step_size [P(y > y'') - P(y' > y'')])^2, y'' from `opponent`."""
+    """Minimizer over h of E (h(y) - h(y') - step_size [P(y > y'') - P(y' > y'')])^2, y'' from `opponent`."""
     P = preference(game)
     rows = differences(len(P))
     targets = step_size * (P[:, None, :] - P[None, :, :]).reshape(len(rows), -1)
@@ -70,7 +70,7 @@ def triples(game: Any, law: np.ndarray, opponent: np.ndarray, step_size: float) 
 
 @each_case
 @pytest.mark.parametrize(("eta", "tau"), [(1 / 0.3, 0.1), (0.5, 0.5), (0.002, 0.002 / 3)])
-def test_inpo_minimises_the_nash_loss_of_comals_code(
+def test_inpo_minimizes_the_nash_loss_of_comals_code(
     game: Any, policy: Any, reference: Any, eta: float, tau: float
 ) -> None:
     # (log pi(w) - (tau/eta) log ref(w) - (1 - tau/eta) log pi_t(w) - [the same of l] - 1/(2 eta))^2, pairs
@@ -90,18 +90,18 @@ def test_with_uniform_pairs_the_nash_loss_is_another_algorithm(
     eta, tau = 1 / 0.3, 0.1
     n = len(policy)
     h = labelled_pairs(game, np.full((n, n), 1 / n**2), 1 / (2 * eta))
-    minimiser = log_normalize((1 - tau / eta) * np.log(policy) + tau / eta * np.log(reference) + h)
-    assert np.abs(one_step(cg.INPO(eta, tau), game, policy, reference) - minimiser).max() > 1e-3
+    minimizer = log_normalize((1 - tau / eta) * np.log(policy) + tau / eta * np.log(reference) + h)
+    assert np.abs(one_step(cg.INPO(eta, tau), game, policy, reference) - minimizer).max() > 1e-3
     # It is the step whose opponent is uniform, not the policy.
     against_uniform = (
         (1 - tau / eta) * np.log(policy) + tau / eta * np.log(reference) + preference(game).mean(1) / eta
     )
-    np.testing.assert_allclose(minimiser, log_normalize(against_uniform), **LEAST_SQUARES)
+    np.testing.assert_allclose(minimizer, log_normalize(against_uniform), **LEAST_SQUARES)
 
 
 @each_case
 @pytest.mark.parametrize("tau", [0.1, 1.0, 3.0])
-def test_iterative_ipo_minimises_the_ipo_loss(game: Any, policy: Any, reference: Any, tau: float) -> None:
+def test_iterative_ipo_minimizes_the_ipo_loss(game: Any, policy: Any, reference: Any, tau: float) -> None:
     h = labelled_pairs(game, np.outer(policy, policy), 1 / (2 * tau))
     expected = log_normalize(np.log(policy) + h)
     np.testing.assert_allclose(one_step(cg.IterativeIPO(tau), game, policy), expected, rtol=0, atol=1e-11)
@@ -110,7 +110,7 @@ def test_iterative_ipo_minimises_the_ipo_loss(game: Any, policy: Any, reference:
 
 @each_case
 @pytest.mark.parametrize("beta", [0.5, 10.0])
-def test_iterative_dpo_minimises_the_logistic_loss(
+def test_iterative_dpo_minimizes_the_logistic_loss(
     game: Any, policy: Any, reference: Any, beta: float
 ) -> None:
     P, law = preference(game), np.outer(policy, policy)
@@ -142,7 +142,7 @@ def test_iterative_dpo_minimises_the_logistic_loss(
 @each_case
 @pytest.mark.parametrize(("step_size", "temperature"), [(0.3, 0.1), (2.0, 0.05)])
 @pytest.mark.parametrize("pairs", ["uniform", "skewed", "on-policy"])
-def test_mirror_descent_minimises_the_three_sample_loss_under_any_pair_law(
+def test_mirror_descent_minimizes_the_three_sample_loss_under_any_pair_law(
     game: Any, policy: Any, reference: Any, step_size: float, temperature: float, pairs: str
 ) -> None:
     n = len(policy)
@@ -179,11 +179,11 @@ def test_a_gradient_step_on_the_three_sample_loss_is_a_mirror_step(
 ) -> None:
     """One SGD step on logits, with uniform pairs, is MirrorDescent(4 lr / (n beta), beta)."""
     P, n = preference(game), len(policy)
-    logits = np.log(policy) + 0.7  # a softmax model's logits are not normalised
+    logits = np.log(policy) + 0.7  # a softmax model's logits are not normalized
     rows = differences(n)
     gaps = rows @ (log_normalize(logits) - np.log(reference))
     targets = (P[:, None, :] - P[None, :, :]).reshape(n * n, n) / beta
-    # Gradient of sum_{y, y'} n^-2 sum_{y''} policy(y'') (gap - target)^2 by hand; the normaliser drops out
+    # Gradient of sum_{y, y'} n^-2 sum_{y''} policy(y'') (gap - target)^2 by hand; the normalizer drops out
     # of gaps.
     gradient = 2 * rows.T @ (np.sum(policy * (gaps[:, None] - targets), axis=1)) / n**2
     expected = log_normalize(logits - learning_rate * gradient)
@@ -200,8 +200,8 @@ def test_a_gradient_step_on_the_three_sample_loss_is_a_mirror_step(
 # SPPO's squared loss ----------------------------------------------------------------------------------------
 
 
-def sppo_minimiser(game: Any, policy: np.ndarray, step_size: float) -> np.ndarray:
-    """Log of the normalised pi that minimises E_policy (log pi / pi_t - step_size (win rate - 1/2))^2.
+def sppo_minimizer(game: Any, policy: np.ndarray, step_size: float) -> np.ndarray:
+    """Log of the normalized pi that minimizes E_policy (log pi / pi_t - step_size (win rate - 1/2))^2.
 
     With h = log(pi / pi_t), multiplier c for sum pi = 1: h - eta a + c e^h = 0, h = eta a - W(c e^(eta a)).
     """
@@ -215,7 +215,7 @@ def sppo_minimiser(game: Any, policy: np.ndarray, step_size: float) -> np.ndarra
 
 
 @each_case
-def test_sppo_minimises_its_loss_when_the_constant_is_free(game: Any, policy: Any, reference: Any) -> None:
+def test_sppo_minimizes_its_loss_when_the_constant_is_free(game: Any, policy: Any, reference: Any) -> None:
     step_size = 0.7
     win_rates = preference(game) @ policy
     # E_policy (h - eta (w - 1/2))^2 with the mean taken off: columns h and a constant.
@@ -230,9 +230,9 @@ def test_sppo_minimises_its_loss_when_the_constant_is_free(game: Any, policy: An
 def test_with_its_published_constant_sppo_differs_at_third_order(
     game: Any, policy: Any, reference: Any
 ) -> None:
-    # The closed form is the minimiser: no normalised policy near it has a smaller loss.
-    minimiser = sppo_minimiser(game, policy, 1.0)
-    np.testing.assert_allclose(np.exp(minimiser).sum(), 1, rtol=1e-13)
+    # The closed form is the minimizer: no normalized policy near it has a smaller loss.
+    minimizer = sppo_minimizer(game, policy, 1.0)
+    np.testing.assert_allclose(np.exp(minimizer).sum(), 1, rtol=1e-13)
     advantage = preference(game) @ policy - 0.5
 
     def loss(logp: np.ndarray) -> float:
@@ -240,12 +240,12 @@ def test_with_its_published_constant_sppo_differs_at_third_order(
 
     rng = np.random.default_rng(0)
     for _ in range(20):
-        assert loss(log_normalize(minimiser + 1e-3 * rng.normal(size=len(policy)))) > loss(minimiser)
-    # h - h_MWU = -eta^3 a Var(a) / 2 + O(eta^4), up to the normaliser: halving the step divides it by 8.
+        assert loss(log_normalize(minimizer + 1e-3 * rng.normal(size=len(policy)))) > loss(minimizer)
+    # h - h_MWU = -eta^3 a Var(a) / 2 + O(eta^4), up to the normalizer: halving the step divides it by 8.
     variance = policy @ advantage**2
     errors = []
     for step_size in (0.1, 0.05, 0.025):
-        error = sppo_minimiser(game, policy, step_size) - one_step(cg.SPPO(step_size), game, policy)
+        error = sppo_minimizer(game, policy, step_size) - one_step(cg.SPPO(step_size), game, policy)
         errors.append(error - policy @ error)
         predicted = -(step_size**3) * (advantage - policy @ advantage) * variance / 2
         assert np.abs(errors[-1] - predicted).max() < 2 * step_size * np.abs(predicted).max()
@@ -258,7 +258,7 @@ def test_with_its_published_constant_sppo_differs_at_third_order(
 
 @each_case
 @pytest.mark.parametrize(("step_size", "temperature"), [(0.3, 0.1), (5.0, 0.5)])
-def test_mmd_maximises_its_proximal_objective(
+def test_mmd_maximizes_its_proximal_objective(
     game: Any, policy: Any, reference: Any, step_size: float, temperature: float
 ) -> None:
     advantage = preference(game) @ policy - 0.5
@@ -274,7 +274,7 @@ def test_mmd_maximises_its_proximal_objective(
         negative_objective, np.zeros(len(policy)), jac=True, method="BFGS", options={"gtol": 1e-13}
     )
     step = one_step(cg.MMD(step_size, temperature), game, policy, reference)
-    # The minimiser of a smooth function is found to the square root of rounding.
+    # The minimizer of a smooth function is found to the square root of rounding.
     np.testing.assert_allclose(step, log_normalize(found.x), rtol=0, atol=1e-6)
     assert np.abs(negative_objective(step)[1]).max() < 1e-15
 
@@ -311,7 +311,7 @@ def test_optimistic_mwu_is_onpo(game: Any, policy: Any, reference: Any) -> None:
         anchor = log_normalize(anchor + step_size * utility)
 
 
-# Regularisers -----------------------------------------------------------------------------------------------
+# Regularizers -----------------------------------------------------------------------------------------------
 
 
 def test_gradients_of_regularizers() -> None:
@@ -362,7 +362,7 @@ def test_regularized_mirror_descent_by_hand(game: Any, policy: Any, reference: A
 
 
 @each_case
-def test_one_family_in_four_parametrisations(game: Any, policy: Any, reference: Any) -> None:
+def test_one_family_in_four_parametrizations(game: Any, policy: Any, reference: Any) -> None:
     eta, tau = 1.5, 0.1
     explicit = eta / (1 + eta * tau)
     rules = [
@@ -435,7 +435,7 @@ def test_mwu_moves_away_from_an_interior_nash_policy_by_a_known_amount(step_size
 
 
 @each_case
-def test_the_regularised_gap_is_both_players_gain(game: Any, policy: Any, reference: Any) -> None:
+def test_the_regularized_gap_is_both_players_gain(game: Any, policy: Any, reference: Any) -> None:
     """Against both players' best responses in J(p, q) = p.T A q - tau KL(p || ref) + tau KL(q || ref)."""
     A, tau = np.asarray(game.skew), 0.2
 

@@ -217,7 +217,7 @@ def test_names_that_do_not_go_with_the_source(file):
 MEASURED = np.array([[0.5, 0.7, 0.2], [0.4, 0.5, 0.45], [0.8, 0.55, 0.5]])
 
 
-def test_symmetrising_averages_and_says_what_it_changed(file):
+def test_symmetrizing_averages_and_says_what_it_changed(file):
     expected = np.array([[0.5, 0.65, 0.2], [0.35, 0.5, 0.45], [0.8, 0.55, 0.5]])
     said = r"changed 2 of 9 win rates, by at most 0\.05 \(a against b: 0\.7 became 0\.65\)"
     with pytest.warns(UserWarning, match=said):
@@ -229,14 +229,14 @@ def test_symmetrising_averages_and_says_what_it_changed(file):
     np.testing.assert_allclose(game.preference, expected, rtol=0, atol=ROUNDING)
 
 
-def test_symmetrising_what_already_is_says_nothing():
+def test_symmetrizing_what_already_is_says_nothing():
     # Warnings are errors here. 0.9 + 0.1 - 1 is 0 but 0.8 + 0.2 - 1 after rounding need not be.
     grid = np.round(np.linspace(0.01, 0.99, 99), 2)
     for p, q in zip(grid, np.round(1 - grid, 2), strict=True):
         from_winrates([[0.5, p], [q, 0.5]], symmetrize=True)
 
 
-def test_symmetrising_does_not_hide_what_are_no_win_rates():
+def test_symmetrizing_does_not_hide_what_are_no_win_rates():
     refused(lambda: from_winrates([[0, 7], [3, 0]], symmetrize=True), "`source`", "[0, 1]", "from 0 to 7")
     refused(lambda: from_winrates([[0.5, 1.4], [0.6, 0.5]], symmetrize=True), "`source`", "[0, 1]")
     refused(lambda: from_winrates([[0.5, np.nan], [0.6, 0.5]], symmetrize=True), "`source`", "finite")

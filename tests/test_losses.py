@@ -120,9 +120,9 @@ def test_far_losses_are_linear_or_saturate():
     assert losses.kto(-1e4, 1.0, SCALE, BASELINE) == 1.0
 
 
-# The minimiser of a single answer's or pair's loss ----------------------------------------------------------
+# The minimizer of a single answer's or pair's loss ----------------------------------------------------------
 
-MINIMISERS = {
+MINIMIZERS = {
     "squared": lambda q: SCALE * (q - 0.5),
     "pointwise": lambda q: SCALE * (q - 0.5),
     "logistic": lambda q: np.log(q / (1 - q)) / SCALE,
@@ -132,11 +132,11 @@ MINIMISERS = {
 
 
 # Brent's method finds a minimum to the root of the rounding, 1e-8.
-@pytest.mark.parametrize("name", MINIMISERS)
+@pytest.mark.parametrize("name", MINIMIZERS)
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.7, 0.95])
 def test_each_loss_is_least_where_its_docstring_says(name, rate):
     found = scipy.optimize.minimize_scalar(lambda x: CALLS[name](x, rate), bracket=(-1.0, 1.0), tol=1e-12)
-    assert found.x == pytest.approx(MINIMISERS[name](rate), abs=1e-6)
+    assert found.x == pytest.approx(MINIMIZERS[name](rate), abs=1e-6)
 
 
 @pytest.mark.parametrize(("rate", "direction"), [(0.8, 1), (0.6, 1), (0.4, -1), (0.1, -1)])

@@ -1,4 +1,4 @@
-"""Mirror maps: each step is the maximiser it is said to be, and closed forms agree with the general one."""
+"""Mirror maps: each step is the maximizer it is said to be, and closed forms agree with the general one."""
 
 import jax
 import jax.numpy as jnp
@@ -130,7 +130,7 @@ def test_entropy_is_the_rule_as_it_was():
     np.testing.assert_allclose(found, explicit, rtol=0, atol=1e-12)
 
 
-# A convex regulariser's equilibrium is a fixed point in every geometry; steps short enough contract to it.
+# A convex regularizer's equilibrium is a fixed point in every geometry; steps short enough contract to it.
 @pytest.mark.parametrize(
     "mirror",
     [mirrors.log_barrier, mirrors.tsallis(0.5), mirrors.euclidean],

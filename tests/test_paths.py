@@ -204,7 +204,7 @@ UNIFORM = np.log(np.full((4, 3), 1 / 3))
     ("call", "complaint"),
     [
         (lambda: external_regret(GAME, UNIFORM[0]), "`logps` must be a path of policies"),
-        (lambda: external_regret(GAME, np.exp(UNIFORM)), "`logps` must be normalised log-probabilities"),
+        (lambda: external_regret(GAME, np.exp(UNIFORM)), "`logps` must be normalized log-probabilities"),
         (
             lambda: external_regret(GAME, np.log(np.full((4, 2), 0.5))),
             r"`logps` must have the shape \[records, 3\]",
@@ -219,13 +219,13 @@ UNIFORM = np.log(np.full((4, 3), 1 / 3))
         (lambda: rotation(UNIFORM[:1], NASH.logp), "`logps` must be one path of two or more policies"),
         (lambda: rotation(UNIFORM, UNIFORM[0]), "`logps` must start away from `center_logp`"),
         (lambda: rotation(UNIFORM, np.log([0.5, 0.5])), "`center_logp` must be one policy over the path's 3"),
-        (lambda: rotation(UNIFORM, NASH.policy), "`center_logp` must be normalised log-probabilities"),
+        (lambda: rotation(UNIFORM, NASH.policy), "`center_logp` must be normalized log-probabilities"),
         (
             lambda: rotation(UNIFORM, log(np.array([0.5, 0.5, 0]))),
             "`center_logp` must have 3 or more actions",
         ),
-        (lambda: cg.total_variation_to(NASH.policy), "`logp` must be normalised log-probabilities"),
-        (lambda: cg.tangent_residual(GAME, NASH.policy), "`logp` must be normalised log-probabilities"),
+        (lambda: cg.total_variation_to(NASH.policy), "`logp` must be normalized log-probabilities"),
+        (lambda: cg.tangent_residual(GAME, NASH.policy), "`logp` must be normalized log-probabilities"),
     ],
 )
 @pytest.mark.usefixtures("as_users_have_it")

@@ -1,4 +1,4 @@
-"""The regularised equilibrium: it solves its equation to the last bit, on every game, from every start."""
+"""The regularized equilibrium: it solves its equation to the last bit, on every game, from every start."""
 
 import jax
 import jax.numpy as jnp
@@ -180,12 +180,12 @@ def test_agrees_with_scipy():
     np.testing.assert_allclose(ONE(skew, reference, 0.1).logp, root.x, rtol=0, atol=1e-11)
 
 
-def test_the_published_regularised_equilibrium():
+def test_the_published_regularized_equilibrium():
     logp = ONE(CYCLE, START, 0.1).logp
     assert 2 * np.max(CYCLE @ np.exp(logp)) == pytest.approx(0.0588, abs=5e-5)  # four published digits
 
 
-# The linearised rate is temperature / sqrt(temperature^2 + omega^2) = 0.43178 for omega = 0.208893. Rotation
+# The linearized rate is temperature / sqrt(temperature^2 + omega^2) = 0.43178 for omega = 0.208893. Rotation
 # makes the gap wobble around it from step to step, and little over twenty.
 def test_the_proximal_iteration_contracts_at_its_linear_rate():
     logp, gaps, solves = jnp.asarray(START), [], []

@@ -1,7 +1,7 @@
-"""Each published name is the minimiser of the loss that its paper trains on, found by enumeration.
+"""Each published name is the minimizer of the loss that its paper trains on, found by enumeration.
 
-Losses are written out here from the papers, on all answers with their exact weights, and minimised by a
-general optimiser: nothing of the package is used to find where a step should go.
+Losses are written out here from the papers, on all answers with their exact weights, and minimized by a
+general optimizer: nothing of the package is used to find where a step should go.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ UNIFORM_PAIRS = np.full((N, N), 1 / N**2)
 CLOSE = {"rtol": 0, "atol": 1e-10}
 
 
-def minimiser(loss: Callable[[Any], Any], start: np.ndarray = LOGP) -> np.ndarray:
+def minimizer(loss: Callable[[Any], Any], start: np.ndarray = LOGP) -> np.ndarray:
     """The log-policy of least loss: Newton's method on scores, one of which is held."""
 
     def of_scores(free: Any) -> Any:
@@ -79,14 +79,14 @@ def stepped(rule: Any, num_steps: int = 1) -> np.ndarray:
 
 
 def response(utility: Any, reference_weight: float, policy_weight: float) -> np.ndarray:
-    """argmax <p, utility> - a KL(p || reference) - b KL(p || policy), as a minimisation."""
+    """argmax <p, utility> - a KL(p || reference) - b KL(p || policy), as a minimization."""
 
     def loss(logp: Any) -> Any:
         p = jnp.exp(logp)
         penalty = reference_weight * (logp - LOG_REFERENCE) + policy_weight * (logp - LOGP)
         return jnp.sum(p * (penalty - utility))
 
-    return minimiser(loss)
+    return minimizer(loss)
 
 
 def the_better_of_two() -> np.ndarray:
@@ -117,74 +117,74 @@ MIXTURE = log_normalize(damped(0.3 * 0.2))
 MIXED = np.exp(MIXTURE)
 HALF = log_normalize(damped(0.2) + SKEW @ POLICY)  # EGPO's, step 1, temperature .2
 LOG_ODDS = np.log(P / P.T)
-MINIMISERS: dict[str, tuple[Any, Callable[[], np.ndarray]]] = {
+MINIMIZERS: dict[str, tuple[Any, Callable[[], np.ndarray]]] = {
     "DNO": (
         cg.DNO(eta=2.0),
-        lambda: minimiser(
+        lambda: minimizer(
             lambda logp: jnp.sum(
                 UNIFORM_PAIRS
                 * logistic(2.0 * margins(logp - LOGP), jax.nn.sigmoid(jnp.asarray(margins(P @ POLICY))))
             )
         ),
     ),
-    "REBEL": (cg.REBEL(0.7), lambda: minimiser(regressed(LOGP, 0.7 * P @ POLICY, PAIRS))),
+    "REBEL": (cg.REBEL(0.7), lambda: minimizer(regressed(LOGP, 0.7 * P @ POLICY, PAIRS))),
     "SPO": (cg.SPO(0.7), lambda: response(P @ POLICY, 0.0, 1 / 0.7)),
-    "iterative IPO": (cg.IterativeIPO(2.0), lambda: minimiser(labelled(LOGP, 1 / 2.0))),
-    "SPPO, a free constant": (cg.SPPO(2.0), lambda: minimiser(pointwise(2.0 * SKEW @ POLICY, True))),
+    "iterative IPO": (cg.IterativeIPO(2.0), lambda: minimizer(labelled(LOGP, 1 / 2.0))),
+    "SPPO, a free constant": (cg.SPPO(2.0), lambda: minimizer(pointwise(2.0 * SKEW @ POLICY, True))),
     "SPPO, exact": (
         cg.SPPO(2.0, exact=True),
-        lambda: minimiser(pointwise(2.0 * (P @ POLICY - 0.5), False)),
+        lambda: minimizer(pointwise(2.0 * (P @ POLICY - 0.5), False)),
     ),
     "SPPO, exact, large": (
         cg.SPPO(30.0, exact=True),
-        lambda: minimiser(pointwise(30.0 * (P @ POLICY - 0.5), False)),
+        lambda: minimizer(pointwise(30.0 * (P @ POLICY - 0.5), False)),
     ),
-    "INPO": (cg.INPO(2.0, 0.3), lambda: minimiser(labelled(damped(0.15), 0.5))),
+    "INPO": (cg.INPO(2.0, 0.3), lambda: minimizer(labelled(damped(0.15), 0.5))),
     "online IPO": (
         cg.OnlineIPO(0.5, 0.3),
-        lambda: minimiser(regressed(damped(0.15), 0.5 * P @ POLICY)),
+        lambda: minimizer(regressed(damped(0.15), 0.5 * P @ POLICY)),
     ),
-    "EGPO": (cg.EGPO(1.0, 0.2), lambda: minimiser(regressed(damped(0.2), P @ np.exp(HALF)))),
-    "Nash-MD": (cg.NashMD(0.3, 0.2), lambda: minimiser(labelled(MIXTURE, 0.3, np.outer(MIXED, MIXED)))),
+    "EGPO": (cg.EGPO(1.0, 0.2), lambda: minimizer(regressed(damped(0.2), P @ np.exp(HALF)))),
+    "Nash-MD": (cg.NashMD(0.3, 0.2), lambda: minimizer(labelled(MIXTURE, 0.3, np.outer(MIXED, MIXED)))),
     "RSPO, reverse KL": (cg.RSPO(0.7, 0.4), lambda: response(P @ POLICY, 0.4, 1 / 0.7)),
     "RLHF": (cg.RLHF(0.4), lambda: response(P @ POLICY, 0.4, 0.0)),
     "online DPO": (
         cg.OnlineDPO(0.8),
-        lambda: minimiser(lambda logp: jnp.sum(PAIRS * logistic(0.8 * margins(logp - LOG_REFERENCE), P))),
+        lambda: minimizer(lambda logp: jnp.sum(PAIRS * logistic(0.8 * margins(logp - LOG_REFERENCE), P))),
     ),
     "online DPO, damped": (
         cg.OnlineDPO(0.8, 0.25),
-        lambda: minimiser(
+        lambda: minimizer(
             lambda logp: jnp.sum(PAIRS * logistic(0.8 / 0.25 * margins(logp - damped(0.25)), P))
         ),
     ),
-    "NCA": (cg.NCA(1.0), lambda: minimiser(nca(1.0))),
+    "NCA": (cg.NCA(1.0), lambda: minimizer(nca(1.0))),
     "best of two": (cg.NCA(1.0), the_better_of_two),
-    "GPO": (cg.GPO(2.0), lambda: minimiser(pointwise(LOG_ODDS @ POLICY / 2.0, True))),
+    "GPO": (cg.GPO(2.0), lambda: minimizer(pointwise(LOG_ODDS @ POLICY / 2.0, True))),
     "SPIN": (
         cg.SPIN(1.7),
-        lambda: minimiser(
+        lambda: minimizer(
             lambda logp: jnp.sum(
                 np.outer(REFERENCE, POLICY) * jax.nn.softplus(-1.7 * margins(logp - LOGP))
             )
         ),
     ),
-    "MNPO": (cg.MNPO(2.0, 0.3), lambda: minimiser(labelled(damped(0.15), 0.5))),
+    "MNPO": (cg.MNPO(2.0, 0.3), lambda: minimizer(labelled(damped(0.15), 0.5))),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", MINIMISERS)
-def test_a_step_is_the_minimiser_of_the_published_loss(name: str) -> None:
-    rule, expected = MINIMISERS[name]
+@pytest.mark.parametrize("name", MINIMIZERS)
+def test_a_step_is_the_minimizer_of_the_published_loss(name: str) -> None:
+    rule, expected = MINIMIZERS[name]
     found = stepped(rule)
     np.testing.assert_allclose(found, expected(), **CLOSE)
     assert np.abs(found - LOGP).max() > 1e-2  # a step that goes nowhere would prove nothing
 
 
-def test_the_minimiser_sees_a_wrong_factor() -> None:
+def test_the_minimizer_sees_a_wrong_factor() -> None:
     """The same comparison, with twice the step, with another temperature, with pairs of another law."""
-    aim = minimiser(labelled(damped(0.15), 0.5))
-    uniform = minimiser(labelled(damped(0.15), 0.5, UNIFORM_PAIRS))
+    aim = minimizer(labelled(damped(0.15), 0.5))
+    uniform = minimizer(labelled(damped(0.15), 0.5, UNIFORM_PAIRS))
     for wrong in (stepped(cg.INPO(1.0, 0.3)), stepped(cg.INPO(2.0, 0.4)), uniform):
         assert np.abs(wrong - aim).max() > 1e-2
 
@@ -206,7 +206,7 @@ def test_mpo_is_proximal_steps_and_a_moved_magnet() -> None:
             penalty = 0.2 * (new - there) + (new - here) / 0.8
             return jnp.sum(jnp.exp(new) * (penalty - P @ np.exp(here)))
 
-        logp = minimiser(loss, here)
+        logp = minimizer(loss, here)
         magnet = logp if k % 2 == 0 else magnet
     np.testing.assert_allclose(stepped(cg.MPO(0.8, 0.2, 2), 4), logp, **CLOSE)
 
@@ -217,8 +217,8 @@ def test_onpo_fits_twice_a_round() -> None:
     anchor, logp = LOGP, LOGP
     for _ in range(3):
         law = np.outer(np.exp(logp), np.exp(logp))
-        anchor = minimiser(labelled(anchor, 1 / eta, law), anchor)
-        logp = minimiser(labelled(anchor, 1 / eta, law), anchor)
+        anchor = minimizer(labelled(anchor, 1 / eta, law), anchor)
+        logp = minimizer(labelled(anchor, 1 / eta, law), anchor)
     np.testing.assert_allclose(stepped(cg.ONPO(eta), 3), logp, **CLOSE)
 
 
@@ -230,10 +230,10 @@ def test_mnpo_stands_on_its_past() -> None:
         anchor = 0.85 * (0.7 * first + 0.3 * LOGP) + 0.15 * LOG_REFERENCE
         last = np.exp(first)
         if opponents == "policy":
-            expected = minimiser(labelled(anchor, 0.5, np.outer(last, last)), first)
+            expected = minimizer(labelled(anchor, 0.5, np.outer(last, last)), first)
         else:  # the paper's update: the mean of the win rates against both
             aims = 0.5 * (0.7 * P @ last + 0.3 * P @ POLICY)
-            expected = minimiser(regressed(anchor, aims), first)
+            expected = minimizer(regressed(anchor, aims), first)
         np.testing.assert_allclose(stepped(rule, 2), expected, **CLOSE)
 
 
@@ -303,7 +303,7 @@ def test_nca_and_bco_are_least_but_for_a_constant(beta: float) -> None:
         np.testing.assert_allclose(stepped(rule), log_normalize(LOGP + least(each)), rtol=0, atol=1e-6)
 
 
-def test_sppos_minimiser_differs_from_multiplicative_weights_at_third_order() -> None:
+def test_sppos_minimizer_differs_from_multiplicative_weights_at_third_order() -> None:
     """By -x Var(x) / 2 where x = eta * advantage, up to a constant and higher orders."""
     for eta, tolerance in ((0.02, 0.02), (0.002, 0.002)):
         x = eta * SKEW @ POLICY
@@ -314,7 +314,7 @@ def test_sppos_minimiser_differs_from_multiplicative_weights_at_third_order() ->
         )
 
 
-def test_sppos_minimiser_is_a_policy_at_any_step() -> None:
+def test_sppos_minimizer_is_a_policy_at_any_step() -> None:
     for eta in (1e-8, 1e-3, 1.0, 1e3, 1e5):
         start = jnp.asarray(LOGP)
         state = cg.SPPO(eta, exact=True).propose(

@@ -27,7 +27,7 @@ class IterativeDPO(AbstractUpdateRule[State]):
     infinite; preferences are clipped to [1e-6, 1 - 1e-6] for it.
 
     Args:
-        beta: DPO's regularisation, > 0.
+        beta: DPO's regularization, > 0.
 
     Raises:
         ValueError: `beta` is not a finite number above 0.
@@ -59,12 +59,12 @@ class OnlineDPO(AbstractUpdateRule[State]):
         policy' ~ policy^(1 - damping) * (reference * exp(scores / beta))^damping
 
     where `scores` are the Bradley-Terry scores that best fit the preferences on pairs drawn from the current
-    policy. The whole bracket, damping 1, is the minimum of DPO's loss, and of KL-regularised reward
-    maximisation with that reward; a smaller damping goes part of the way and has the same fixed point. That
-    is near the regularised equilibrium at temperature beta / 4, but not it. Inside `COMAL` it reaches Nash.
+    policy. The whole bracket, damping 1, is the minimum of DPO's loss, and of KL-regularized reward
+    maximization with that reward; a smaller damping goes part of the way and has the same fixed point. That
+    is near the regularized equilibrium at temperature beta / 4, but not it. Inside `COMAL` it reaches Nash.
 
     Args:
-        beta: regularisation, > 0, in nats of log-odds.
+        beta: regularization, > 0, in nats of log-odds.
         damping: the share of the way that a step goes, above 0 and at most 1. Undamped steps circle for a
             small beta (below 0.845 on COMAL's cycle).
 

@@ -23,7 +23,7 @@ class Extragradient(AbstractUpdateRule[State]):
         policy' ~ policy^(1 - eta tau) * reference^(eta tau) * exp(eta * advantage(half))
 
     With temperature 0 the last policy reaches Nash, locally iff eta w < 1, w the largest rotation frequency.
-    With temperature > 0 it is EGPO: it reaches the equilibrium of the regularised game, KL shrinking by at
+    With temperature > 0 it is EGPO: it reaches the equilibrium of the regularized game, KL shrinking by at
     least (1 - eta tau) a step for eta <= 1 / (1 + tau). Two queries a step.
 
     Args:

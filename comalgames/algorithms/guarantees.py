@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 NASH = "last iterate: Nash"
-REGULARISED = "last iterate: regularised Nash"
+REGULARIZED = "last iterate: regularized Nash"
 AVERAGE = "average only"
 OWN = "last iterate: its own limit"
 NOTHING = "nothing"
 INNER = "as the rule inside"
 
-LIMITS = (NASH, REGULARISED, AVERAGE, OWN, NOTHING, INNER)
+LIMITS = (NASH, REGULARIZED, AVERAGE, OWN, NOTHING, INNER)
 
 
 class Guarantee(NamedTuple):
@@ -46,33 +46,33 @@ GUARANTEES: Mapping[str, Guarantee] = {
     "COMAL": Guarantee(
         NASH, "any temperature; an inner rule that converges", "Liu et al. 2024", "inner"
     ),
-    "ExactProx": Guarantee(REGULARISED, "always", "Liu et al. 2024", "n"),
+    "ExactProx": Guarantee(REGULARIZED, "always", "Liu et al. 2024", "n"),
     "Extragradient": Guarantee(
-        NASH, "step < 1 / w; tau > 0: regularised, step <= 1 / (1 + tau)", "Cen, Wei and Chi 2021",
+        NASH, "step < 1 / w; tau > 0: regularized, step <= 1 / (1 + tau)", "Cen, Wei and Chi 2021",
         "2",
     ),
     "GPO": Guarantee(NOTHING, "spirals out; its average: Nash of the log-odds, another game", "measured"),
     "HistoryMirrorDescent": Guarantee(
-        REGULARISED, "temperature > 0 and a small step; with 0 nothing, or the average", "measured"
+        REGULARIZED, "temperature > 0 and a small step; with 0 nothing, or the average", "measured"
     ),
-    "INPO": Guarantee(REGULARISED, "1 / eta < 2 tau / (tau^2 + w^2)", "Zhang et al. 2024; derived"),
+    "INPO": Guarantee(REGULARIZED, "1 / eta < 2 tau / (tau^2 + w^2)", "Zhang et al. 2024; derived"),
     "IterativeDPO": Guarantee(NOTHING, "spirals out; its average is off too", "Liu et al. 2024; measured"),
     "IterativeIPO": Guarantee(AVERAGE, "tau of order T^1/2", "Freund and Schapire 1999"),
     "MMD": Guarantee(
-        REGULARISED, "step < 2 tau / (w^2 - tau^2); any step if tau >= w", "Sokota et al. 2023; derived"
+        REGULARIZED, "step < 2 tau / (w^2 - tau^2); any step if tau >= w", "Sokota et al. 2023; derived"
     ),
     "MWU": Guarantee(AVERAGE, "step of order T^-1/2", "Freund and Schapire 1999"),
-    "MirrorDescent": Guarantee(REGULARISED, "step < 2 tau / (tau^2 + w^2)", "Liu et al. 2024; derived"),
+    "MirrorDescent": Guarantee(REGULARIZED, "step < 2 tau / (tau^2 + w^2)", "Liu et al. 2024; derived"),
     "MovingReference": Guarantee(NASH, "a slow rate, such as .03", "Sokota et al. 2023; measured", "inner"),
     "NCA": Guarantee(NOTHING, "spirals out; its average is off too", "measured"),
     "NashEMA": Guarantee(
-        REGULARISED, "temperature > 0 and a small step; with 0 nothing", "measured; no proof is known"
+        REGULARIZED, "temperature > 0 and a small step; with 0 nothing", "measured; no proof is known"
     ),
     "NashMD": Guarantee(
-        REGULARISED, "step 2 / (tau (t + 2)); a constant one is biased", "Munos et al. 2023"
+        REGULARIZED, "step 2 / (tau (t + 2)); a constant one is biased", "Munos et al. 2023"
     ),
     "NashMDPG": Guarantee(
-        REGULARISED, "share 0 and a small step; any other share is biased",
+        REGULARIZED, "share 0 and a small step; any other share is biased",
         "Calandriello et al. 2024",
     ),
     "OnlineDPO": Guarantee(
@@ -81,28 +81,28 @@ GUARANTEES: Mapping[str, Guarantee] = {
     "OptimisticMWU": Guarantee(NASH, "step < 1 / (3^1/2 w); theory: 1/4", "Wei et al. 2021"),
     "Parametric": Guarantee(INNER, "enough gradient steps a round", "measured", "inner"),
     "RegularizedMirrorDescent": Guarantee(
-        REGULARISED, "a small step; in its own regulariser's sense", "Tang et al. 2025; measured"
+        REGULARIZED, "a small step; in its own regularizer's sense", "Tang et al. 2025; measured"
     ),
     "SPIN": Guarantee(OWN, "the data's law, at rate 1 - 1 / lambda; lambda > 1/2", "Chen et al. 2024", "0"),
     "SPPO": Guarantee(AVERAGE, "step of order T^-1/2; exact: a small step", "Wu et al. 2024"),
     # Published names of those.
     "DNO": Guarantee(AVERAGE, "eta of order T^1/2", "Rosset et al. 2024", same_as="MWU(1 / eta)"),
     "EGPO": Guarantee(
-        REGULARISED, "step <= 1 / (1 + tau): KL shrinks by 1 - eta tau", "Zhou et al. 2025", "2",
+        REGULARIZED, "step <= 1 / (1 + tau): KL shrinks by 1 - eta tau", "Zhou et al. 2025", "2",
         "Extragradient(step_size, temperature)",
     ),
     "IterativeRLHF": Guarantee(
         OWN, "beta above 4 times the frequency, about", "measured", same_as="OnlineDPO(beta)"
     ),
     "MNPO": Guarantee(
-        REGULARISED, "tau > 0 and a small step; with 0 nothing", "Wu et al. 2025; measured",
+        REGULARIZED, "tau > 0 and a small step; with 0 nothing", "Wu et al. 2025; measured",
         same_as="HistoryMirrorDescent",
     ),
     "MPO": Guarantee(
         NASH, "a period long enough", "Wang et al. 2024", same_as="COMAL(MMD(step_size, temperature), period)"
     ),
     "NashMirrorProx": Guarantee(
-        REGULARISED, "eta <= 2 beta", "Tiapkin et al. 2025, v1", "2",
+        REGULARIZED, "eta <= 2 beta", "Tiapkin et al. 2025, v1", "2",
         "Extragradient(eta / (beta (1 + eta)), beta)",
     ),
     "NashProx": Guarantee(
@@ -110,19 +110,19 @@ GUARANTEES: Mapping[str, Guarantee] = {
     ),
     "ONPO": Guarantee(NASH, "1 / eta < 1 / (3^1/2 w)", "Zhang et al. 2025", same_as="OptimisticMWU(1 / eta)"),
     "OnlineIPO": Guarantee(
-        REGULARISED, "step < 2 tau / (tau^2 + w^2)", "Calandriello et al. 2024",
+        REGULARIZED, "step < 2 tau / (tau^2 + w^2)", "Calandriello et al. 2024",
         same_as="MirrorDescent(step_size, temperature)",
     ),
     "OnlineIPOGradient": Guarantee(
-        REGULARISED, "a small step", "Calandriello et al. 2024", same_as="NashMDPG(step_size, temperature)"
+        REGULARIZED, "a small step", "Calandriello et al. 2024", same_as="NashMDPG(step_size, temperature)"
     ),
     "REBEL": Guarantee(AVERAGE, "eta of order T^-1/2", "Gao et al. 2024", same_as="MWU(eta)"),
     "RLHF": Guarantee(
-        REGULARISED, "beta > w; with a fixed reward its maximiser", "derived",
+        REGULARIZED, "beta > w; with a fixed reward its maximizer", "derived",
         same_as="MirrorDescent(1 / beta, beta)",
     ),
     "RSPO": Guarantee(
-        REGULARISED, "a small step", "Tang et al. 2025", same_as="MMD, or RegularizedMirrorDescent"
+        REGULARIZED, "a small step", "Tang et al. 2025", same_as="MMD, or RegularizedMirrorDescent"
     ),
     "SPO": Guarantee(
         AVERAGE, "step of order T^-1/2", "Swamy et al. 2024",

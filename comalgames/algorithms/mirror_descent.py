@@ -47,12 +47,12 @@ class MWU(AbstractMirrorRule):
 
 
 class SPPO(AbstractMirrorRule):
-    """Self-play preference optimisation, the step its authors intend: exponential weights on the win rate.
+    """Self-play preference optimization, the step its authors intend: exponential weights on the win rate.
 
         policy' ~ policy * exp(step_size * (win rate - 1/2))
 
     As a table this is `MWU`, with its guarantee for the average and none for the last policy. The 1/2 belongs
-    to SPPO: it is what its squared loss uses instead of the unknown normaliser. So the minimiser of the
+    to SPPO: it is what its squared loss uses instead of the unknown normalizer. So the minimizer of the
     published loss over all policies is not this step. `exact=True` goes there:
 
         policy' = policy * exp(x - W(c exp(x))),    x = step_size * (win rate - 1/2)
@@ -62,7 +62,7 @@ class SPPO(AbstractMirrorRule):
 
     Args:
         step_size: eta > 0, the published 1 / beta (their beta = 1e-3 is a step of 1000).
-        exact: whether to go to the minimiser of the published loss.
+        exact: whether to go to the minimizer of the published loss.
 
     Raises:
         ValueError: `step_size` is not a finite number above 0, or `exact` is not True or False.
@@ -104,12 +104,12 @@ class IterativeIPO(AbstractMirrorRule):
 
         policy' ~ policy * exp(advantage / tau)
 
-    It is the minimiser over all policies of the IPO loss
+    It is the minimizer over all policies of the IPO loss
     `E (log(policy'(w)/policy(w)) - log(policy'(l)/policy(l)) - 1/(2 tau))^2` with both answers drawn from the
     current policy.
 
     Args:
-        tau: IPO's regularisation, > 0.
+        tau: IPO's regularization, > 0.
 
     Raises:
         ValueError: `tau` is not a finite number above 0.
@@ -131,11 +131,11 @@ class IterativeIPO(AbstractMirrorRule):
 
 
 class MirrorDescent(AbstractMirrorRule):
-    """Mirror descent on the KL-regularised game, with an explicit step for the regulariser (online IPO).
+    """Mirror descent on the KL-regularized game, with an explicit step for the regularizer (online IPO).
 
         policy' ~ policy^(1 - eta tau) * reference^(eta tau) * exp(eta * advantage)
 
-    With temperature > 0 its only interior fixed point is the equilibrium of the game regularised by
+    With temperature > 0 its only interior fixed point is the equilibrium of the game regularized by
     temperature * KL(policy || reference). It converges there locally iff eta < 2 tau / (tau^2 + w^2), w the
     largest rotation frequency there. That equilibrium is in general not Nash; inside `COMAL` the same step
     reaches Nash.
@@ -171,7 +171,7 @@ class MirrorDescent(AbstractMirrorRule):
 
 
 class MMD(AbstractMirrorRule):
-    """Magnetic mirror descent: `MirrorDescent` with the regulariser's gradient taken implicitly.
+    """Magnetic mirror descent: `MirrorDescent` with the regularizer's gradient taken implicitly.
 
         policy' ~ [policy * reference^(eta tau) * exp(eta * advantage)]^(1 / (1 + eta tau))
 
@@ -210,11 +210,11 @@ class MMD(AbstractMirrorRule):
 
 
 class INPO(AbstractMirrorRule):
-    """Iterative Nash policy optimisation, in its own parameters: `MirrorDescent(1 / eta, tau)`.
+    """Iterative Nash policy optimization, in its own parameters: `MirrorDescent(1 / eta, tau)`.
 
         policy' ~ policy^(1 - tau/eta) * reference^(tau/eta) * exp(advantage / eta)
 
-    It stops at the equilibrium of the regularised game, whose duality gap is a positive constant unless that
+    It stops at the equilibrium of the regularized game, whose duality gap is a positive constant unless that
     equilibrium happens to be Nash.
 
     Args:

@@ -75,7 +75,7 @@ class EMAState(State):
     """What Nash-EMA remembers: `State`, and a moving average.
 
     Attributes:
-        average: exponential moving average of the log-probabilities, normalised, `[..., n]`.
+        average: exponential moving average of the log-probabilities, normalized, `[..., n]`.
     """
 
     average: Float[Array, "*batch n"]

@@ -31,7 +31,7 @@ class OptimisticMWU(AbstractUpdateRule[OptimisticState]):
 
         policy' ~ policy * exp(step_size * (2 advantage - previous advantage))
 
-    Without regularisation and with one query a step its last policy reaches Nash, linearly where Nash is
+    Without regularization and with one query a step its last policy reaches Nash, linearly where Nash is
     unique (locally iff step_size * w < 1/sqrt(3), w the largest rotation frequency), but with no rate that
     holds for every game. The advantage before the first step is 0, so it equals ONPO.
 

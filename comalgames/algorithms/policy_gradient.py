@@ -26,7 +26,7 @@ class NashMDPG(AbstractUpdateRule[State]):
         policy' ~ policy * exp(eta * policy * (reward - <policy, reward>))
 
     The step of an action is proportional to its probability: unlikely ones hardly move. Where it rests, the
-    policy is the best response to the mixture in the game regularised by tau, and the mixture is the
+    policy is the best response to the mixture in the game regularized by tau, and the mixture is the
     equilibrium at temperature tau / (1 - mixture_share). So with share 0 it rests at the equilibrium itself:
     that is self-play policy gradient, whose expected step is online IPO's (its second version: pairs of the
     policy itself, not differentiated).

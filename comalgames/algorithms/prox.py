@@ -1,4 +1,4 @@
-"""The exact proximal step: jump to the equilibrium of the game regularised around the reference."""
+"""The exact proximal step: jump to the equilibrium of the game regularized around the reference."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from comalgames.numerics import proximal
 
 
 class ExactProx(AbstractUpdateRule[State]):
-    """Solve the game regularised by `temperature * KL(policy || reference)` exactly, in one step.
+    """Solve the game regularized by `temperature * KL(policy || reference)` exactly, in one step.
 
         policy' ~ reference * exp(advantage(policy') / temperature)
 

@@ -1,6 +1,6 @@
 """Published names of rules that are others under a change of parameters: functions that return those.
 
-Each takes its paper's own numbers. `tests/test_published.py` holds each against the minimiser of the loss
+Each takes its paper's own numbers. `tests/test_published.py` holds each against the minimizer of the loss
 that its paper trains on, found by enumeration.
 """
 
@@ -36,7 +36,7 @@ def _number(name: str, value: Number) -> Any:
 
 
 def DNO(eta: Number) -> MWU:
-    """Direct Nash optimisation, each round trained to its minimum: `MWU(1 / eta)`.
+    """Direct Nash optimization, each round trained to its minimum: `MWU(1 / eta)`.
 
         policy' ~ policy * exp(win rate / eta)
 
@@ -62,7 +62,7 @@ def REBEL(eta: Number) -> MWU:
 
 
 def SPO(step_size: Number, queue: int = 1) -> MWU | HistoryMirrorDescent:
-    """Self-play preference optimisation (Swamy) with Hedge: `MWU`, against the mean of the last policies.
+    """Self-play preference optimization (Swamy) with Hedge: `MWU`, against the mean of the last policies.
 
         policy' ~ policy * exp(step_size * mean_{j < queue} win rate against policy[t - j])
 
@@ -110,7 +110,7 @@ def OnlineIPOGradient(step_size: Number, temperature: Number) -> NashMDPG:
 
 
 def EGPO(step_size: Number, temperature: Number) -> Extragradient:
-    """Extragradient preference optimisation: `Extragradient` with a temperature, under another name.
+    """Extragradient preference optimization: `Extragradient` with a temperature, under another name.
 
     Args:
         step_size: eta > 0.
@@ -142,7 +142,7 @@ def NashProx(step_size: Number, temperature: Number, period: Any) -> COMAL[Any]:
 
     Args:
         step_size: learning rate, > 0.
-        temperature: of each regularised game, > 0.
+        temperature: of each regularized game, > 0.
         period: gradient steps of each.
 
     Reference: Tiapkin et al., arXiv 2505.19731, version 2, which is another paper than version 1.
@@ -151,7 +151,7 @@ def NashProx(step_size: Number, temperature: Number, period: Any) -> COMAL[Any]:
 
 
 def MPO(step_size: Number, temperature: Number, period: Any) -> COMAL[Any]:
-    """Magnetic preference optimisation: `COMAL` around `MMD`, the magnet moved every so many steps.
+    """Magnetic preference optimization: `COMAL` around `MMD`, the magnet moved every so many steps.
 
     Args:
         step_size: eta > 0.
@@ -199,7 +199,7 @@ def ONPO(eta: Number) -> OptimisticMWU:
 def MNPO(
     eta: Number, tau: Number, weights: Sequence[float] = (0.5, 0.5), opponents: str = "policy"
 ) -> HistoryMirrorDescent:
-    """Multiplayer Nash preference optimisation with its own past as the players.
+    """Multiplayer Nash preference optimization with its own past as the players.
 
         policy' ~ [prod_j policy[t-j]^weights[j]]^(1 - tau/eta) * reference^(tau/eta) * exp(win rate / eta)
 
@@ -223,11 +223,11 @@ def MNPO(
 def RSPO(
     step_size: Number, temperature: Number, regularizer: Regularizer = regularizers.kl
 ) -> MMD | RegularizedMirrorDescent:
-    """Regularised self-play policy optimisation: `MMD` for the reverse KL, else `RegularizedMirrorDescent`.
+    """Regularized self-play policy optimization: `MMD` for the reverse KL, else `RegularizedMirrorDescent`.
 
         policy' = argmax win rate - temperature R(., reference) - KL(. || policy) / step_size
 
-    With any other regulariser than `regularizers.kl` the package takes its gradient at the current policy:
+    With any other regularizer than `regularizers.kl` the package takes its gradient at the current policy:
     the same fixed points, with an explicit step.
 
     Args:

@@ -1,4 +1,4 @@
-"""Mirror descent on a game regularised by any differentiable function of one's own."""
+"""Mirror descent on a game regularized by any differentiable function of one's own."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class RegularizedMirrorDescent(AbstractUpdateRule[State]):
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], State]:
-        """Step along the regularised payoff's gradient at the current policy."""
+        """Step along the regularized payoff's gradient at the current policy."""
         penalty = regularizers.gradient(self.regularizer, state.logp, state.reference)
         utility = feedback.advantage(key, state.logp) - at(self.temperature, state.step) * penalty
         return self.mirror(state.logp, utility, at(self.step_size, state.step)), state

@@ -32,13 +32,13 @@ class NCA(AbstractUpdateRule[State]):
     approach Nash.
 
     Args:
-        beta: regularisation, > 0. Win rates below 1e-6 count as 1e-6.
+        beta: regularization, > 0. Win rates below 1e-6 count as 1e-6.
 
     Raises:
         ValueError: `beta` is not a finite number above 0.
 
     Reference: Chen et al., "Noise Contrastive Alignment of Language Models with Explicit Rewards", 2024; its
-    exact minimiser at beta = 1 is derived in docs/formulas.md.
+    exact minimizer at beta = 1 is derived in docs/formulas.md.
     """
 
     beta: Number
@@ -60,16 +60,16 @@ class NCA(AbstractUpdateRule[State]):
 
 
 class BCO(AbstractUpdateRule[State]):
-    """Binary classifier optimisation: exponential weights on the log-odds of the win rate.
+    """Binary classifier optimization: exponential weights on the log-odds of the win rate.
 
         policy' ~ policy * (win_rate / (1 - win_rate))^(1 / beta)
 
     Near Nash it is `MWU` with step 4 / beta. It spirals to the boundary, and its average does not approach
-    Nash. The minimiser of the published loss is this but for its normaliser, which the loss fixes and this
+    Nash. The minimizer of the published loss is this but for its normalizer, which the loss fixes and this
     step divides out; they differ by a few percent.
 
     Args:
-        beta: regularisation, > 0. Win rates within 1e-6 of 0 or 1 count as 1e-6 away from it.
+        beta: regularization, > 0. Win rates within 1e-6 of 0 or 1 count as 1e-6 away from it.
 
     Raises:
         ValueError: `beta` is not a finite number above 0.
@@ -96,7 +96,7 @@ class BCO(AbstractUpdateRule[State]):
 
 
 class GPO(AbstractUpdateRule[State]):
-    """General preference optimisation: exponential weights on the mean log-odds against the policy.
+    """General preference optimization: exponential weights on the mean log-odds against the policy.
 
         policy' ~ policy * exp(score / beta),    score[i] = sum_j policy[j] log(P[i, j] / P[j, i])
 
@@ -104,7 +104,7 @@ class GPO(AbstractUpdateRule[State]):
     the limit of its average. They are not those of the preferences.
 
     Args:
-        beta: regularisation, > 0, in units of log-odds.
+        beta: regularization, > 0, in units of log-odds.
 
     Raises:
         ValueError: `beta` is not a finite number above 0; when a run begins: a preference is exactly 0 or 1.

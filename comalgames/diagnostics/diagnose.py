@@ -211,7 +211,7 @@ def diagnose(
 ) -> Diagnosis:
     """Where `rule` goes on `game`, and how fast: what theory says before a run, and what one run shows.
 
-    First the fixed point that the rule aims at, the multipliers of its linearised map there, whether it
+    First the fixed point that the rule aims at, the multipliers of its linearized map there, whether it
     attracts, at what rate, because of which mode, and which step sizes and periods would. Then a run with
     exact feedback: its rate, fitted to the largest gap from each step on, and where it ended, judged over the
     whole last quarter of its steps. Everything is computed in float64.

@@ -13,7 +13,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
 from comalgames.algorithms.base import AbstractAlgorithm, AbstractUpdateRule, with_dtype
-from comalgames.diagnostics.local import linearise, on_support, policies_of, settled_state, tangent_basis
+from comalgames.diagnostics.local import linearize, on_support, policies_of, settled_state, tangent_basis
 from comalgames.equilibria import nash, qre
 from comalgames.feedback import Exact
 from comalgames.games.base import AbstractGame
@@ -23,7 +23,7 @@ from comalgames.numerics.proximal import regularized_equilibrium
 # Log-probability given to actions that have no weight: what it does to the others is below any rounding.
 FAINT = -200.0
 
-# Below this an equilibrium's probability is one that should be 0 (general regularisers; see `qre`).
+# Below this an equilibrium's probability is one that should be 0 (general regularizers; see `qre`).
 NO_WEIGHT = 1e-12
 
 # A policy is a fixed point if a round moves no log-probability that matters by more than this.
@@ -32,14 +32,14 @@ HELD = 1e-8
 # A rule whose fixed point no theory names: so many steps lead near it, and so many of Newton's onto it.
 APPROACH, NEWTON_STEPS = 4096, 60
 
-WORDS = {"nash": "Nash", "regularised": "the regularised equilibrium", "own": "a fixed point of its own"}
+WORDS = {"nash": "Nash", "regularized": "the regularized equilibrium", "own": "a fixed point of its own"}
 
 
 class FixedPoint(NamedTuple):
     """The policy that a rule's steps leave where it is.
 
     Attributes:
-        kind: "nash", "regularised" (the equilibrium of the game regularised around the reference) or "own".
+        kind: "nash", "regularized" (the equilibrium of the game regularized around the reference) or "own".
         logp: finite log-probabilities `[n]`; an action without weight has -200.
         reference: the reference's, likewise.
         support: which actions have weight, bool `[n]`.
@@ -67,7 +67,7 @@ def fixed_point(
 ) -> FixedPoint | None:
     """The fixed point that a rule aims at from a start, checked by its own steps; None if none is found.
 
-    Nash for a rule without a reference and for one that moves it; the regularised equilibrium around the
+    Nash for a rule without a reference and for one that moves it; the regularized equilibrium around the
     reference for a rule that has one and a temperature. If the rule's steps do not stay there, and for any
     other rule, the end of a long run, and Newton's method on the rule's own map.
 
@@ -83,7 +83,7 @@ def fixed_point(
     if follows or float(np.asarray(form.pull)) == 0:
         candidate = _nash(game, None if follows else reference)
     else:
-        candidate = _regularised(game, rule, reference)
+        candidate = _regularized(game, rule, reference)
     if candidate is not None:
         candidate = candidate._replace(moves=_moves(game, rule, candidate))
         if candidate.moves <= HELD:
@@ -101,13 +101,13 @@ def _nash(game: PreferenceGame, reference: np.ndarray | None) -> FixedPoint:
     )  # fmt: skip
 
 
-def _regularised(game: PreferenceGame, rule: Any, reference: np.ndarray) -> FixedPoint | None:
+def _regularized(game: PreferenceGame, rule: Any, reference: np.ndarray) -> FixedPoint | None:
     form = rule.form(0)
     if form.kl_temperature is not None:
-        logp, converged = regularised_equilibria(game, np.asarray([form.temperature], float), reference)
+        logp, converged = regularized_equilibria(game, np.asarray([form.temperature], float), reference)
         if not converged[0]:
             return None
-        return _point("regularised", game, logp[0], reference, np.ones(len(reference), bool))
+        return _point("regularized", game, logp[0], reference, np.ones(len(reference), bool))
     if form.temperature is None:
         return None
     try:
@@ -117,13 +117,13 @@ def _regularised(game: PreferenceGame, rule: Any, reference: np.ndarray) -> Fixe
     support = policy > NO_WEIGHT
     policy = np.where(support, policy, 0.0) / policy[support].sum()
     logp = np.where(support, np.log(np.where(support, policy, 1.0)), FAINT)
-    return _point("regularised", game, logp, reference, support)
+    return _point("regularized", game, logp, reference, support)
 
 
-def regularised_equilibria(
+def regularized_equilibria(
     game: PreferenceGame, temperatures: np.ndarray, reference: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """KL-regularised equilibria at many temperatures, log-probabilities `[temperatures, n]`; whether found.
+    """KL-regularized equilibria at many temperatures, log-probabilities `[temperatures, n]`; whether found.
 
     Args:
         game: a preference game without prompts.
@@ -194,7 +194,7 @@ def _run(game: PreferenceGame, rule: Any, logp: np.ndarray, reference: np.ndarra
 
 @eqx.filter_jit
 def _newton_parts(game: AbstractGame, rule: AbstractAlgorithm[Any], state: Any) -> tuple[Any, Array]:
-    return rule.step(jax.random.key(0), state, Exact(game)), linearise(game, rule, state, jnp.asarray(1))
+    return rule.step(jax.random.key(0), state, Exact(game)), linearize(game, rule, state, jnp.asarray(1))
 
 
 def _own(

@@ -34,10 +34,10 @@ def rotation_frequencies(game: PreferenceGame, logp: Any) -> Float[np.ndarray, "
 
     Args:
         game: a preference game without prompts.
-        logp: normalised log-probabilities `[n]`; -inf marks actions off the support.
+        logp: normalized log-probabilities `[n]`; -inf marks actions off the support.
 
     Raises:
-        ValueError: `game` has prompts, or `logp` is not one normalised policy.
+        ValueError: `game` has prompts, or `logp` is not one normalized policy.
     """
     validation.log_policy("logp", logp)
     skew, p = np.asarray(game.skew, np.float64), np.exp(np.asarray(logp, np.float64))
@@ -58,7 +58,7 @@ def spectrum(
     reference: Any = None,
     num_steps: int = 1,
 ) -> Complex[np.ndarray, " directions"]:
-    """Eigenvalues of the linearised map that exact steps of a rule make of its state, largest modulus first.
+    """Eigenvalues of the linearized map that exact steps of a rule make of its state, largest modulus first.
 
     At a fixed point the first modulus is the factor by which deviations shrink (< 1) or grow (> 1) over
     `num_steps` steps. The map starts from `algorithm.init(logp, reference)`, in logits and float64. A
@@ -68,12 +68,12 @@ def spectrum(
     Args:
         game: what is played.
         algorithm: an update rule; not a `Parametric`, whose parameters have other coordinates.
-        logp: the policy to linearise at, normalised finite log-probabilities `[..., n]`.
+        logp: the policy to linearize at, normalized finite log-probabilities `[..., n]`.
         reference: the reference's, likewise; `logp` by default.
         num_steps: how many steps make the map, >= 1.
 
     Raises:
-        ValueError: `algorithm` is no update rule, `logp` or `reference` is not normalised, or `num_steps` is
+        ValueError: `algorithm` is no update rule, `logp` or `reference` is not normalized, or `num_steps` is
             not a whole number >= 1.
     """
     check_rule(algorithm)
@@ -95,7 +95,7 @@ def on_support(jacobian: np.ndarray, support: np.ndarray) -> tuple[np.ndarray, i
     Log-probabilities of actions without weight move nobody else, so the rest of the map is theirs alone.
 
     Args:
-        jacobian: of a state's numbers as `linearise` orders them, `[..., size, size]`.
+        jacobian: of a state's numbers as `linearize` orders them, `[..., size, size]`.
         support: which actions have weight, bool `[policies, n]` or `[n]`.
     """
     # Deviations of a policy, in an orthonormal basis of the vectors on its support that sum to 0.
@@ -177,7 +177,7 @@ def settled_state(
     return settled
 
 
-def linearise(
+def linearize(
     game: AbstractGame, algorithm: AbstractAlgorithm[Any], state: Any, num: Array, moves: bool = False
 ) -> Array:
     """Jacobian of the state's numbers in the order log-policy, reference, what else the rule remembers.
@@ -207,4 +207,4 @@ def linearise(
     return jacobian
 
 
-_jacobian = eqx.filter_jit(linearise)
+_jacobian = eqx.filter_jit(linearize)

@@ -87,13 +87,13 @@ def noise_floor(
         game: a preference game without prompts.
         algorithm: a rule that asks once a step for advantages against the current policy.
         feedback: whose noise; its game may be another one.
-        logp: the fixed point, normalised finite log-probabilities `[n]`.
+        logp: the fixed point, normalized finite log-probabilities `[n]`.
         reference: the reference there; `logp` by default.
         period: after how many steps the same kind of step comes again; by default `COMAL`'s period, and 1 for
             other rules.
 
     Raises:
-        ValueError: a policy is not normalised, `period` is not a whole number >= 1, `algorithm` asks for
+        ValueError: a policy is not normalized, `period` is not a whole number >= 1, `algorithm` asks for
             something else, or `logp` does not attract it: then there is no floor.
 
     Example:

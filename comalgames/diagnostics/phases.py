@@ -19,7 +19,7 @@ from comalgames.diagnostics.fixed_points import (
     FAINT,
     HELD,
     NO_WEIGHT,
-    regularised_equilibria,
+    regularized_equilibria,
 )
 from comalgames.diagnostics.outcomes import OUTCOMES, outcome_codes
 from comalgames.diagnostics.prediction import check_arguments
@@ -47,7 +47,7 @@ def phase_diagram(
 ) -> Any:
     """How a rule ends for every pair of two of its numbers, and what theory says of each.
 
-    All runs are one compiled program, and so are all linearisations: rules are pytrees, and `make_rule` is
+    All runs are one compiled program, and so are all linearizations: rules are pytrees, and `make_rule` is
     mapped over the grid. Runs are recorded by the extremes of 200 blocks of steps, so memory stays small.
 
     Args:
@@ -199,11 +199,11 @@ def _targets(
     held = logp.copy() if _some(rules).form(0).moves_reference else np.tile(anchor, (cells, 1))
     pulled = _pulls(rules, cells) > 0
     if pulled.any():
-        logp[pulled], support[pulled] = _regularised(game, rules, anchor, pulled)
+        logp[pulled], support[pulled] = _regularized(game, rules, anchor, pulled)
     return logp, held, support
 
 
-def _regularised(
+def _regularized(
     game: PreferenceGame, rules: Any, anchor: np.ndarray, where: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     cells = int(where.sum())
@@ -212,7 +212,7 @@ def _regularised(
         return np.full((cells, len(anchor)), np.nan), np.ones((cells, len(anchor)), bool)
     temperatures = eqx.filter_vmap(lambda rule: rule.form(0).temperature)(rules)
     if form.kl_temperature is not None:
-        logp, converged = regularised_equilibria(game, _each(temperatures, where), anchor)
+        logp, converged = regularized_equilibria(game, _each(temperatures, where), anchor)
         return np.where(converged[:, None], logp, np.nan), np.ones(logp.shape, bool)
     skew = jnp.asarray(np.asarray(game.skew, np.float64))
     found, _ = regularizers.equilibrium(

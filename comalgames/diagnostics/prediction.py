@@ -97,7 +97,7 @@ def predict(
 ) -> Prediction:
     """The fixed point that a rule aims at, how it moves near it, and which of its settings attract.
 
-    Everything is read off the rule itself: the linearised map of its whole state, memory and reference
+    Everything is read off the rule itself: the linearized map of its whole state, memory and reference
     included, and its own steps for the mass of actions that the fixed point does not use.
 
     Args:
@@ -131,7 +131,7 @@ def predict(
 
 
 def check_arguments(game: Any, rule: Any) -> None:
-    """Refuse what cannot be linearised at one policy: other games, prompts, rules that are none or draw."""
+    """Refuse what cannot be linearized at one policy: other games, prompts, rules that are none or draw."""
     if not isinstance(game, PreferenceGame):
         raise ValueError(
             f"`game` must be a PreferenceGame, got {type(game).__name__}. A matrix of win rates "

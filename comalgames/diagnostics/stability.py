@@ -1,4 +1,4 @@
-"""For which step sizes and periods a rule contracts at its fixed point: one linearisation, many settings."""
+"""For which step sizes and periods a rule contracts at its fixed point: one linearization, many settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from comalgames.diagnostics.fixed_points import HELD, FixedPoint
 from comalgames.diagnostics.local import (
     UNMOVED,
     eigenvalues,
-    linearise,
+    linearize,
     on_support,
     settled_state,
     without_held_reference,
@@ -109,7 +109,7 @@ def has_inner_steps(rule: Any) -> bool:
 
 
 def maps(game: AbstractGame, rule: Any, logp: Array, reference: Array, period: Any) -> Maps:
-    """The linearised parts of a round of `rule` at a fixed point; for use under `vmap` over rules.
+    """The linearized parts of a round of `rule` at a fixed point; for use under `vmap` over rules.
 
     Args:
         game: a preference game without prompts.
@@ -122,8 +122,8 @@ def maps(game: AbstractGame, rule: Any, logp: Array, reference: Array, period: A
     state, one = settled_state(game, inner, logp, reference), jnp.asarray(1)
     key, exact = jax.random.key(0), Exact(game)
     end = jax.lax.fori_loop(0, period, lambda _, now: inner.step(key, now, exact), state)
-    step = linearise(game, inner, state, one if inner is not rule else period)
-    move = linearise(game, inner, state, jnp.asarray(0), moves=inner is not rule)
+    step = linearize(game, inner, state, one if inner is not rule else period)
+    move = linearize(game, inner, state, jnp.asarray(0), moves=inner is not rule)
     return Maps(step, move, end.logp - logp)
 
 
@@ -323,7 +323,7 @@ def _edge(of_steps: Any, low: float, high: float, num: int, rising: bool) -> flo
 
 
 def stable_periods(game: PreferenceGame, rule: Any, point: FixedPoint) -> StablePeriods:
-    """With which periods up to 100 `COMAL` contracts, from one linearised inner step and its powers.
+    """With which periods up to 100 `COMAL` contracts, from one linearized inner step and its powers.
 
     At Nash a round is linear: `period` times the same inner step, and the move of the reference.
 

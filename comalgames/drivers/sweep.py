@@ -47,7 +47,7 @@ def grid(constructor: Callable[..., Any], **values: Any) -> dict[str, Any]:
     for name in values:
         validation.known("values", name, inspect.signature(constructor).parameters)
     lists = [
-        # A named tuple, such as an optax optimiser, is one value.
+        # A named tuple, such as an optax optimizer, is one value.
         list(v) if isinstance(v, (list, np.ndarray, jax.Array)) or type(v) is tuple else [v]
         for v in values.values()
     ]

@@ -57,7 +57,7 @@ def kl_to_nash_set(game: PreferenceGame | ZeroSumGame, solution: NashSolution | 
 
     Where a game has several Nash policies, the distance to one of them overstates it; where there is one, it
     is `kl_to(nash(game).logp)`. It is infinite iff every Nash policy uses an action that the policy excludes.
-    The minimum is found by maximising its smooth dual with a barrier, in a few dozen Newton steps, so record
+    The minimum is found by maximizing its smooth dual with a barrier, in a few dozen Newton steps, so record
     it now and then (`record_every`) in long runs of large games.
 
     Args:

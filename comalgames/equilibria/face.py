@@ -72,7 +72,7 @@ def face(skew: np.ndarray, near: np.ndarray, support: np.ndarray) -> Face:
 def face_by_linear_program(skew: np.ndarray, method: str) -> Face | None:
     """The face, from a point of {q >= 0, skew q <= 0} that is positive wherever any of its points is.
 
-    Maximises sum t subject to t <= 1 and t <= q: every coordinate that can be positive can be made at least 1
+    Maximizes sum t subject to t <= 1 and t <= q: every coordinate that can be positive can be made at least 1
     by scaling, so the maximum counts them.
 
     Args:

@@ -114,7 +114,7 @@ def _solve(skew: Array) -> InteriorPoint:
         good = jnp.all(jnp.isfinite(moved)) & (bound > 0) & jnp.all(bound - skew @ moved > 0)
         x, v = jnp.where(good, moved, x), jnp.where(good, bound, v)
         support = _likely_support(skew, x, v)
-        # A factorisation of a large game is worth it only where the guess has settled.
+        # A factorization of a large game is worth it only where the guess has settled.
         settled = jnp.all(support == before) | (n <= SMALL)
         attempt = lambda: _solve_on(skew, support)  # noqa: E731
         exact, policy, slack = jax.lax.cond(settled, attempt, lambda: (jnp.array(False), policy, slack))

@@ -61,7 +61,7 @@ class NashSet(eqx.Module):
         return nearest
 
 
-# Minimise KL(p || x) over sum p = 1, E p = 0, L p <= 0. With y = (l, m), m >= 0, the dual is to maximise
+# Minimize KL(p || x) over sum p = 1, E p = 0, L p <= 0. With y = (l, m), m >= 0, the dual is to maximize
 #
 #     -logsumexp(log x - E.T l - L.T m),    and p = softmax(log x - E.T l - L.T m):
 #

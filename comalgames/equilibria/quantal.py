@@ -1,4 +1,4 @@
-"""The equilibrium of the regularised game; with KL, the quantal response equilibrium."""
+"""The equilibrium of the regularized game; with KL, the quantal response equilibrium."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from comalgames.regularizers import Regularizer
 # Compiled once per shape: the solver's loops would otherwise be compiled at every call.
 _equilibrium = jax.jit(regularized_equilibrium)
 
-# The largest regularised gap at which a policy counts as the equilibrium, in units of payoff.
+# The largest regularized gap at which a policy counts as the equilibrium, in units of payoff.
 SOLVED = 1e-12
 
 
@@ -26,13 +26,13 @@ def qre(
     reference: Any = None,
     regularizer: Regularizer = regularizers.kl,
 ) -> np.ndarray:
-    """The policy that is its own best response in the regularised game, the one equilibrium it has.
+    """The policy that is its own best response in the regularized game, the one equilibrium it has.
 
-        policy ~ reference * exp(advantage(policy) / temperature)    if the regulariser is KL
+        policy ~ reference * exp(advantage(policy) / temperature)    if the regularizer is KL
 
-    The regularised payoff is the advantage minus `temperature * regularizer(policy, reference)`. With KL this
+    The regularized payoff is the advantage minus `temperature * regularizer(policy, reference)`. With KL this
     is where `MirrorDescent`, `MMD`, `INPO` and EGPO stop, and it is solved by Newton's method in float64, to
-    rounding of each log-probability. With another regulariser it is where `RegularizedMirrorDescent` stops,
+    rounding of each log-probability. With another regularizer it is where `RegularizedMirrorDescent` stops,
     solved by an interior-point method: probabilities that should be 0 come out at 1e-16 or so.
 
     Args:
@@ -49,8 +49,8 @@ def qre(
         ValueError: `temperature` is not a finite number above 0, `reference` is not a policy without zeros,
             the game is not a `PreferenceGame`, or `regularizer` is not a function of two policies with one
             finite real value.
-        ArithmeticError: the equilibrium was not found. For regularisers other than KL this means a
-            regularised gap above 1e-12, as it may be for one that is not convex or not smooth.
+        ArithmeticError: the equilibrium was not found. For regularizers other than KL this means a
+            regularized gap above 1e-12, as it may be for one that is not convex or not smooth.
 
     Example:
         >>> policy = cg.qre(cg.games.comal_cycle(), temperature=0.1, reference=[0.2, 0.5, 0.3])
@@ -89,9 +89,9 @@ def _general_qre(
     worst = 2 * float(jnp.max(excess))
     if not worst <= SOLVED:
         raise ArithmeticError(
-            f"the equilibrium at temperature {temperature:g} regularised by "
-            f"{regularizers.name(regularizer)!r} was not found: the regularised gap is {worst:.2g}. Is the "
-            f"regulariser convex and smooth? check_regularizer looks. If it is, move the reference from the "
+            f"the equilibrium at temperature {temperature:g} regularized by "
+            f"{regularizers.name(regularizer)!r} was not found: the regularized gap is {worst:.2g}. Is the "
+            f"regularizer convex and smooth? check_regularizer looks. If it is, move the reference from the "
             f"boundary."
         )
     return np.asarray(policy)

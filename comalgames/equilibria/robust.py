@@ -60,11 +60,11 @@ def worst_case_gap(game: PreferenceGame, logp: LogPolicy, radius: Any) -> Float[
 
     Args:
         game: a preference game.
-        logp: normalised log-probabilities `[..., n]`.
+        logp: normalized log-probabilities `[..., n]`.
         radius: in [0, 1/2], how far each win rate may be off.
 
     Raises:
-        ValueError: `radius` is not a number in [0, 1/2], `logp` is not normalised, or the game is not a
+        ValueError: `radius` is not a number in [0, 1/2], `logp` is not normalized, or the game is not a
             `PreferenceGame`.
     """
     _check(game, radius)
@@ -105,10 +105,10 @@ def worst_annotator_gap(annotators: PreferenceGame, logp: LogPolicy) -> Float[Ar
 
     Args:
         annotators: their own games, `[..., annotators, n, n]`, as `games.stack` makes them.
-        logp: normalised log-probabilities `[..., n]`, one policy for all of them.
+        logp: normalized log-probabilities `[..., n]`, one policy for all of them.
 
     Raises:
-        ValueError: `logp` is not normalised, or `annotators` is not a `PreferenceGame` with a leading axis.
+        ValueError: `logp` is not normalized, or `annotators` is not a `PreferenceGame` with a leading axis.
     """
     check_annotators(annotators)
     validation.log_policy("logp", logp)
@@ -156,9 +156,9 @@ def _over_prompts(payoffs: np.ndarray, response_shape: tuple[int, ...]) -> Robus
 
 
 def _least_worst(payoffs: np.ndarray, response_shape: tuple[int, ...]) -> RobustSolution:
-    """The policy x that minimises max_r (payoffs x)_r, and the mixture of responses that says so.
+    """The policy x that minimizes max_r (payoffs x)_r, and the mixture of responses that says so.
 
-    Linear program: minimise t subject to payoffs x <= t. Its dual solution y, a mixture of responses, gains
+    Linear program: minimize t subject to payoffs x <= t. Its dual solution y, a mixture of responses, gains
     at least min_j (y payoffs)_j against every policy: the certificate.
     """
     num_responses, n = payoffs.shape

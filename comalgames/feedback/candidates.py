@@ -18,7 +18,7 @@ class Candidates(AbstractFeedback):
 
     Log-probabilities of the answers are known up to a constant per prompt only. An opponent's weight on an
     answer is `softmax(opponent_logp - behaviour_logp)` over the K: the plain mean where the opponent drew
-    them, else self-normalised importance weights, biased of order 1 / K. An answer meets itself, at 1/2.
+    them, else self-normalized importance weights, biased of order 1 / K. An answer meets itself, at 1/2.
 
     Args:
         preference: probability that the row's answer is preferred to the column's, `[..., K, K]`, P + P.T =

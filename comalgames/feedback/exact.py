@@ -46,7 +46,7 @@ class Exact(AbstractFeedback):
 
 
 class Reward(AbstractFeedback):
-    """A reward that stays, whoever is asked about: what RLHF with a fixed reward model maximises.
+    """A reward that stays, whoever is asked about: what RLHF with a fixed reward model maximizes.
 
     Args:
         reward: one number per action `[n]` or `[..., n]`, a constant does not matter. Such as the win rate

@@ -30,7 +30,7 @@ class RegressedPairs(AbstractFeedback):
     """What the squared loss on labelled pairs learns of the advantages, as preference pipelines collect them.
 
     The answer to a query is the least-squares solution h of `h(chosen) - h(rejected) = 1/2` over pairs of a
-    chosen and a rejected action: the minimiser of INPO's, IPO's and COMAL's loss is the rule's target with h
+    chosen and a rejected action: the minimizer of INPO's, IPO's and COMAL's loss is the rule's target with h
     in the place of the advantage. With two candidates drawn from the policy and labels drawn by the
     preferences, h is the advantage (but for a constant per prompt). Any other way of collecting pairs is
     another algorithm, with another limit:

@@ -105,7 +105,7 @@ class Sampled(AbstractFeedback):
         """Covariance of the advantages of one query: of drawing opponents, and of drawing winners.
 
         Args:
-            opponent_logp: the queried policy, normalised log-probabilities `[n]`; the game has no prompts.
+            opponent_logp: the queried policy, normalized log-probabilities `[n]`; the game has no prompts.
         """
         q = jnp.exp(opponent_logp)
         skew = self.game.skew

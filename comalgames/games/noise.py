@@ -26,8 +26,8 @@ def flip_labels(game: PreferenceGame, rate: Any) -> PreferenceGame:
 
         P' = (1 - rate) P + rate P.T,      that is      P' - 1/2 = (1 - 2 rate) (P - 1/2)
 
-    Its Nash policies are those of `game`. The equilibrium regularised at temperature tau is that of `game` at
-    temperature tau / (1 - 2 rate): regularised rules are biased by flips, and rules that reach Nash are not.
+    Its Nash policies are those of `game`. The equilibrium regularized at temperature tau is that of `game` at
+    temperature tau / (1 - 2 rate): regularized rules are biased by flips, and rules that reach Nash are not.
 
     Args:
         game: a preference game.

@@ -198,7 +198,7 @@ def targets(
         )
     later = in_passes.questions[len(trained) + 1 :]
     if later:
-        # Rules normalise whom they ask about; over a few answers that shifts it by a constant that
+        # Rules normalize whom they ask about; over a few answers that shifts it by a constant that
         # `pointwise` would see. A policy has no advantage against itself: unshifted, this mean is 0.
         weights = jnp.exp(feedback.weights_logp(columns["logp"]))
         wanted = later[0].about

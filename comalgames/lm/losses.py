@@ -66,7 +66,7 @@ def logistic(logp: Any, anchor: Any, preference: Any, beta: Any, weights: Any = 
         logp: log-probabilities of the answers under the model that is trained, `[..., K]`.
         anchor: the rule's proposal under zero advantage, `[..., K]`; for DPO the reference's own.
         preference: probability that the row's answer is preferred to the column's, `[..., K, K]`, or labels.
-        beta: DPO's regularisation.
+        beta: DPO's regularization.
         weights: how often each answer is drawn, `[..., K]`; None for answers that the last policy drew.
 
     Reference: Rafailov et al., "Direct Preference Optimization", 2023, equation 7.

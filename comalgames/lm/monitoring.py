@@ -85,7 +85,7 @@ def fit_residual(reached: Any, target: Any, start: Any, weights: Any = None, poo
 
         sqrt( mean (margin of reached - margin of target)^2 / mean (margin of start - margin of target)^2 )
 
-    per prompt, `[...]`, with the means over pairs of answers; 0 where there was no way to go. The optimiser
+    per prompt, `[...]`, with the means over pairs of answers; 0 where there was no way to go. The optimizer
     is the real step size of a rule: a residual of 0.9 says that this round took a tenth of the rule's step.
     With targets from a few sampled answers a part of it is noise that no policy fits: compare rounds with
     each other, not with 0.

@@ -35,7 +35,7 @@ def duality_gap(game: AbstractGame, logp: LogPolicy) -> Float[Array, "*prompts"]
 
     Args:
         game: what is played.
-        logp: normalised log-probabilities `[..., n]` (`[..., 2, n]` in a two-player game).
+        logp: normalized log-probabilities `[..., n]` (`[..., 2, n]` in a two-player game).
 
     Raises:
         ValueError: `logp` holds concrete numbers whose exponentials do not sum to 1.
@@ -51,7 +51,7 @@ def worst_win_rate(game: PreferenceGame, logp: LogPolicy) -> Float[Array, "*prom
 
     Args:
         game: a preference game.
-        logp: normalised log-probabilities `[..., n]`.
+        logp: normalized log-probabilities `[..., n]`.
 
     Raises:
         ValueError: the game has payoffs, not win rates.
@@ -66,7 +66,7 @@ def entropy(game: AbstractGame, logp: LogPolicy) -> Float[Array, "*batch"]:
 
     Args:
         game: does not matter.
-        logp: normalised log-probabilities `[..., n]`.
+        logp: normalized log-probabilities `[..., n]`.
 
     Raises:
         ValueError: `logp` holds concrete numbers whose exponentials do not sum to 1.
@@ -98,7 +98,7 @@ def kl_to(logp: LogPolicy) -> KLTo:
     Nash policies, the distance to one of them overstates the distance to the set.
 
     Args:
-        logp: the target's normalised log-probabilities `[..., n]`; -inf marks actions off its support.
+        logp: the target's normalized log-probabilities `[..., n]`; -inf marks actions off its support.
 
     Raises:
         ValueError: `logp` holds concrete numbers whose exponentials do not sum to 1.
@@ -134,7 +134,7 @@ def total_variation_to(logp: LogPolicy) -> TotalVariationTo:
     support. It sees no less than its rounding, 1e-16 (1e-7 in float32); `kl_to` sees that squared.
 
     Args:
-        logp: the target's normalised log-probabilities `[..., n]`; -inf marks actions off its support.
+        logp: the target's normalized log-probabilities `[..., n]`; -inf marks actions off its support.
 
     Raises:
         ValueError: `logp` holds concrete numbers whose exponentials do not sum to 1.
@@ -160,7 +160,7 @@ def tangent_residual(game: AbstractGame, logp: LogPolicy) -> Float[Array, "*prom
 
     Args:
         game: what is played.
-        logp: normalised log-probabilities `[..., n]` (`[..., 2, n]` in a two-player game). An action is off
+        logp: normalized log-probabilities `[..., n]` (`[..., 2, n]` in a two-player game). An action is off
             the support if its probability is 0 in floating point.
 
     Raises:
@@ -196,7 +196,7 @@ def win_rates(
 
     Args:
         game: a preference game without prompts.
-        logps: normalised log-probabilities, one policy a row, `[policies, n]`.
+        logps: normalized log-probabilities, one policy a row, `[policies, n]`.
     """
     if not isinstance(game, PreferenceGame):
         raise ValueError(f"`win_rates` needs a PreferenceGame, got a {type(game).__name__}.")

@@ -25,14 +25,14 @@ def external_regret(game: AbstractGame, logps: Any) -> np.ndarray:
 
     Args:
         game: what is played.
-        logps: the policies in order, one a step, as normalised log-probabilities `[records, ..., n]`
+        logps: the policies in order, one a step, as normalized log-probabilities `[records, ..., n]`
             (`[records, ..., 2, n]` in a two-player game).
 
     Returns:
         The running regret, in units of payoff, `[records, ...]`: one per player in a two-player game.
 
     Raises:
-        ValueError: `game` is no game, or `logps` is not a path of its normalised policies.
+        ValueError: `game` is no game, or `logps` is not a path of its normalized policies.
 
     Example:
         >>> path = cg.solve(game, cg.MWU(0.1), 1_000, metrics=["logp"]).history["logp"]
@@ -66,13 +66,13 @@ def path_length(logps: Any) -> np.ndarray:
     It stays bounded if the policies converge linearly; of policies that cycle it grows in proportion to t.
 
     Args:
-        logps: the policies in order as normalised log-probabilities `[records, ..., n]`.
+        logps: the policies in order as normalized log-probabilities `[records, ..., n]`.
 
     Returns:
         `[records, ...]`, with one number per prompt and player.
 
     Raises:
-        ValueError: `logps` is not a path of normalised policies.
+        ValueError: `logps` is not a path of normalized policies.
 
     Example:
         >>> history = cg.solve(game, cg.Extragradient(1.0), 2_000, metrics=["logp"]).history
@@ -114,13 +114,13 @@ def rotation(logps: Any, center_logp: Any) -> Rotation:
     that have come within rounding of the centre, and all after the first of them, are left out.
 
     Args:
-        logps: the policies in order as normalised log-probabilities `[records, n]`; of one player, without
+        logps: the policies in order as normalized log-probabilities `[records, n]`; of one player, without
             prompts.
-        center_logp: what the path turns around, normalised log-probabilities `[n]`; -inf marks actions off
+        center_logp: what the path turns around, normalized log-probabilities `[n]`; -inf marks actions off
             its support, of which at least 3 must be on it, for two have no plane.
 
     Raises:
-        ValueError: `logps` is not a path of normalised policies of two or more records, `center_logp` is not
+        ValueError: `logps` is not a path of normalized policies of two or more records, `center_logp` is not
             one policy over the same actions with 3 or more on its support, or the path starts at the centre.
 
     Example:
@@ -174,7 +174,7 @@ def _precision(logps: Any) -> float:
 
 
 def _path(name: str, logps: Any) -> np.ndarray:
-    """`logps` in float64; a `ValueError` if it is not a path `[records, ..., n]` of normalised policies."""
+    """`logps` in float64; a `ValueError` if it is not a path `[records, ..., n]` of normalized policies."""
     try:
         path = np.asarray(logps, np.float64)
     except (TypeError, ValueError) as error:

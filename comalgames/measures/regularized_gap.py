@@ -19,7 +19,7 @@ SOLVED = 1e4
 
 
 class RegularizedGap(eqx.Module):
-    """The duality gap of the regularised game; made by `regularized_gap`.
+    """The duality gap of the regularized game; made by `regularized_gap`.
 
     Attributes:
         temperature: tau > 0, in units of payoff.
@@ -32,7 +32,7 @@ class RegularizedGap(eqx.Module):
     regularizer: Regularizer = eqx.field(static=True, default=regularizers.kl)
 
     def __call__(self, game: AbstractGame, logp: LogPolicy) -> Float[Array, "*prompts"]:
-        """The regularised gap, per prompt."""
+        """The regularized gap, per prompt."""
         validation.log_policy("logp", logp)
         reference_logp = self.reference_logp.astype(logp.dtype)
         advantage = game.advantage(logp)
@@ -42,7 +42,7 @@ class RegularizedGap(eqx.Module):
         return game.over_players(self._gain(logp, advantage, reference_logp))
 
     # What a best response gains. Its derivative is the one at a fixed response, for that one is a maximum. A
-    # response that is none (the regulariser is not convex, or not smooth) would make the gap too small.
+    # response that is none (the regularizer is not convex, or not smooth) would make the gap too small.
     def _gain(self, logp: LogPolicy, advantage: Array, reference_logp: Array) -> Float[Array, "*batch"]:
         response, excess = regularizers.equilibrium(
             self.regularizer,
@@ -63,21 +63,21 @@ def regularized_gap(
     reference_logp: LogPolicy,
     regularizer: Regularizer = regularizers.kl,
 ) -> RegularizedGap:
-    """The metric: duality gap of the game regularised by `temperature * regularizer(policy, reference)`.
+    """The metric: duality gap of the game regularized by `temperature * regularizer(policy, reference)`.
 
     Each player's payoff is reduced by that much. For KL it is computed without cancellation as
     `2 temperature KL(policy || response)`, where `response ~ reference * exp(advantage / temperature)` is the
-    best response in that game. For any other regulariser the best response is found by an interior-point
-    method, to rounding of the payoffs; where that fails, as it may if the regulariser is not convex or not
+    best response in that game. For any other regularizer the best response is found by an interior-point
+    method, to rounding of the payoffs; where that fails, as it may if the regularizer is not convex or not
     smooth, the gap is nan.
 
     Args:
         temperature: tau > 0, in units of payoff.
-        reference_logp: the reference's normalised log-probabilities `[..., n]`.
+        reference_logp: the reference's normalized log-probabilities `[..., n]`.
         regularizer: a function `(p, reference) -> number` of two probability vectors, convex in p.
 
     Raises:
-        ValueError: `temperature` is not a finite number above 0, `reference_logp` is not normalised, or
+        ValueError: `temperature` is not a finite number above 0, `reference_logp` is not normalized, or
             `regularizer` is not a function of two policies with one finite real value.
     """
     validation.positive("temperature", temperature)

@@ -49,14 +49,14 @@ def fit(
     weights: Float[Array, "*#batch n n"] | None = None,
     num_pairs: float | Float[Array, ""] = math.inf,
 ) -> BradleyTerryFit:
-    """Maximise the likelihood `sum_ij p_i p_j P_ij log sigmoid(f_i - f_j)` over scores f, by Newton's method.
+    """Maximize the likelihood `sum_ij p_i p_j P_ij log sigmoid(f_i - f_j)` over scores f, by Newton's method.
 
     What a reward model learns from pairs drawn from the policy. With the uniform policy it ranks like Borda
     count; near a tie the scores are 4 times the win rates.
 
     Args:
         skew: P - 1/2, `[..., n, n]`. Preferences within 1e-6 of 0 or 1 count as 1e-6 away from it.
-        logp: normalised log-probabilities of the policy that pairs are drawn from, `[..., n]`; -1000 is fine.
+        logp: normalized log-probabilities of the policy that pairs are drawn from, `[..., n]`; -1000 is fine.
         weights: share of the pairs seen that are (row, column), divided by the row's probability; None for
             `p_j`, all pairs as often as the policy draws them.
         num_pairs: how many pairs were drawn. A finite sample is fitted with `PSEUDO_COMPARISONS` more, all

@@ -22,7 +22,7 @@ LEAST = 40.0
 def least_squares_policy(
     logp: Float[Array, "*batch n"], aim: Float[Array, "*batch n"]
 ) -> Float[Array, "*batch n"]:
-    """The minimiser over policies q of `E_{y ~ p} (log q(y)/p(y) - aim(y))^2`: SPPO's loss, at its minimum.
+    """The minimizer over policies q of `E_{y ~ p} (log q(y)/p(y) - aim(y))^2`: SPPO's loss, at its minimum.
 
         log q/p = aim - W(c exp(aim)),    c >= 0 such that q sums to 1
 
@@ -30,11 +30,11 @@ def least_squares_policy(
     no advantage against itself, so for preferences it is 0 up to rounding and noise.
 
     Args:
-        logp: log p, normalised.
+        logp: log p, normalized.
         aim: a number per action, nats.
 
     Returns:
-        log q, normalised but for rounding.
+        log q, normalized but for rounding.
     """
     p = jnp.exp(logp)
     aim = aim - jnp.sum(p * aim, axis=-1, keepdims=True)

@@ -51,7 +51,7 @@ def logistic(margin: Any, preference: Any, beta: Any) -> Any:
     Args:
         margin: of log-ratios; nats.
         preference: probability that the first answer is preferred to the second, or a label 0 or 1.
-        beta: DPO's regularisation.
+        beta: DPO's regularization.
 
     Reference: Rafailov et al., "Direct Preference Optimization", 2023, equation 7.
     """
@@ -77,7 +77,7 @@ def bco(log_ratio: Any, win_rate: Any, beta: Any) -> Any:
     Args:
         log_ratio: nats.
         win_rate: how often the answer is preferred to the last policy's.
-        beta: regularisation.
+        beta: regularization.
 
     Reference: Jung et al., "Binary Classifier Optimization for Large Language Model Alignment", 2024.
     """
@@ -90,7 +90,7 @@ def nca(log_ratio: Any, win_rate: Any, beta: Any) -> Any:
     Args:
         log_ratio: nats.
         win_rate: how often the answer is preferred to the last policy's.
-        beta: regularisation; at 1 the minimiser is `policy' = 2 policy * win_rate`, best-of-2 sampling.
+        beta: regularization; at 1 the minimizer is `policy' = 2 policy * win_rate`, best-of-2 sampling.
 
     Reference: Chen et al., "Noise Contrastive Alignment of Language Models with Explicit Rewards", 2024.
     """
@@ -101,13 +101,13 @@ def nca(log_ratio: Any, win_rate: Any, beta: Any) -> Any:
 def kto(log_ratio: Any, win_rate: Any, beta: Any, baseline: Any) -> Any:
     """KTO's loss: the mean of 1 - sigmoid(r - z) when the answer wins and 1 - sigmoid(z - r) when it loses.
 
-    It saturates: for fixed win rates it is linear in the sigmoid and has no finite minimiser, so it defines
+    It saturates: for fixed win rates it is linear in the sigmoid and has no finite minimizer, so it defines
     gradient steps but no policy to go to.
 
     Args:
         log_ratio: against the reference, nats; r = beta log_ratio.
         win_rate: how often the answer is preferred to the last policy's.
-        beta: regularisation.
+        beta: regularization.
         baseline: z, KTO's reference point: beta KL(policy || reference), not differentiated.
 
     Reference: Ethayarajh et al., "KTO: Model Alignment as Prospect Theoretic Optimization", 2024, equation 8.

@@ -80,9 +80,9 @@ def tally(
 def least_squares(
     weights: Float[Array, "*#batch n n"], targets: Float[Array, "*#batch n n"]
 ) -> Float[Array, "*batch n"]:
-    """Scores h that minimise `sum_ij share_ij (h_i - h_j - targets_ij)^2`, share_ij that of the pair (i, j).
+    """Scores h that minimize `sum_ij share_ij (h_i - h_j - targets_ij)^2`, share_ij that of the pair (i, j).
 
-    The minimiser of every squared loss on pairs, as a table, whatever law the pairs have. Its gradient in h_i
+    The minimizer of every squared loss on pairs, as a table, whatever law the pairs have. Its gradient in h_i
     is 0 where h_i is the mean over i's opponents j of `h_j + targets_ij`; each such equation is divided by
     how often i is seen at all, else an action of probability 1e-20 would drop out. Under a product law,
     share_ij = p_i p_j, h is the mean of each row of targets under p.

@@ -1,4 +1,4 @@
-"""The equilibrium of a game regularised around a reference, by Newton's method: COMAL's exact inner solve."""
+"""The equilibrium of a game regularized around a reference, by Newton's method: COMAL's exact inner solve."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ProximalSolution(NamedTuple):
     """What `regularized_equilibrium` returns.
 
     Attributes:
-        logp: the equilibrium, normalised log-probabilities `[..., n]`.
+        logp: the equilibrium, normalized log-probabilities `[..., n]`.
         residual: the largest difference of log-probability from its own best response, weighted by the larger
             of the two probabilities. It cannot fall below about eps / temperature.
         num_solves: how many linear systems were solved.
@@ -149,7 +149,7 @@ def _solve(payoff: Array, reference: Array, start: Array) -> tuple[Array, Array,
 
 
 def _respond(payoff: Array, bias: Array, logp: Array) -> Array:
-    """The best response of the regularised game."""
+    """The best response of the regularized game."""
     advantage = jnp.einsum("ij,...j->...i", payoff, jnp.exp(logp), precision=jax.lax.Precision.HIGHEST)
     return jax.nn.log_softmax(bias + advantage)
 

@@ -1,4 +1,4 @@
-"""Policies as normalised log-probabilities: make them, normalise them, turn them back."""
+"""Policies as normalized log-probabilities: make them, normalize them, turn them back."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ def mirror_target(base: Any, utility: Any, step_size: Any, reference: Any = None
 
         target = (1 - pull) * base + pull * reference + step_size * utility
 
-    which is the maximiser over policies p of
+    which is the maximizer over policies p of
     ``<p, utility> - (pull / step_size) KL(p || reference) - ((1 - pull) / step_size) KL(p || base)``.
 
     Args:
@@ -22,10 +22,10 @@ def mirror_target(base: Any, utility: Any, step_size: Any, reference: Any = None
         pull: the weight m of the reference in one step, a number; 0 without a reference.
 
     Returns:
-        An array like `base`. It is not normalised: on a set of sampled answers the constant is unknown.
+        An array like `base`. It is not normalized: on a set of sampled answers the constant is unknown.
 
     Reference: Sokota et al., "A Unified Approach to Reinforcement Learning, Quantal Response Equilibria, and
-    Two-Player Zero-Sum Games", 2023, equation 5, in the explicit parametrisation.
+    Two-Player Zero-Sum Games", 2023, equation 5, in the explicit parametrization.
     """
     if reference is None:
         return base + step_size * utility

@@ -72,7 +72,7 @@ PAPER = Paper(
             lambda data: float(data["one step"]["best of two"].max()), at_most(1e-14), ("one step",),
         ),
         Claim(
-            "A26.loss", "the exact minimum of NCA's loss, normaliser included.", NEW,
+            "A26.loss", "the exact minimum of NCA's loss, normalizer included.", NEW,
             "largest difference of a log-ratio, 20 games",
             lambda data: float(data["one step"]["minimum of the loss"].max()), at_most(1e-7), ("one step",),
         ),

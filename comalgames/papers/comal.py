@@ -44,7 +44,7 @@ from comalgames.measures.metrics import kl_to, win_rates
 from comalgames.papers import (
     comal_losses,
     comal_noise,
-    comal_optimiser,
+    comal_optimizer,
     comal_phase,
     comal_samples,
     comal_self_tuning,
@@ -174,7 +174,7 @@ EXPERIMENTS = (
     ),
     Measurement("truth", "What are the exact answers on the cycle?", comal_theory.truth),
     Measurement("final policies", "Which final policy beats which?", win_rates_of_final_policies),
-    Measurement("published loss", "Does one step minimise the published loss?", comal_theory.published_loss),
+    Measurement("published loss", "Does one step minimize the published loss?", comal_theory.published_loss),
     Measurement(
         "step sizes",
         "Beyond which step size is a rule unstable?",
@@ -237,7 +237,7 @@ def nash_error(data: Data) -> float:
 
 
 def distance_to_regularized(data: Data) -> float:
-    """Largest difference between INPO's last policy and the regularised game's equilibrium."""
+    """Largest difference between INPO's last policy and the regularized game's equilibrium."""
     last = data["headline"]["final_policy"].sel(game="cycle", algorithm="INPO", seed=0).values
     return float(np.abs(last - data["truth"]["regularized_policy"].values).max())
 
@@ -310,7 +310,7 @@ CLAIMS = (
     Claim(
         "A3.limit",
         "INPO, with a step of 1, below the limit 2 tau/(tau^2 + w^2) of 3.9, converges to the equilibrium "
-        "of the regularised game.",
+        "of the regularized game.",
         f"{SECTION}; INPO", "largest difference of a probability",
         distance_to_regularized, at_most(1e-12), ("headline", "truth"),
     ),
@@ -381,7 +381,7 @@ CLAIMS = (
     ),
     *(
         Claim(
-            f"A11.{name.split()[0]}", f"COMAL is not the only one: {name}, unregularised, reaches Nash too.",
+            f"A11.{name.split()[0]}", f"COMAL is not the only one: {name}, unregularized, reaches Nash too.",
             NEW, "last duality gap", partial(last_gap, experiment="headline", algorithm=name),
             at_most(1e-11), ("headline",),
         )
@@ -413,7 +413,7 @@ CLAIMS = (
         disagreement, at_most(1e-12), ("one algorithm",),
     ),
     Claim(
-        "A15.loss", "and its step is the minimiser of the loss that INPO and COMAL publish.",
+        "A15.loss", "and its step is the minimizer of the loss that INPO and COMAL publish.",
         "INPO, equation 8; COMAL's repository", "largest difference of a log-probability, nats",
         lambda data: float(data["published loss"]["difference"].max()), at_most(1e-10), ("published loss",),
     ),
@@ -464,7 +464,7 @@ FIGURES = (
         "Left: the first 200 steps of five rules on the simplex of the three-answer cycle; squares mark "
         "where each then is. Right: the duality gap of the last policy against queries. The three rules "
         "without a reference spiral to the boundary (SPPO as a table is iterative IPO, so its line lies on "
-        "the other), INPO stops at the equilibrium of the regularised game, COMAL reaches Nash.",
+        "the other), INPO stops at the equilibrium of the regularized game, COMAL reaches Nash.",
         (
             Panel(
                 "simplex", "headline", "policies, first 200 steps",
@@ -492,7 +492,7 @@ FIGURES = (
     Figure(
         "random_games",
         "The same five rules on ten random games of ten answers, from uniform: median and quartiles over "
-        "the games. COMAL goes on to Nash, on some games slowly; INPO stops at the regularised equilibrium; "
+        "the games. COMAL goes on to Nash, on some games slowly; INPO stops at the regularized equilibrium; "
         "the others keep cycling.",
         (Panel("gap", "random games", "ten random games of 10 answers"),),
     ),
@@ -507,7 +507,7 @@ FIGURES = (
 )  # fmt: skip
 
 # Each holds the experiments, claims and figures of one question.
-PARTS = (comal_losses, comal_samples, comal_optimiser, comal_noise, comal_self_tuning, comal_phase)
+PARTS = (comal_losses, comal_samples, comal_optimizer, comal_noise, comal_self_tuning, comal_phase)
 
 PAPER = Paper(
     "comal",

@@ -31,7 +31,7 @@ def learner(rule: Any, loss: Any, learning_rate: float, num_fit_steps: int = 60)
 
 
 # COMAL's inner step through each loss. A Bradley-Terry fit is four times as steep as a win rate near a tie,
-# so DPO takes a quarter of the step, at four times the temperature. RLHF maximises reward minus temperature *
+# so DPO takes a quarter of the step, at four times the temperature. RLHF maximizes reward minus temperature *
 # KL(policy || reference), one gradient step at a time, with the win rate against the current policy as its
 # reward (pull 1); KTO has the same reference. One gradient step on uniform pairs, of size n / 4, goes the
 # whole way to RLHF's maximum: its rounds are exact.

@@ -47,7 +47,7 @@ REGULARIZED, ROBUST = "INPO on the noisy game", "robust policy of the noisy game
 def label_flips() -> Any:
     """The true gap of what is learnt on the cycle from labels flipped at a rate, and the predicted gap.
 
-    `predicted` is the gap of the equilibrium regularised at temperature tau / (1 - 2 rate) on the true game,
+    `predicted` is the gap of the equilibrium regularized at temperature tau / (1 - 2 rate) on the true game,
     and `error` how far INPO's last policy is from it.
     """
     import xarray as xr

@@ -57,7 +57,7 @@ def sampled_gaps() -> Any:
     """How close COMAL and INPO stay to Nash, by the number of comparisons a query, and what is predicted.
 
     The gap is the mean over the second half of 2,000 steps, for each seed; the prediction is the expected gap
-    of the linearised rule's stationary noise.
+    of the linearized rule's stationary noise.
     """
     import xarray as xr
 
@@ -185,7 +185,7 @@ CLAIMS = (
     ),
     Claim(
         "A12.floor",
-        "That gap is what linearised noise predicts.",
+        "That gap is what linearized noise predicts.",
         NEW,
         "largest |measured / predicted - 1| from 3,000 comparisons on",
         noise_prediction_error,
@@ -235,7 +235,7 @@ FIGURES = (
         "sampled",
         "Left: five rules that see 3,000 comparisons a query, medians and quartiles of 64 seeds. Right: the "
         "gap kept at the end, by the number of comparisons. COMAL's is noise and falls as N^-1/2; diamonds "
-        "are predicted by linearised noise. INPO's stops at the bias of its regularised game, dashed.",
+        "are predicted by linearized noise. INPO's stops at the bias of its regularized game, dashed.",
         (
             Panel("gap", "five sampled", "3,000 comparisons a query", {"bottom": 1e-4}),
             Panel(

@@ -9,7 +9,7 @@ from comalgames.games import PreferenceGame
 START = (0.2, 0.5, 0.3)
 TEMPERATURE = 0.1
 
-# RLHF's round: maximise reward minus temperature * KL(policy || reference), from the reference (pull 1).
+# RLHF's round: maximize reward minus temperature * KL(policy || reference), from the reference (pull 1).
 RLHF = MirrorDescent(1 / TEMPERATURE, TEMPERATURE)
 
 # The source of a claim that no paper makes.

@@ -35,7 +35,7 @@ RATE_TEMPERATURE, RATE_LEVEL = 0.03, 1e-24
 
 
 def truth() -> Any:
-    """The cycle's Nash policy and its win rates, and the equilibrium regularised around the start."""
+    """The cycle's Nash policy and its win rates, and the equilibrium regularized around the start."""
     import xarray as xr
 
     game = games.comal_cycle()
@@ -245,7 +245,7 @@ def outer_rate_error(data: Data, part: str) -> float:
 
 
 def published_loss() -> Any:
-    """One INPO step against the least-squares minimiser of INPO's and COMAL's loss over all labelled pairs.
+    """One INPO step against the least-squares minimizer of INPO's and COMAL's loss over all labelled pairs.
 
     The loss, for pairs (y, y') drawn independently from the policy and labelled by the preference, is the
     mean of `(h(winner) - h(loser) - 1/(2 eta))^2`, `h = log policy' - (tau/eta) log reference - (1 - tau/eta)
@@ -269,10 +269,10 @@ def published_loss() -> Any:
             weights.append(policy[winner] * policy[loser] * preference[winner, loser])
         root = np.sqrt(weights)
         h = np.linalg.lstsq(np.array(rows) * root[:, None], np.array(targets) * root, rcond=None)[0]
-        minimiser = h + (tau / eta) * np.log(reference) + (1 - tau / eta) * np.log(policy)
+        minimizer = h + (tau / eta) * np.log(reference) + (1 - tau / eta) * np.log(policy)
         rule = INPO(eta, tau)
         state = rule.init(jnp.log(jnp.asarray(policy)), jnp.log(jnp.asarray(reference)))
         stepped = np.asarray(rule.step(jax.random.key(0), state, Exact(game)).logp)
-        difference = minimiser - stepped
+        difference = minimizer - stepped
         differences.append(np.ptp(difference))
     return xr.Dataset({"difference": ("game", differences)})

@@ -77,7 +77,7 @@ def setting() -> tuple[PreferenceGame, np.ndarray]:
 
 
 def published(temperature: float) -> Any:
-    """The regularised duality gap along the five methods with the published steps."""
+    """The regularized duality gap along the five methods with the published steps."""
     import xarray as xr
 
     num_steps, _ = SETTINGS[temperature]
@@ -90,7 +90,7 @@ def published(temperature: float) -> Any:
             for rule in rules(temperature).values()
         ]
     return xr.Dataset(
-        {"regularised gap": (("algorithm", "iteration", "game"), np.stack(rows))},
+        {"regularized gap": (("algorithm", "iteration", "game"), np.stack(rows))},
         {"algorithm": list(rules(temperature)), "iteration": np.arange(0, num_steps + 1, every)},
     )
 
@@ -114,7 +114,7 @@ def contraction() -> Any:
 
 @eqx.filter_jit
 def _final_gaps(game: PreferenceGame, rules: Any, logp: Any, metric: Any, num_steps: int) -> Any:
-    """Regularised gap after so many steps, for every step size and game."""
+    """Regularized gap after so many steps, for every step size and game."""
 
     def run(rule: Any) -> Any:
         state = rule.init(logp, logp)
@@ -141,7 +141,7 @@ def best_steps() -> Any:
                 gaps = np.asarray(_final_gaps(game, many, logp, metric, NUM_QUERIES // queries))
                 found[i, j] = np.nanmin(gaps, axis=0)
     return xr.Dataset(
-        {"regularised gap": (("algorithm", "temperature", "game"), found)},
+        {"regularized gap": (("algorithm", "temperature", "game"), found)},
         {"algorithm": list(methods), "temperature": list(SETTINGS)},
     )
 
@@ -152,9 +152,9 @@ def name_of(temperature: float) -> str:
 
 
 def last_gap(data: Data, temperature: float, method: str) -> float:
-    """Median over the games of the last regularised gap."""
+    """Median over the games of the last regularized gap."""
     return float(
-        data[name_of(temperature)]["regularised gap"].sel(algorithm=method).isel(iteration=-1).median()
+        data[name_of(temperature)]["regularized gap"].sel(algorithm=method).isel(iteration=-1).median()
     )
 
 
@@ -166,7 +166,7 @@ def smallest_of_others(data: Data, temperature: float) -> float:
 def best_gap(data: Data, temperature: float, method: str) -> float:
     """Median over games of the gap with each game's best step."""
     return float(
-        data["best steps"]["regularised gap"].sel(algorithm=method, temperature=temperature).median()
+        data["best steps"]["regularized gap"].sel(algorithm=method, temperature=temperature).median()
     )
 
 
@@ -191,7 +191,7 @@ PAPER = Paper(
     ),
     (
         Claim(
-            "A19.contraction", "EGPO contracts KL to the regularised equilibrium by 1 - eta beta a step, for "
+            "A19.contraction", "EGPO contracts KL to the regularized equilibrium by 1 - eta beta a step, for "
             "steps up to 1/(1 + beta).", "EGPO, theorem 1; Cen, Wei and Chi 2021",
             "largest share of the bound",
             lambda data: float(data["contraction"]["share of the bound"].max()), at_most(1 + 1e-9),
@@ -233,14 +233,14 @@ PAPER = Paper(
     tuple(
         Figure(
             f"egpo_{label}",
-            f"Regularised duality gap at temperature {beta:g} with the published steps, median and quartiles "
+            f"Regularized duality gap at temperature {beta:g} with the published steps, median and quartiles "
             "over ten random games of ten answers. (Nash-MD covers online IPO 1 where they agree.)",
             (
                 Panel(
                     "lines", name_of(beta), f"temperature {beta:g}",
                     {
-                        "x": "iteration", "y": "regularised gap", "series": "algorithm", "band": "game",
-                        "ylabel": "regularised duality gap",
+                        "x": "iteration", "y": "regularized gap", "series": "algorithm", "band": "game",
+                        "ylabel": "regularized duality gap",
                     },
                 ),
             ),

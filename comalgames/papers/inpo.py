@@ -27,7 +27,7 @@ ROUNDING = 1e-20
 
 
 def contraction() -> Any:
-    """KL to the regularised equilibrium along mirror descent on random games, from random starts."""
+    """KL to the regularized equilibrium along mirror descent on random games, from random starts."""
     import xarray as xr
 
     with jax.enable_x64(True):
@@ -85,7 +85,7 @@ PAPER = Paper(
             {"num_steps": 500, "metrics": ["policy"], "record_every": 10}, is_quick=False,
         ),
         Measurement(
-            "published loss", "Does one step minimise the published loss?", comal_theory.published_loss
+            "published loss", "Does one step minimize the published loss?", comal_theory.published_loss
         ),
         Measurement(
             "step sizes", "Beyond which step is it unstable?", comal_theory.step_size_thresholds,
@@ -94,7 +94,7 @@ PAPER = Paper(
     ),
     (
         Claim(
-            "A6", "Every step contracts KL to the regularised equilibrium by at least 1 - eta tau/2, for "
+            "A6", "Every step contracts KL to the regularized equilibrium by at least 1 - eta tau/2, for "
             "steps up to tau/(tau^2 + 1/2), on 50 random games at four temperatures.", "COMAL, theorem 2",
             "largest share of the bound", share_of_bound, at_most(1.0), ("contraction",),
         ),
@@ -104,7 +104,7 @@ PAPER = Paper(
             comal.disagreement, at_most(1e-12), ("one algorithm",),
         ),
         Claim(
-            "A15.loss", "Its step is the minimiser of the published loss.", "INPO, equation 8",
+            "A15.loss", "Its step is the minimizer of the published loss.", "INPO, equation 8",
             "largest difference of a log-probability, nats",
             lambda data: float(data["published loss"]["difference"].max()), at_most(1e-10),
             ("published loss",),
@@ -124,7 +124,7 @@ PAPER = Paper(
     (
         Figure(
             "inpo",
-            "KL to the regularised equilibrium along mirror descent, by temperature: median and quartiles "
+            "KL to the regularized equilibrium along mirror descent, by temperature: median and quartiles "
             "over 50 random games of six answers and three step sizes, up to the theorem's largest.",
             (
                 Panel(

@@ -74,21 +74,21 @@ def middle_late_gap(data: Data, experiment: str, algorithm: str) -> float:
 
 
 def distance_to_regularized(data: Data, experiment: str, algorithm: str) -> float:
-    """Largest |last gap / the regularised equilibrium's - 1|, over networks and prompts."""
+    """Largest |last gap / the regularized equilibrium's - 1|, over networks and prompts."""
     runs = data[experiment]
     ratio = runs["duality_gap"].sel(algorithm=algorithm).isel(record=-1) / runs["regularized_gap"]
     return float(np.abs(ratio - 1).max(skipna=False))
 
 
 def middle_bias(data: Data) -> float:
-    """The mean late gap of INPO on drawn answers over the regularised equilibrium's, median."""
+    """The mean late gap of INPO on drawn answers over the regularized equilibrium's, median."""
     runs = data["sampled"]
     late = runs["duality_gap"].sel(algorithm="INPO").isel(record=LATE).mean("record", skipna=False)
     return float((late / runs["regularized_gap"]).median(skipna=False))
 
 
 def regularized_over(data: Data, experiment: str) -> float:
-    """The regularised equilibrium's gap over COMAL's largest late one, median over networks and prompts."""
+    """The regularized equilibrium's gap over COMAL's largest late one, median over networks and prompts."""
     runs = data[experiment]
     late = runs["duality_gap"].sel(algorithm="COMAL").isel(record=LATE).max("record", skipna=False)
     return float((runs["regularized_gap"] / late).median(skipna=False))
@@ -190,7 +190,7 @@ CLAIMS = (
     ),
     Claim(
         "LM2.limit",
-        "INPO, training a network, stops at the gap of the regularised game's exact equilibrium,",
+        "INPO, training a network, stops at the gap of the regularized game's exact equilibrium,",
         f"{COMAL_SOURCE}; INPO",
         "largest |last gap / the equilibrium's - 1|",
         partial(distance_to_regularized, experiment="exact", algorithm="INPO"),
@@ -229,7 +229,7 @@ CLAIMS = (
         "LM3.ratio",
         "far below where the fixed reference stops.",
         COMAL_SOURCE,
-        f"the regularised equilibrium's gap / COMAL's largest late gap, median over {ALL}",
+        f"the regularized equilibrium's gap / COMAL's largest late gap, median over {ALL}",
         partial(regularized_over, experiment="exact"),
         at_least(50.0),
         ("exact",),
@@ -297,7 +297,7 @@ CLAIMS = (
     ),
     Claim(
         "LM6.never",
-        "Should the reference be fixed or moved? Fixed, other networks stop at the regularised equilibrium;",
+        "Should the reference be fixed or moved? Fixed, other networks stop at the regularized equilibrium;",
         NEW,
         "largest |last gap / the equilibrium's - 1|",
         partial(distance_to_regularized, experiment="reference", algorithm=lm_runs.NEVER),
@@ -338,7 +338,7 @@ CLAIMS = (
         "LM7.INPO",
         "INPO stays at its bias there,",
         NEW,
-        f"mean late gap / the regularised equilibrium's, median over {ALL}",
+        f"mean late gap / the regularized equilibrium's, median over {ALL}",
         middle_bias,
         between(0.9, 1.1),
         ("sampled",),
@@ -392,11 +392,11 @@ FIGURES = (
         "One transformer answers four prompts, each with nine answers, of which three good ones beat each "
         "other in a cycle. Five rules train it, each on its published loss; medians over 5 first networks "
         "and 4 prompts, quartiles shaded. Left: all answers and exact preferences. Iterative DPO, iterative "
-        "IPO and SPPO cycle, INPO stops at its regularised equilibrium, COMAL goes on to Nash. Thin black "
+        "IPO and SPPO cycle, INPO stops at its regularized equilibrium, COMAL goes on to Nash. Thin black "
         "lines: the same rules as tables, from the same first policies. Middle: answers drawn by the "
         "network, each pair compared once. Right: what a round's training leaves of the way to the rule's "
         "exact target, in the runs at the left. It says nothing once the way itself is next to nothing, as "
-        "for INPO and COMAL at the end: what is left then is the optimiser's own noise.",
+        "for INPO and COMAL at the end: what is left then is the optimizer's own noise.",
         (
             Panel(
                 "gap",
@@ -447,14 +447,14 @@ FIGURES = (
     Figure(
         "reference_schedule",
         "Should the reference be fixed or moved? A network trained on one and the same loss, INPO's: medians "
-        "of 5 first networks and 4 prompts, quartiles shaded. Fixed, it stops at the regularised "
+        "of 5 first networks and 4 prompts, quartiles shaded. Fixed, it stops at the regularized "
         f"equilibrium. Moved every round, it cycles. Moved every {PERIOD} rounds, near the inner "
         "equilibrium, it reaches Nash.",
         (Panel("gap", "reference", "one loss; the reference is ...", {**ROUNDS, "bottom": 1e-4}),),
     ),
     Figure(
         "lm_fit_steps",
-        f"The optimiser is the step size. Left: where COMAL's and INPO's networks are after {NUM_ROUNDS} "
+        f"The optimizer is the step size. Left: where COMAL's and INPO's networks are after {NUM_ROUNDS} "
         "rounds, by gradient steps a round; medians and quartiles. Right: what the first round leaves of its "
         "way. With few steps a round goes a small part of it: the rule is the same, its steps are smaller.",
         (

@@ -1,4 +1,4 @@
-"""Nash-MD: a biased limit with constant steps, the regularised equilibrium with falling ones.
+"""Nash-MD: a biased limit with constant steps, the regularized equilibrium with falling ones.
 
 Munos et al., "Nash Learning from Human Feedback", 2023, arXiv 2312.00886.
 """
@@ -46,20 +46,20 @@ def excess_over_one_step_bound(data: Data) -> float:
     worst = -np.inf
     for name in STRONG_RULES:
         if name.startswith("step"):
-            eta, kl = float(name.split()[1]), curve(data, "bounds", name, "kl_to_regularised")
+            eta, kl = float(name.split()[1]), curve(data, "bounds", name, "kl_to_regularized")
             worst = max(worst, float((kl[1:] - (1 - eta * STRONG) * kl[:-1] - 2 * eta**2).max()))
     return worst
 
 
 def share_of_rate_bound(data: Data) -> float:
     """Largest KL (T + 1) tau^2 / 8 along the run with falling steps."""
-    kl = curve(data, "bounds", "falling", "kl_to_regularised")
+    kl = curve(data, "bounds", "falling", "kl_to_regularized")
     return float((kl * (np.arange(len(kl)) + 1) * STRONG**2 / 8).max())
 
 
 PAPER = Paper(
     "nash_md",
-    "Nash-MD: a biased limit with constant steps, the regularised equilibrium with falling ones",
+    "Nash-MD: a biased limit with constant steps, the regularized equilibrium with falling ones",
     "Munos et al. 2023, arXiv 2312.00886",
     (
         Experiment(
@@ -77,9 +77,9 @@ PAPER = Paper(
     ),
     (
         Claim(
-            "A18.bias", "Nash-MD with a constant step does not reach the regularised equilibrium,",
-            NEW, "KL(regularised equilibrium, last policy)",
-            partial(last, experiment="limits", algorithm=CONSTANT, variable="kl_to_regularised"),
+            "A18.bias", "Nash-MD with a constant step does not reach the regularized equilibrium,",
+            NEW, "KL(regularized equilibrium, last policy)",
+            partial(last, experiment="limits", algorithm=CONSTANT, variable="kl_to_regularized"),
             at_least(5e-5), ("limits",),
         ),
         Claim(
@@ -88,9 +88,9 @@ PAPER = Paper(
             at_most(1e-12), ("limits",),
         ),
         Claim(
-            "A18.falling", "With the step 2/(tau (t + 2)) it approaches the regularised equilibrium,",
-            "Nash-MD, theorem 1", "KL(regularised equilibrium, last policy)",
-            partial(last, experiment="limits", algorithm=FALLING, variable="kl_to_regularised"),
+            "A18.falling", "With the step 2/(tau (t + 2)) it approaches the regularized equilibrium,",
+            "Nash-MD, theorem 1", "KL(regularized equilibrium, last policy)",
+            partial(last, experiment="limits", algorithm=FALLING, variable="kl_to_regularized"),
             at_most(1e-8), ("limits",),
         ),
         Claim(
@@ -107,26 +107,26 @@ PAPER = Paper(
     (
         Figure(
             "nash_md",
-            "KL from the equilibrium of the game regularised with temperature 0.1, on the three-answer "
+            "KL from the equilibrium of the game regularized with temperature 0.1, on the three-answer "
             "cycle. "
             "Nash-MD with a constant step stops beside it; with falling steps it approaches it like 1/T^2; "
             "mirror descent with the same constant step goes there.",
             (
                 Panel(
-                    "gap", "limits", "distance to the regularised equilibrium",
-                    {"curve": "kl_to_regularised", "bottom": 1e-18, "ylabel": "KL from the equilibrium"},
+                    "gap", "limits", "distance to the regularized equilibrium",
+                    {"curve": "kl_to_regularized", "bottom": 1e-18, "ylabel": "KL from the equilibrium"},
                 ),
                 Panel("gap", "limits", "duality gap, first steps", {"legend": None, "until": 2000}),
             ),
         ),
         Figure(
             "nash_md_bounds",
-            "KL from the equilibrium of the game regularised with temperature 1, on the three-answer cycle, "
+            "KL from the equilibrium of the game regularized with temperature 1, on the three-answer cycle, "
             "by step size: the larger a constant step, the farther from it Nash-MD stops.",
             (
                 Panel(
                     "gap", "bounds", "temperature 1",
-                    {"curve": "kl_to_regularised", "bottom": 1e-16, "ylabel": "KL from the equilibrium"},
+                    {"curve": "kl_to_regularized", "bottom": 1e-16, "ylabel": "KL from the equilibrium"},
                 ),
             ),
         ),

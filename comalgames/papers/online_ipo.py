@@ -1,4 +1,4 @@
-"""Online IPO stops at the regularised Nash policy; online DPO does not.
+"""Online IPO stops at the regularized Nash policy; online DPO does not.
 
 Calandriello et al., "Human Alignment of Large Language Models through Online Preference Optimisation", 2024,
 arXiv 2403.08635.
@@ -36,7 +36,7 @@ def mixture_error(data: Data) -> float:
 
 PAPER = Paper(
     "online_ipo",
-    "Online IPO stops at the regularised Nash policy, online DPO elsewhere",
+    "Online IPO stops at the regularized Nash policy, online DPO elsewhere",
     "Calandriello et al. 2024, arXiv 2403.08635",
     (
         Experiment(
@@ -45,22 +45,22 @@ PAPER = Paper(
             is_quick=False,
         ),
         Experiment(
-            "rounds", "What if the loss is minimised in every round, and pairs are drawn afresh only then?",
+            "rounds", "What if the loss is minimized in every round, and pairs are drawn afresh only then?",
             cycle_game, ROUNDS, {"num_steps": 300, "init": START},
         ),
     ),
     (
         Claim(
             "A20.IPO", "The stationary point of online IPO (on pairs of the policy, which are not "
-            "differentiated) is the regularised Nash policy;", "Calandriello et al., proposition 4.1",
-            "KL(regularised equilibrium, last policy)",
-            partial(last, experiment="limits", algorithm=IPO, variable="kl_to_regularised"), at_most(1e-20),
+            "differentiated) is the regularized Nash policy;", "Calandriello et al., proposition 4.1",
+            "KL(regularized equilibrium, last policy)",
+            partial(last, experiment="limits", algorithm=IPO, variable="kl_to_regularized"), at_most(1e-20),
             ("limits",),
         ),
         Claim(
             "A20.DPO", "that of online DPO, near it for beta = 4 tau, is not.",
-            "Calandriello et al., theorem F.6", "KL(regularised equilibrium, last policy)",
-            partial(last, experiment="limits", algorithm=DPO, variable="kl_to_regularised"), at_least(1e-6),
+            "Calandriello et al., theorem F.6", "KL(regularized equilibrium, last policy)",
+            partial(last, experiment="limits", algorithm=DPO, variable="kl_to_regularized"), at_least(1e-6),
             ("limits",),
         ),
         Claim(
@@ -69,7 +69,7 @@ PAPER = Paper(
             mixture_error, at_most(1e-10), ("limits",),
         ),
         Claim(
-            "A20.rounds", "Minimised exactly in every round, online IPO converges for tau above the "
+            "A20.rounds", "Minimized exactly in every round, online IPO converges for tau above the "
             "frequency of rotation (.25 > .196)", NEW, "change of the gap in the last step",
             lambda data: float(np.ptp(curve(data, "rounds", "temperature .25")[-2:])),
             at_most(1e-12), ("rounds",),
@@ -83,18 +83,18 @@ PAPER = Paper(
     (
         Figure(
             "online_ipo",
-            "Distance to the equilibrium regularised with temperature 0.25, on the three-answer cycle: "
+            "Distance to the equilibrium regularized with temperature 0.25, on the three-answer cycle: "
             "online IPO's gradient steps reach it, those of IPO-MD and online DPO stop beside it.",
             (
                 Panel(
                     "gap", "limits", "gradient steps",
-                    {"curve": "kl_to_regularised", "ylabel": "KL from the equilibrium", "bottom": 1e-20},
+                    {"curve": "kl_to_regularized", "ylabel": "KL from the equilibrium", "bottom": 1e-20},
                 ),
             ),
         ),
         Figure(
             "online_ipo_rounds",
-            "Online IPO whose loss is minimised exactly in every round, with pairs of the round's first "
+            "Online IPO whose loss is minimized exactly in every round, with pairs of the round's first "
             "policy: it "
             "converges where the temperature is above the frequency of rotation, and circles below.",
             (Panel("gap", "rounds", "exact rounds"),),

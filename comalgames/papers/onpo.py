@@ -1,4 +1,4 @@
-"""ONPO is optimistic multiplicative weights, and its last iterate converges without regularisation.
+"""ONPO is optimistic multiplicative weights, and its last iterate converges without regularization.
 
 Zhang et al., "Improving LLM General Preference Alignment via Optimistic Online Mirror Descent", 2025, arXiv
 2502.16852.
@@ -73,7 +73,7 @@ PAPER = Paper(
             ("two sequences",),
         ),
         Claim(
-            "A22.last", "Without any regularisation its last iterate reaches Nash,",
+            "A22.last", "Without any regularization its last iterate reaches Nash,",
             "Wei et al. 2021; arXiv 2512.24818", "last duality gap, step 2",
             partial(last, experiment="dynamics", algorithm="ONPO, step 2"), at_most(1e-13), ("dynamics",),
         ),

@@ -17,11 +17,11 @@ NEW = "not in the paper"
 
 
 def distances(temperature: float) -> Any:
-    """For `game_metrics`: KL from the equilibrium regularised around COMAL's start."""
+    """For `game_metrics`: KL from the equilibrium regularized around COMAL's start."""
 
     def of_game(game: PreferenceGame) -> dict[str, Metric]:
-        regularised = jnp.log(jnp.asarray(qre(game, temperature, START)))
-        return {"kl_to_regularised": kl_to(regularised)}
+        regularized = jnp.log(jnp.asarray(qre(game, temperature, START)))
+        return {"kl_to_regularized": kl_to(regularized)}
 
     return of_game
 

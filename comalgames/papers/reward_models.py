@@ -26,7 +26,7 @@ class Picks(NamedTuple):
 
     Attributes:
         scores: Bradley-Terry scores fitted on uniformly drawn pairs, `[n]`; their order is Borda's.
-        reward_pick: the action with the highest score, which reward maximisation picks.
+        reward_pick: the action with the highest score, which reward maximization picks.
         nash_policy: probabilities `[n]`.
         nash_beats_reward: how often the Nash policy is preferred to `reward_pick`.
     """

@@ -34,8 +34,8 @@ STEP_SIZES = np.geomspace(1e-3, 30.0, 28)
 SMALL = 0.1  # below it the difference is its leading term
 
 
-def minimisers() -> Any:
-    """One step from COMAL's start by the exact minimiser and by exponential weights, and the loss at both."""
+def minimizers() -> Any:
+    """One step from COMAL's start by the exact minimizer and by exponential weights, and the loss at both."""
     import xarray as xr
 
     with jax.enable_x64(True):
@@ -67,7 +67,7 @@ def minimisers() -> Any:
 
 def order(data: Data) -> float:
     """The exponent with which the difference grows, over small steps."""
-    found = data["minimisers"]
+    found = data["minimizers"]
     small = found["step_size"].values < SMALL
     x, y = np.log(found["step_size"].values[small]), np.log(found["difference"].values[small])
     return float(np.polyfit(x, y, 1)[0])
@@ -75,18 +75,18 @@ def order(data: Data) -> float:
 
 def lower_everywhere(data: Data) -> float:
     """The largest ratio of the loss at the claimed minimum to that at the step, over steps from 0.1 on."""
-    found = data["minimisers"].sel(step_size=slice(SMALL, None))
+    found = data["minimizers"].sel(step_size=slice(SMALL, None))
     return float((found["loss at its minimum"] / found["loss at the step"]).max())
 
 
-RULES = {"intended step": SPPO(1.0), "minimiser of the loss": SPPO(1.0, exact=True)}
+RULES = {"intended step": SPPO(1.0), "minimizer of the loss": SPPO(1.0, exact=True)}
 
 PAPER = Paper(
     "sppo",
     "SPPO: the minimum of its loss is not the step it intends",
     "Wu et al. 2024, arXiv 2405.00675",
     (
-        Measurement("minimisers", "How far is the loss's minimum from the intended step?", minimisers),
+        Measurement("minimizers", "How far is the loss's minimum from the intended step?", minimizers),
         Experiment(
             "dynamics", "Where does self-play by either go?", cycle_game, RULES,
             {"num_queries": 4000, "init": START},
@@ -94,15 +94,15 @@ PAPER = Paper(
     ),
     (
         Claim(
-            "A17.order", "The minimiser of SPPO's published loss is not the multiplicative-weights step: "
+            "A17.order", "The minimizer of SPPO's published loss is not the multiplicative-weights step: "
             "they differ at third order in the step size,", NEW,
             "exponent of the difference, steps below 0.1",
-            order, between(2.95, 3.05), ("minimisers",),
+            order, between(2.95, 3.05), ("minimizers",),
         ),
         Claim(
             "A17.loss", "for at the step the loss is not least.", NEW,
             "largest ratio of the loss at its minimum to the loss at the step", lower_everywhere,
-            at_most(1 - 1e-7), ("minimisers",),
+            at_most(1 - 1e-7), ("minimizers",),
         ),
         *(
             Claim(
@@ -110,7 +110,7 @@ PAPER = Paper(
                 "the boundary,", "SPPO claims the average only", "largest gap in the last quarter",
                 partial(largest_late, experiment="dynamics", algorithm=name), at_least(0.7), ("dynamics",),
             )
-            for label, name in (("step", "intended step"), ("loss", "minimiser of the loss"))
+            for label, name in (("step", "intended step"), ("loss", "minimizer of the loss"))
         ),
         Claim(
             "A17.average", "while the average of the intended steps approaches Nash.", "SPPO, theorem 4.1",
@@ -122,12 +122,12 @@ PAPER = Paper(
     (
         Figure(
             "sppo",
-            "Left: one step from (.2, .5, .3) on the three-answer cycle; the exact minimiser of SPPO's loss "
+            "Left: one step from (.2, .5, .3) on the three-answer cycle; the exact minimizer of SPPO's loss "
             "and exponential weights differ like the third power of the step size. Right: self-play by "
             "either spirals away from Nash.",
             (
                 Panel(
-                    "lines", "minimisers", "two steps called SPPO",
+                    "lines", "minimizers", "two steps called SPPO",
                     {
                         "x": "step_size", "y": "difference", "logx": True, "xlabel": "step size",
                         "ylabel": "largest difference, nats",

@@ -1,4 +1,4 @@
-"""Softmax policies: a model's scores, trained by an optimiser on a published loss, following any rule."""
+"""Softmax policies: a model's scores, trained by an optimizer on a published loss, following any rule."""
 
 from comalgames.parametric import models, objectives
 from comalgames.parametric.learner import Parametric, ParametricState

@@ -31,7 +31,7 @@ class ParametricState(State):
     Attributes:
         inner: the rule's state.
         params: the parameters.
-        optimizer_state: the optimiser's, carried from round to round.
+        optimizer_state: the optimizer's, carried from round to round.
         offset: log-probabilities of the first policy minus its model's scores, `[..., n]`.
         mean: the mean of all policies so far, as probabilities `[..., n]`.
     """
@@ -61,7 +61,7 @@ class Parametric(AbstractWrapper[ParametricState]):
             their mean; with `Tabular` they share nothing, and each learns as if it were alone.
         params: its first parameters, a pytree of floating-point arrays; None for `Tabular` (zeros) and
             `LogLinear` (zeros).
-        optimizer: an optax optimiser, such as `optax.sgd(0.1)` or `optax.adam(1e-2)`. In a sweep pass one
+        optimizer: an optax optimizer, such as `optax.sgd(0.1)` or `optax.adam(1e-2)`. In a sweep pass one
             object to all: each call of optax makes functions of its own, which are compiled anew.
         num_fit_steps: gradient steps in a round, >= 1.
         loss: an objective, such as `objectives.Regression()` or `objectives.LabelledPairs()`.
@@ -118,7 +118,7 @@ class Parametric(AbstractWrapper[ParametricState]):
             )
         if not isinstance(self.optimizer, optax.GradientTransformation):
             raise ValueError(
-                f"`optimizer` must be an optax optimiser such as optax.sgd(0.1), got {self.optimizer!r}."
+                f"`optimizer` must be an optax optimizer such as optax.sgd(0.1), got {self.optimizer!r}."
             )
         if validation.is_concrete(self.num_fit_steps):
             validation.count("num_fit_steps", self.num_fit_steps, minimum=1)

@@ -1,6 +1,6 @@
 """What a softmax policy is trained on in one round: the published losses, each with its law of pairs.
 
-A rule says where to go. An objective is a way to go there by gradient steps: its exact minimiser, over all
+A rule says where to go. An objective is a way to go there by gradient steps: its exact minimizer, over all
 policies, is the rule's target, or what the class says instead.
 """
 
@@ -64,7 +64,7 @@ class Lesson(eqx.Module):
         drawn: the policy that pairs or answers are drawn from, log-probabilities `[..., n]`.
         step_size: the weight of the advantage in the rule; 1 for a rule that has no such weight.
         target: the rule's proposal, up to a constant, `[..., n]`; for objectives on it.
-        anchor: the rule's proposal under zero advantage, normalised, `[..., n]`; for the others.
+        anchor: the rule's proposal under zero advantage, normalized, `[..., n]`; for the others.
         seen: the labelled pairs of the round, for objectives on labels.
         win_rate: each action's, against the policy the round began with, for objectives on win rates.
     """
@@ -190,7 +190,7 @@ class LabelledPairs(AbstractObjective):
 
     Least at the rule's target if the pairs are drawn from the policy that the round began with, both answers
     independently: then averaging over y' turns labels into win rates against that policy. Drawn from anything
-    else the same formula has another minimiser (the win rates against what was drawn): another algorithm,
+    else the same formula has another minimizer (the win rates against what was drawn): another algorithm,
     with another limit.
 
     Args:
@@ -256,7 +256,7 @@ class Pointwise(AbstractObjective):
 
         E_{y ~ policy} [log pi(y) - target(y)]^2
 
-    The target is not normalised and the policy is, so the exact minimiser is not quite the rule's target: the
+    The target is not normalized and the policy is, so the exact minimizer is not quite the rule's target: the
     two differ at third order in the step without a reference, at second with one, and not at all at the
     rule's fixed point. `centred` leaves a constant per prompt free, and then they agree; without it the
     constant of the rule's own proposal counts, as SPPO's 1/2 is part of SPPO. With
@@ -284,7 +284,7 @@ class Pointwise(AbstractObjective):
 
 
 class PolicyGradient(AbstractObjective):
-    """Policy gradient on the KL-regularised reward, as RLHF does it: REINFORCE on answers of the policy.
+    """Policy gradient on the KL-regularized reward, as RLHF does it: REINFORCE on answers of the policy.
 
         E_{y ~ pi} [log pi(y) - target(y)] / step_size
           = -E_pi [advantage] + (pull / step_size) KL(pi || reference) + (1 - pull) / step_size KL(pi || base)
@@ -333,7 +333,7 @@ class PolicyGradient(AbstractObjective):
 class NCA(AbstractObjective):
     """NCA's loss on answers drawn from the policy: least at `anchor + step_size log(2 win_rate)`.
 
-    That minimiser is a policy only up to its normaliser; with `MWU` of step 1 it is exactly one, the law of
+    That minimizer is a policy only up to its normalizer; with `MWU` of step 1 it is exactly one, the law of
     the better of two samples.
 
     Reference: Chen et al., "Noise Contrastive Alignment of Language Models with Explicit Rewards", 2024.
@@ -351,7 +351,7 @@ class NCA(AbstractObjective):
 class BCO(AbstractObjective):
     """BCO's loss on answers drawn from the policy: least at `anchor + step_size logit(win_rate)`.
 
-    That minimiser is a policy only up to its normaliser.
+    That minimizer is a policy only up to its normalizer.
 
     Reference: Jung et al., "Binary Classifier Optimization for Large Language Model Alignment", 2024.
     """
@@ -366,7 +366,7 @@ class BCO(AbstractObjective):
 
 
 class KTO(AbstractObjective):
-    """KTO's loss on answers drawn from the policy; it has no finite minimiser, only gradient steps.
+    """KTO's loss on answers drawn from the policy; it has no finite minimizer, only gradient steps.
 
     For fixed win rates the loss falls all the way as the log-ratios of winning answers grow without bound. So
     how many gradient steps a round takes decides where it leads.

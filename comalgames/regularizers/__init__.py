@@ -1,6 +1,6 @@
-"""What a regularised game penalises: any differentiable function of the policy and the reference.
+"""What a regularized game penalizes: any differentiable function of the policy and the reference.
 
-A regulariser is a function `(p, reference) -> number` of two probability vectors `[n]`.
+A regularizer is a function `(p, reference) -> number` of two probability vectors `[n]`.
 """
 
 from comalgames.regularizers.checks import check as check

@@ -1,4 +1,4 @@
-"""What is certainly no regulariser, said before anything compiles."""
+"""What is certainly no regularizer, said before anything compiles."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jax.errors import ConcretizationTypeError, TracerArrayConversionError
 
 from comalgames.regularizers.divergences import Regularizer, name
 
-# A regulariser may be made for one number of actions. These are tried in turn; the first it accepts will do.
+# A regularizer may be made for one number of actions. These are tried in turn; the first it accepts will do.
 SIZES = (2, 3, 4, 5, 10)
 
 # What calling a function with policies of a size it was not made for raises.
@@ -75,7 +75,7 @@ def _complaint(regularizer: Regularizer, dtype: Any) -> str | None:
 
 
 def no_number(regularizer: Regularizer, size: int, out: Any) -> str | None:
-    """What is wrong with this result of a regulariser, shape and type, if it is not one real number."""
+    """What is wrong with this result of a regularizer, shape and type, if it is not one real number."""
     if getattr(out, "shape", None) == () and jnp.issubdtype(out.dtype, jnp.floating):
         return None
     described = f"{out.dtype} of shape {out.shape}" if isinstance(out, jax.ShapeDtypeStruct) else repr(out)
@@ -110,7 +110,7 @@ def _interior(size: int, dtype: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 @lru_cache(maxsize=256)
 def curvature(regularizer: Regularizer) -> float:
-    """How hard a regulariser pulls to a uniform reference: its smallest curvature there, over KL's.
+    """How hard a regularizer pulls to a uniform reference: its smallest curvature there, over KL's.
 
     c in d^2 R = c sum_i dp_i^2 / reference_i, over directions dp that sum to 0; 1 where that is not known.
     """

@@ -89,7 +89,7 @@ def hellinger(p: Float[Array, " n"], reference: Float[Array, " n"]) -> Float[Arr
 def squared_l2(p: Float[Array, " n"], reference: Float[Array, " n"]) -> Float[Array, ""]:
     """Squared Euclidean distance sum_i (p_i - reference_i)^2.
 
-    Its gradient is bounded, so that regularised equilibria may give probability 0.
+    Its gradient is bounded, so that regularized equilibria may give probability 0.
 
     Args:
         p: probabilities `[n]`.
@@ -263,7 +263,7 @@ class _WeightedSum(AbstractFamily):
 
 
 def weighted_sum(*terms: tuple[float, Regularizer]) -> Regularizer:
-    """The sum of regularisers times positive weights; with one term, that regulariser scaled.
+    """The sum of regularizers times positive weights; with one term, that regularizer scaled.
 
         sum_k weight_k regularizer_k(p, reference)
 
@@ -288,7 +288,7 @@ def weighted_sum(*terms: tuple[float, Regularizer]) -> Regularizer:
 
 
 def name(regularizer: Any) -> str:
-    """What to call a regulariser in a sentence: its `__name__`, or how it is written."""
+    """What to call a regularizer in a sentence: its `__name__`, or how it is written."""
     return str(getattr(regularizer, "__name__", None) or repr(regularizer))
 
 

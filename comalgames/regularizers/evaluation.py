@@ -1,4 +1,4 @@
-"""Evaluate a regulariser and its gradient at policies given as log-probabilities, over leading axes."""
+"""Evaluate a regularizer and its gradient at policies given as log-probabilities, over leading axes."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def floored(logp: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
 
 
 def log_floor(dtype: jnp.dtype) -> float:
-    """The log-probability below which regularisers are not asked."""
+    """The log-probability below which regularizers are not asked."""
     return max(LOG_FLOOR, float(np.log(np.finfo(dtype).tiny)))
 
 
 def value(
     regularizer: Regularizer, logp: Float[Array, "*#batch n"], reference_logp: Float[Array, "*#batch n"]
 ) -> Float[Array, ...]:
-    """The regulariser at policies given as log-probabilities, one number per leading index."""
+    """The regularizer at policies given as log-probabilities, one number per leading index."""
     over_batch = jnp.vectorize(regularizer, signature="(n),(n)->()")
     values: Array = over_batch(floored(logp), floored(reference_logp))
     return values
@@ -36,7 +36,7 @@ def value(
 def gradient(
     regularizer: Regularizer, logp: Float[Array, "*#batch n"], reference_logp: Float[Array, "*#batch n"]
 ) -> Float[Array, "... n"]:
-    """Gradient of the regulariser with respect to the probabilities p, `[..., n]`."""
+    """Gradient of the regularizer with respect to the probabilities p, `[..., n]`."""
     over_batch = jnp.vectorize(jax.grad(regularizer), signature="(n),(n)->(n)")
     gradients: Array = over_batch(floored(logp), floored(reference_logp))
     return gradients

@@ -1,6 +1,6 @@
-"""The equilibrium of a game regularised by any convex function of the policy, by an interior-point method.
+"""The equilibrium of a game regularized by any convex function of the policy, by an interior-point method.
 
-With payoffs 0 it is the best response to a utility. Where the regulariser is KL,
+With payoffs 0 it is the best response to a utility. Where the regularizer is KL,
 `comalgames.numerics.proximal` is faster, and exact however low the probabilities.
 """
 
@@ -36,8 +36,8 @@ class RegularizedSolution(NamedTuple):
 
     Attributes:
         policy: the equilibrium as probabilities `[..., n]`.
-        excess: how much a deviation from it can gain at most, if the regulariser is convex: 0 at the
-            equilibrium, nan where the regulariser or its derivatives are.
+        excess: how much a deviation from it can gain at most, if the regularizer is convex: 0 at the
+            equilibrium, nan where the regularizer or its derivatives are.
     """
 
     policy: Float[Array, "*batch n"]
@@ -51,9 +51,9 @@ def equilibrium(
     temperature: Float[Array, "*#batch"] | float,
     reference_logp: Float[Array, "*#batch n"],
 ) -> RegularizedSolution:
-    """The policy p that is a best response to itself in the game regularised by any convex function.
+    """The policy p that is a best response to itself in the game regularized by any convex function.
 
-        p maximises <p', utility + skew @ p> - temperature * regularizer(p', reference) over policies p'
+        p maximizes <p', utility + skew @ p> - temperature * regularizer(p', reference) over policies p'
 
     Args:
         regularizer: convex in its first argument, twice differentiable.
@@ -76,7 +76,7 @@ def equilibrium(
     )
 
 
-# Compiled once per regulariser and shape, for those who call it outside of any compiled function.
+# Compiled once per regularizer and shape, for those who call it outside of any compiled function.
 @partial(jax.jit, static_argnums=0)
 def _solve_all(
     regularizer: Regularizer, skew: Array, utility: Array, temperature: Array, reference: Array

@@ -290,7 +290,7 @@ def check(mirror: Any) -> None:
         )
 
 
-# The maximiser of <p, gain> - Bregman(p, policy) has slope(p_i) = slope(policy_i) + gain_i - level, or
+# The maximizer of <p, gain> - Bregman(p, policy) has slope(p_i) = slope(policy_i) + gain_i - level, or
 # p_i = 0 where that is below slope(0). The sum over i falls as the level rises. Its largest term is at most 1
 # and at least 1 / n, which brackets the level. `inverse` gives log p and dp / d slope.
 def _dual_step(logp: Array, gain: Array, slope: Any, inverse: Any) -> Array:

@@ -1,4 +1,4 @@
-"""Find out by experiment what a regulariser is worth, for those who prototype one."""
+"""Find out by experiment what a regularizer is worth, for those who prototype one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class RegularizerReport(NamedTuple):
         finite: no value or derivative was nan or infinite at policies without zeros.
         differentiable: JAX's gradient is the slope, and the same from both sides, at the reference too.
         convex: no segment between policies lies below the function.
-        strictly_convex: no segment touches it either: regularised games have one equilibrium.
+        strictly_convex: no segment touches it either: regularized games have one equilibrium.
         minimal_at_reference: no policy has less than the reference.
         zero_at_reference: it is 0 there.
         depends_on_reference: moving the reference changes what sets policies apart.
@@ -53,20 +53,20 @@ class RegularizerReport(NamedTuple):
 CONSEQUENCES = {
     "finite": "It is nan or infinite at policies without zeros: runs that come there stop being finite.",
     "differentiable": "Its slope jumps, or JAX's gradient is not its slope: steps along the gradient need "
-    "not settle, and regularised equilibria are not found by Newton's method.",
-    "convex": "It is not convex: regularised games may have several equilibria or none, and nothing is "
+    "not settle, and regularized equilibria are not found by Newton's method.",
+    "convex": "It is not convex: regularized games may have several equilibria or none, and nothing is "
     "guaranteed, neither inside COMAL nor outside.",
-    "strictly_convex": "It is flat along some direction: there it does not stop the cycling, and regularised "
+    "strictly_convex": "It is flat along some direction: there it does not stop the cycling, and regularized "
     "games may have many equilibria.",
     "minimal_at_reference": "It is not least at the reference: where COMAL stops, policy and reference "
     "alike, the pull is not 0, so that COMAL's fixed points are not Nash policies.",
     "zero_at_reference": "It is not 0 at the reference: no step changes by it, only the values reported.",
-    "depends_on_reference": "It ignores the reference: COMAL cannot move the regularised equilibrium, and "
+    "depends_on_reference": "It ignores the reference: COMAL cannot move the regularized equilibrium, and "
     "refuses it.",
 }
 SUITS = "It has what COMAL needs: its fixed points without zeros are the Nash policies."
-INTERIOR = "It grows without bound towards the boundary: regularised equilibria give no action probability 0."
-BOUNDARY = "It is finite at the boundary: whether regularised equilibria reach it depends on its slope there."
+INTERIOR = "It grows without bound towards the boundary: regularized equilibria give no action probability 0."
+BOUNDARY = "It is finite at the boundary: whether regularized equilibria reach it depends on its slope there."
 
 # How many random segments and points are tried, and how far from exact a value may be in units of its size.
 NUM_SEGMENTS, NUM_REFERENCES, TOLERANCE = 2000, 20, 1e-10
@@ -75,7 +75,7 @@ NUM_SEGMENTS, NUM_REFERENCES, TOLERANCE = 2000, 20, 1e-10
 def check_regularizer(
     regularizer: Regularizer, num_actions: int = 4, reference: Any = None
 ) -> RegularizerReport:
-    """Whether a function is a regulariser that COMAL works with, found by experiment, and what it lacks.
+    """Whether a function is a regularizer that COMAL works with, found by experiment, and what it lacks.
 
     Looks at thousands of random policies in float64. What it denies was seen; what it affirms was only not
     contradicted.
@@ -94,7 +94,7 @@ def check_regularizer(
 
     Example:
         >>> cg.regularizers.check_regularizer(cg.regularizers.entropy).sentences[-2]
-        'It ignores the reference: COMAL cannot move the regularised equilibrium, and refuses it.'
+        'It ignores the reference: COMAL cannot move the regularized equilibrium, and refuses it.'
     """
     check_form(regularizer)
     n = validation.count("num_actions", num_actions, minimum=2)

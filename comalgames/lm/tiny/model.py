@@ -19,12 +19,12 @@ from comalgames.lm import losses
 # An MLP is this many times as wide as the stream that it reads.
 MLP_FACTOR = 2
 
-# Added to a variance before dividing by its root, as layer normalisation does.
+# Added to a variance before dividing by its root, as layer normalization does.
 VARIANCE_FLOOR = 1e-5
 
 
 class Block(eqx.Module):
-    """Causal self-attention, then an MLP; each reads the normalised stream and adds to it.
+    """Causal self-attention, then an MLP; each reads the normalized stream and adds to it.
 
     Attributes:
         query_key_value: of all heads.
@@ -215,6 +215,6 @@ def _deviations(*shape: int) -> Array:
 
 
 def _normalize(stream: Array) -> Array:
-    """Layer normalisation: mean 0 and variance 1 at each position."""
+    """Layer normalization: mean 0 and variance 1 at each position."""
     centred = stream - jnp.mean(stream, axis=-1, keepdims=True)
     return centred * jax.lax.rsqrt(jnp.mean(centred**2, axis=-1, keepdims=True) + VARIANCE_FLOOR)

@@ -57,11 +57,11 @@ def phases() -> Any:
     game, n = games.comal_cycle(), 3
     rate = FIT_SHARE * n / 4  # one step of gradient descent goes 4 rate / n of the way
 
-    optimiser = optax.sgd(rate)
+    optimizer = optax.sgd(rate)
 
     def late(period: int) -> Any:
         rules = {
-            f"{k} {period}": Parametric(COMAL(RLHF, period), Tabular(), None, optimiser, k) for k in FIT_STEPS
+            f"{k} {period}": Parametric(COMAL(RLHF, period), Tabular(), None, optimizer, k) for k in FIT_STEPS
         }
         runs = sweep({"cycle": game}, rules, PHASE_ROUNDS, init=START, record_every=10, metrics=["policy"])
         tail = runs.sel(game="cycle", seed=0, algorithm=list(rules)).isel(record=slice(-60, None))
@@ -150,7 +150,7 @@ EXPERIMENTS = (
 CLAIMS = (
     Claim(
         "A31.few",
-        "The optimiser is the step size: with 5 gradient steps a round a softmax policy under a reference "
+        "The optimizer is the step size: with 5 gradient steps a round a softmax policy under a reference "
         "moved every 20 rounds reaches Nash,",
         NEW,
         "largest duality gap late in the run",
@@ -219,7 +219,7 @@ CLAIMS = (
 FIGURES = (
     Figure(
         "fit_steps",
-        "The optimiser is the step size. Left: the gap late in a run of 3,000 rounds of a softmax policy "
+        "The optimizer is the step size. Left: the gap late in a run of 3,000 rounds of a softmax policy "
         "that COMAL trains towards RLHF's minimum, by gradient steps a round and rounds between moves of the "
         "reference: dark is Nash. Red: where theory has the growth over a period equal to 1. Right: with the "
         "constants of COMAL's repository, the gap after its 24 rounds, by how far each round's fit goes.",
