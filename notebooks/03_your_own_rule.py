@@ -44,9 +44,9 @@ class MyNashMD(cg.AbstractUpdateRule):
 
 
 # %% [markdown]
-# Policies are log-probabilities. The opponent must be normalized, hence `log_softmax`; the target that `propose`
-# returns need not be. `form` states the numbers of the rule that others read: `pull`, the weight of the
-# reference in one step, tells `COMAL` that there is a reference to move, and `step` names the field that
+# Policies are log-probabilities. The opponent must be normalized, hence `log_softmax`; the target that
+# `propose` returns need not be. `form` states the numbers of the rule that others read: `pull`, the weight of
+# the reference in one step, tells `COMAL` that there is a reference to move, and `step` names the field that
 # `diagnose` varies. Everything else (`solve`, `sweep`, `vmap`, several prompts) works as for any other rule.
 
 # %%
