@@ -24,7 +24,7 @@ from comalgames.algorithms.guarantees import (
     NASH,
     NOTHING,
     OWN,
-    REGULARISED,
+    REGULARIZED,
 )
 
 CYCLE = cg.PreferenceGame.from_skew(cg.games.comal_cycle().skew)
@@ -77,8 +77,8 @@ EXAMPLES: dict[str, tuple[cg.AbstractAlgorithm[Any], int]] = {
 }
 
 
-def regularised(temperature: float) -> np.ndarray:
-    """The equilibrium of the game regularised around the start, by a general root finder."""
+def regularized(temperature: float) -> np.ndarray:
+    """The equilibrium of the game regularized around the start, by a general root finder."""
     found = scipy.optimize.root(
         lambda z: z - log_normalize(np.log(START) + SKEW @ np.exp(z) / temperature), np.log(START), tol=1e-14
     )
@@ -118,15 +118,15 @@ def test_a_rule_goes_where_its_row_says(name: str) -> None:
     before = run(rule, num_steps - 1, reference=reference, metrics=()).policy
     if limit in (NASH, INNER):
         assert off(last, COMAL_NASH) < (1e-4 if name == "Averaged" else 1e-9)
-    elif limit == REGULARISED:
+    elif limit == REGULARIZED:
         temperature = 0.25 if name == "RLHF" else TAU
         # Nash-MD's steps fall like 1 / t, and so does its error.
-        assert off(last, regularised(temperature)) < (1e-4 if name == "NashMD" else 1e-9)
+        assert off(last, regularized(temperature)) < (1e-4 if name == "NashMD" else 1e-9)
     elif limit == OWN:
         assert off(last, before) < 1e-12
         assert tail[-1] > 1e-2
         if name != "SPIN":  # of DPO with beta = 1 one would expect the equilibrium at a quarter
-            assert 1e-3 < off(last, regularised(0.25)) < 1e-2
+            assert 1e-3 < off(last, regularized(0.25)) < 1e-2
     elif limit == AVERAGE:
         assert tail.max() > 0.7
         assert average < 0.02
@@ -210,7 +210,7 @@ def test_a_condition_is_met_just_within_its_bound_and_not_just_beyond(name: str)
     """A run that starts next to the limit comes closer within the bound, and goes away beyond it."""
     row, (words, bound, make) = GUARANTEES[name], BOUNDED[name]
     assert words in row.condition
-    at_tau = COMAL_NASH if row.limit in (NASH, OWN) else regularised(TAU)
+    at_tau = COMAL_NASH if row.limit in (NASH, OWN) else regularized(TAU)
     w = cg.diagnostics.rotation_frequencies(CYCLE, jnp.log(at_tau)).max()
     larger_is_better = "<" not in words
     for factor in (0.9, 1.1):
@@ -220,7 +220,7 @@ def test_a_condition_is_met_just_within_its_bound_and_not_just_beyond(name: str)
         elif name == "IterativeRLHF":  # damped, it has the same limit and settles
             limit = run(cg.OnlineDPO(number, 0.2), 2000, record_every=5).policy
         elif name == "RLHF":
-            limit = regularised(number)
+            limit = regularized(number)
         else:
             limit = at_tau
         start = limit + 1e-5 * np.array([1, -2, 1])
@@ -238,7 +238,7 @@ def test_a_condition_is_met_just_within_its_bound_and_not_just_beyond(name: str)
 def test_mmd_takes_any_step_where_its_temperature_exceeds_the_frequency() -> None:
     assert "any step if tau >= w" in GUARANTEES["MMD"].condition
     for temperature, settles in ((0.25, True), (0.15, False)):
-        limit = regularised(temperature)
+        limit = regularized(temperature)
         w = cg.diagnostics.rotation_frequencies(CYCLE, jnp.log(limit)).max()
         assert (temperature >= w) == settles
         start = limit + 1e-5 * np.array([1, -2, 1])
@@ -268,22 +268,22 @@ def test_nash_md_with_a_constant_step_has_a_biased_limit() -> None:
     last = run(cg.NashMD(eta, TAU), 4000).policy
     share = eta * TAU
     mixture = np.exp(log_normalize((1 - share) * np.log(last) + share * np.log(START)))
-    assert off(mixture, regularised(TAU / (1 - share))) < 1e-12
-    assert off(last, regularised(TAU)) > 1e-3
+    assert off(mixture, regularized(TAU / (1 - share))) < 1e-12
+    assert off(last, regularized(TAU)) > 1e-3
 
 
 def test_nash_md_by_gradients_rests_at_the_best_response_to_its_mixture() -> None:
     share = 0.125
     last = run(cg.NashMDPG(0.3, TAU, share), 40_000).policy
     mixture = np.exp(log_normalize((1 - share) * np.log(last) + share * np.log(START)))
-    assert off(mixture, regularised(TAU / (1 - share))) < 1e-10
-    assert off(last, regularised(TAU)) > 1e-3
+    assert off(mixture, regularized(TAU / (1 - share))) < 1e-10
+    assert off(last, regularized(TAU)) > 1e-3
 
 
 def test_nash_mds_bounds_hold_at_every_step() -> None:
     """KL+ <= (1 - eta tau) KL + 2 eta^2, and KL <= 8 / (tau^2 (T + 1)) with the falling steps."""
     for tau in (0.1, 1.0):
-        target = {"kl": cg.kl_to(jnp.log(jnp.asarray(regularised(tau))))}
+        target = {"kl": cg.kl_to(jnp.log(jnp.asarray(regularized(tau))))}
         for eta in (0.05, 0.5):
             kl = run(cg.NashMD(eta, tau), 300, metrics=target).history["kl"]
             assert np.all(kl[1:] <= (1 - eta * tau) * kl[:-1] + 2 * eta**2)

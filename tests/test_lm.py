@@ -92,7 +92,7 @@ def test_dpo_uses_the_anchor_and_the_label():
 
 
 def test_extragradient_takes_its_half_step_on_the_candidates():
-    """EGPO: the opponent of the second query is the half step, its weights on the answers renormalised."""
+    """EGPO: the opponent of the second query is the half step, its weights on the answers renormalized."""
     step, tau, k = 0.7, 0.2, 4
     skew = np.tril(RNG.uniform(-0.5, 0.5, (PROMPTS, k, k)), -1)
     skew = skew - skew.swapaxes(-1, -2)
@@ -218,7 +218,7 @@ def test_with_two_answers_weights_do_not_make_another_policys_answers_ones_own()
 
 
 def test_a_mirror_rule_on_the_logistic_loss_is_damped_dpo_and_not_the_rule():
-    """Minimise over all answers by Newton's method: the anchor plus step * Bradley-Terry scores."""
+    """Minimize over all answers by Newton's method: the anchor plus step * Bradley-Terry scores."""
     rule = cg.MirrorDescent(0.5, 0.2)
     every = cg.Candidates(GAME.preference, np.full(5, np.log(0.2)))
     columns = {"logp": np.log(POLICY), "reference": np.log(ANCHOR_POLICY)}
@@ -298,7 +298,7 @@ def test_every_rule_is_one_that_answers_can_follow_or_is_refused_by_name():
             cg.lm.policies_of(RULES[name])
 
 
-def test_regularisers_that_are_sums_over_actions_are_the_ones_that_answers_can_follow():
+def test_regularizers_that_are_sums_over_actions_are_the_ones_that_answers_can_follow():
     def refused(regularizer):
         return cg.RegularizedMirrorDescent(1.0, 0.1, regularizer).needs_all_actions
 
@@ -329,7 +329,7 @@ def test_answers_that_the_policy_drew_have_equal_weights():
 
 
 def test_losses_on_labels_weight_candidates_as_advantages_do():
-    """The minimiser of the squared loss on labelled pairs of candidates is the rule's target."""
+    """The minimizer of the squared loss on labelled pairs of candidates is the rule's target."""
     behaviour = np.log([0.6, 0.1, 0.1, 0.1, 0.1])
     feedback, rule = cg.Candidates(GAME.preference, behaviour), cg.MWU(0.5)
     logp = jnp.log(jnp.asarray(POLICY))
@@ -554,7 +554,7 @@ REFUSED = {
     "a preference of nan in prompt 3": (with_prompt(3, np.nan), "(3, 0, 0)"),
     "preferences of prompt 2 that do not sum to 1": (with_prompt(2, 0.6), "prompt (2,)"),
     "a behaviour above 0": (lambda: cg.Candidates(HARD, -LAST), "`behaviour_logp` must hold finite"),
-    "an answer too unlikely for a regulariser": (
+    "an answer too unlikely for a regularizer": (
         lambda: cg.lm.targets(
             cg.RegularizedMirrorDescent(1.0, 0.1, cg.regularizers.chi_squared), KEY,
             {"logp": LAST - 300, "reference": LAST}, PAIR,

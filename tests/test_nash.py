@@ -577,7 +577,7 @@ def test_an_unknown_solver_is_refused():
 
 
 @pytest.mark.parametrize("temperature", [0.01, 0.1, 1.0, 100.0])
-def test_qre_is_its_own_regularised_best_response(temperature):
+def test_qre_is_its_own_regularized_best_response(temperature):
     game, reference = random_game(7), random_policy(7, seed=3)
     policy = cg.qre(game, temperature, reference)
     assert isinstance(policy, np.ndarray)

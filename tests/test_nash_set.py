@@ -117,7 +117,7 @@ def test_two_players_have_a_set_each():
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_distance_of_a_disc_game_is_that_of_an_exponential_family(seed):
-    """min KL(p || x) with mean point 0: p ~ x exp(<l, w>), l minimising the log-partition function."""
+    """min KL(p || x) with mean point 0: p ~ x exp(<l, w>), l minimizing the log-partition function."""
     game, points = disc(8, seed)
     policy = random_policy(8, seed=seed)
     dual = scipy.optimize.minimize(
@@ -249,7 +249,7 @@ def test_the_member_of_most_entropy():
     np.testing.assert_allclose(cg.nash(ties, select=[0.2, 0.5, 0.3]).policy, [0.2, 0.5, 0.3], atol=1e-14)
 
 
-def test_regularised_equilibria_tend_to_the_selected_member():
+def test_regularized_equilibria_tend_to_the_selected_member():
     """As the temperature falls, the equilibrium around a reference tends to its projection on the set."""
     for seed in range(3):
         game, reference = disc(6, seed)[0], random_policy(6, seed=seed)

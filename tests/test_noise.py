@@ -402,7 +402,7 @@ def test_the_robust_policy_is_certified_and_no_policy_does_better(radius):
         assert solution.response.sum() == pytest.approx(1, abs=1e-14)
         assert solution.response.min() >= 0
         assert 2 * (solution.response @ raised).min() >= solution.gap - 1e-10
-        # The adversary's own program, which never mentions the policy: maximise v, y raised >= v.
+        # The adversary's own program, which never mentions the policy: maximize v, y raised >= v.
         answer = linprog(
             -np.eye(8)[-1],
             A_ub=np.hstack([-raised.T, np.ones((7, 1))]),
@@ -542,7 +542,7 @@ def test_the_nash_policy_of_a_perturbed_game_loses_no_more_than_it_was_perturbed
 
 
 @pytest.mark.parametrize("tau", [0.05, 0.3])
-def test_the_regularised_equilibrium_moves_by_no_more_than_the_perturbation_over_the_temperature(tau):
+def test_the_regularized_equilibrium_moves_by_no_more_than_the_perturbation_over_the_temperature(tau):
     game, reference = random_game(8), random_policy(8)
     here = cg.qre(game, tau, reference)
     moves = []

@@ -1,6 +1,6 @@
 """Softmax policies that follow a rule: what each loss is least at, and where gradient steps on it lead.
 
-Losses are minimised by Newton's method, from the package's loss alone, and the minimisers compared with
+Losses are minimized by Newton's method, from the package's loss alone, and the minimizers compared with
 closed forms and other solvers written here.
 """
 
@@ -73,7 +73,7 @@ def newton(objective, lesson, start):
     return jax.nn.log_softmax(found), jax.vmap(lambda x: loss_of(x, objective, lesson))(points)
 
 
-def minimiser(objective, rule=RULE, feedback=None):
+def minimizer(objective, rule=RULE, feedback=None):
     """Where the loss is least, found by Newton's method and checked not to be a mere stationary point."""
     found, values = newton(objective, taught(objective, rule, feedback), LAWS.policy)
     assert np.all(values[1:] > values[0])
@@ -101,7 +101,7 @@ RULES = {
 def test_the_regression_is_least_at_every_rules_target(rule):
     expected = one_step(rule, GAME, POLICY, REFERENCE)
     assert np.max(np.abs(expected - np.log(POLICY))) > 0.05
-    np.testing.assert_allclose(minimiser(objectives.Regression(), rule), expected, **ROUNDING)
+    np.testing.assert_allclose(minimizer(objectives.Regression(), rule), expected, **ROUNDING)
 
 
 # (The law is part of the lesson; the loss is one function, compiled once.)
@@ -125,7 +125,7 @@ def test_the_laws_of_the_regression_are_what_their_names_say():
 @pytest.mark.parametrize("rule", [RULE, RULES["MWU"], RULES["COMAL"], cg.INPO(1.0, 0.3)], ids=repr)
 def test_labelled_pairs_of_the_policy_are_least_at_the_target(rule):
     expected = one_step(rule, GAME, POLICY, REFERENCE)
-    np.testing.assert_allclose(minimiser(objectives.LabelledPairs(), rule), expected, **ROUNDING)
+    np.testing.assert_allclose(minimizer(objectives.LabelledPairs(), rule), expected, **ROUNDING)
 
 
 # The squared loss on labelled pairs with another law is least at the win rates against that law.
@@ -139,7 +139,7 @@ def test_labelled_pairs_of_another_law_are_least_elsewhere(law, drawn):
 
 
 # Fixed law, fixed reference: the policy reached is softmax(log reference + advantage(uniform) / temperature).
-def test_labelled_pairs_of_uniform_law_stop_elsewhere_than_the_regularised_equilibrium():
+def test_labelled_pairs_of_uniform_law_stop_elsewhere_than_the_regularized_equilibrium():
     start = np.array(COMAL_START)
     rule = cg.MirrorDescent(0.3, 0.1)
     # Under the uniform law the Hessian is 4/n times the projection: one step of n/4 is exact.
@@ -156,7 +156,7 @@ def test_labelled_pairs_of_uniform_law_stop_elsewhere_than_the_regularised_equil
 
 def test_logistic_with_mwu_is_iterative_dpo():
     expected = one_step(cg.IterativeDPO(1 / 0.8), GAME, POLICY)
-    np.testing.assert_allclose(minimiser(objectives.Logistic(), cg.MWU(0.8)), expected, **ROUNDING)
+    np.testing.assert_allclose(minimizer(objectives.Logistic(), cg.MWU(0.8)), expected, **ROUNDING)
     assert np.max(np.abs(expected - one_step(cg.MWU(4 * 0.8), GAME, POLICY))) > 0.01
 
 
@@ -182,12 +182,12 @@ def test_logistic_is_least_at_the_anchor_and_the_bradley_terry_scores(law, drawn
 @pytest.mark.parametrize("rule", [RULE, RULES["MWU"], RULES["Extragradient"]], ids=repr)
 def test_the_centred_pointwise_loss_and_the_policy_gradient_are_least_at_the_target(rule):
     expected = one_step(rule, GAME, POLICY, REFERENCE)
-    np.testing.assert_allclose(minimiser(objectives.Pointwise(centred=True), rule), expected, **ROUNDING)
+    np.testing.assert_allclose(minimizer(objectives.Pointwise(centred=True), rule), expected, **ROUNDING)
     gradient = gradient_at(objectives.PolicyGradient(), taught(objectives.PolicyGradient(), rule), expected)
     np.testing.assert_allclose(gradient, 0, **ROUNDING)
 
 
-# The minimiser: log(pi'/pi) = eta a - W(c e^{eta a}), with c >= 0 so that pi' is normalised.
+# The minimizer: log(pi'/pi) = eta a - W(c e^{eta a}), with c >= 0 so that pi' is normalized.
 @pytest.mark.parametrize("eta", [0.5, 3.0])
 def test_the_pointwise_loss_is_least_at_sppos_lambert_w(eta):
     def log_ratio(c):
@@ -196,7 +196,7 @@ def test_the_pointwise_loss_is_least_at_sppos_lambert_w(eta):
     c = scipy.optimize.brentq(lambda c: POLICY @ np.expm1(log_ratio(c)), 0, 10, xtol=1e-15)
     assert c > 1e-3
     expected = np.log(POLICY) + log_ratio(c)
-    found = minimiser(objectives.Pointwise(), cg.MWU(eta))
+    found = minimizer(objectives.Pointwise(), cg.MWU(eta))
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-11)
     assert np.max(np.abs(found - one_step(cg.SPPO(eta), GAME, POLICY))) > 1e-4
 
@@ -211,7 +211,7 @@ def test_the_pointwise_loss_with_a_reference_is_rspos():
         return jnp.sum(POLICY * (sppo + lam * (logp - jnp.log(REFERENCE)) ** 2))
 
     rule = cg.MirrorDescent(eta / (1 + lam), lam / eta)  # pull: their product, lam / (1 + lam)
-    found = minimiser(objectives.Pointwise(), rule)
+    found = minimizer(objectives.Pointwise(), rule)
     np.testing.assert_allclose(jax.grad(rspo)(jnp.asarray(found)), 0, **ROUNDING)
     assert np.max(np.abs(jax.grad(rspo)(jnp.asarray(one_step(rule, GAME, POLICY, REFERENCE))))) > 1e-3
     difference = [
@@ -225,7 +225,7 @@ def test_the_pointwise_loss_with_a_reference_is_rspos():
 def test_nca_with_a_step_of_one_is_best_of_two():
     win_rate = ADVANTAGE + 0.5
     np.testing.assert_allclose(
-        minimiser(objectives.NCA(), cg.MWU(1.0)), np.log(2 * POLICY * win_rate), **ROUNDING
+        minimizer(objectives.NCA(), cg.MWU(1.0)), np.log(2 * POLICY * win_rate), **ROUNDING
     )
     # Best of two by enumeration: an answer is returned if drawn twice, or drawn with one that it beats.
     P = SKEW + 0.5
@@ -233,7 +233,7 @@ def test_nca_with_a_step_of_one_is_best_of_two():
     np.testing.assert_allclose(2 * POLICY * win_rate, best_of_two, **ROUNDING)
 
 
-# Over normalised policies, the derivative of the sum, policy_i loss'(h_i), is the multiplier times pi_i.
+# Over normalized policies, the derivative of the sum, policy_i loss'(h_i), is the multiplier times pi_i.
 @pytest.mark.parametrize(
     ("objective", "free", "slope"),
     [
@@ -242,13 +242,13 @@ def test_nca_with_a_step_of_one_is_best_of_two():
     ],
     ids=["NCA", "BCO"],
 )
-def test_losses_on_win_rates_are_least_where_published_up_to_the_normaliser(objective, free, slope):
+def test_losses_on_win_rates_are_least_where_published_up_to_the_normalizer(objective, free, slope):
     win_rate = ADVANTAGE + 0.5
-    found = minimiser(objective)
+    found = minimizer(objective)
     r = (found - log_normalize(ANCHOR)) / STEP  # the mixture in the anchor is a policy
     multipliers = POLICY * slope(r, win_rate) / np.exp(found)
     np.testing.assert_allclose(multipliers, multipliers[0], **ROUNDING)
-    # Free log-ratios, without the normaliser, are least there exactly.
+    # Free log-ratios, without the normalizer, are least there exactly.
     np.testing.assert_allclose(slope(free(win_rate), win_rate), 0, **ROUNDING)
 
 
@@ -308,8 +308,8 @@ def test_on_policy_labelled_pairs_give_a_policy_gradient_not_a_mirror_step():
     np.testing.assert_allclose(uniform, 4 / N * (error - np.mean(error)), **ROUNDING)
 
 
-def test_the_policy_gradient_is_that_of_the_regularised_reward():
-    def regularised(logits):
+def test_the_policy_gradient_is_that_of_the_regularized_reward():
+    def regularized(logits):
         """-E_pi[a] + m/s KL(pi || reference) + (1 - m)/s KL(pi || base), as RLHF writes it."""
         logp = jax.nn.log_softmax(logits)
         p = jnp.exp(logp)
@@ -320,7 +320,7 @@ def test_the_policy_gradient_is_that_of_the_regularised_reward():
     lesson = taught(objectives.PolicyGradient())
     for logits in (LAWS.policy, LAWS.replay, jnp.asarray([0.3, -1.0, 2.0, 0.1, 0.0])):
         found = gradient_at(objectives.PolicyGradient(), lesson, logits)
-        np.testing.assert_allclose(found, jax.grad(regularised)(logits), **ROUNDING)
+        np.testing.assert_allclose(found, jax.grad(regularized)(logits), **ROUNDING)
     # At the current policy: -pi (a - tau log pi/ref, centred), Calandriello et al.'s online IPO v2.
     now = gradient_at(objectives.PolicyGradient(), lesson, LAWS.policy)
     utility = ADVANTAGE - TEMPERATURE * np.log(POLICY / REFERENCE)
@@ -387,7 +387,7 @@ PIPELINES = {
 def test_a_pipelines_pairs_reach_the_losses_on_labels(feedback, behaviour):
     """Least squares on labels is least at anchor + step_size h, with h what RegressedPairs answers."""
     h = np.asarray(jax.jit(lambda logp: feedback.advantage(KEY, logp))(LAWS.policy))
-    found = minimiser(objectives.LabelledPairs(), feedback=feedback)
+    found = minimizer(objectives.LabelledPairs(), feedback=feedback)
     np.testing.assert_allclose(found, log_normalize(ANCHOR + STEP * h), rtol=0, atol=1e-11)
 
 
@@ -735,8 +735,8 @@ REFUSED = {
     "no params of a network": (lambda: cg.Parametric(RULE, ONE_HOT, None, SGD, 1), "`params`", "None"),
     "no params of a function": (lambda: cg.Parametric(RULE, lambda x: x, None, SGD, 1), "`params`", "None"),
     "no model": (lambda: cg.Parametric(RULE, 3.0, None, SGD, 1), "`logits`", "Tabular()", "3.0"),
-    "an optimiser that is a number": (lambda: cg.Parametric(RULE, TABLE, None, 0.1, 1), "`optimizer`", "0.1"),
-    "an optimiser not made": (lambda: cg.Parametric(RULE, TABLE, None, optax.sgd, 1), "`optimizer`"),
+    "an optimizer that is a number": (lambda: cg.Parametric(RULE, TABLE, None, 0.1, 1), "`optimizer`", "0.1"),
+    "an optimizer not made": (lambda: cg.Parametric(RULE, TABLE, None, optax.sgd, 1), "`optimizer`"),
     "no fit steps": (lambda: cg.Parametric(RULE, TABLE, None, SGD, 0), "`num_fit_steps`", ">= 1", "got 0"),
     "half a fit step": (lambda: cg.Parametric(RULE, TABLE, None, SGD, 1.5), "`num_fit_steps`", "1.5"),
     "a loss by name": (lambda: cg.Parametric(RULE, TABLE, None, SGD, 1, "dpo"), "`loss`", "'dpo'"),

@@ -1,4 +1,4 @@
-"""Regularisers: what every divergence is, what COMAL makes of it, and that any function will do."""
+"""Regularizers: what every divergence is, what COMAL makes of it, and that any function will do."""
 
 import re
 
@@ -237,7 +237,7 @@ each_solved = pytest.mark.parametrize("regularizer", SOLVED, ids=regularizers.na
 
 @each_solved
 def test_the_equilibrium_satisfies_its_conditions(regularizer):
-    """The regularised payoff is level on the support and not above that elsewhere."""
+    """The regularized payoff is level on the support and not above that elsewhere."""
     game, reference = random_game(6, prompts=(8,)), random_policy(6, seed=5)
     zeros = 0
     for temperature in (0.01, 0.3):
@@ -349,7 +349,7 @@ def test_what_is_not_smooth_is_not_solved_silently():
         return jnp.sum(jnp.abs(p - reference))
 
     game, start = cg.games.comal_cycle(), np.array(COMAL_START)
-    with pytest.raises(ArithmeticError, match=r"regularised by 'distance' was not found.*check_regularizer"):
+    with pytest.raises(ArithmeticError, match=r"regularized by 'distance' was not found.*check_regularizer"):
         cg.qre(game, 1.0, start, distance)
     assert np.isnan(cg.regularized_gap(1.0, np.log(start), distance)(game, np.log([0.3, 0.3, 0.4])))
 
@@ -361,7 +361,7 @@ def test_a_small_kink_is_refused_as_a_large_one_is():
         return chi_squared(p, reference) + 1e-4 * jnp.sum(jnp.abs(p - reference))
 
     game = cg.PreferenceGame.from_skew(1e-3 * cg.games.comal_cycle().skew)
-    with pytest.raises(ArithmeticError, match=r"the regularised gap is \de-0[456]"):
+    with pytest.raises(ArithmeticError, match=r"the regularized gap is \de-0[456]"):
         cg.qre(game, 1.0, COMAL_START, kinked)
 
 
@@ -489,7 +489,7 @@ def test_rules_made_under_vmap_check_and_run():
     [(jensen_shannon, 1.0), (hellinger, 1.0), (tsallis(0.25), 1.0), (kl, 0.25)],
     ids=["jensen_shannon", "hellinger", "tsallis", "kl"],
 )
-def test_comal_asks_for_a_longer_period_where_the_regulariser_pulls_less(divergence, weight):
+def test_comal_asks_for_a_longer_period_where_the_regularizer_pulls_less(divergence, weight):
     rule = cg.RegularizedMirrorDescent(0.5, 0.1, weighted_sum((weight, divergence)))
     assert rule.pull == pytest.approx(0.0125, rel=1e-9)
     assert rule.shortest_period == pytest.approx(48, rel=1e-9)

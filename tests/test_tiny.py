@@ -110,18 +110,18 @@ def test_a_round_that_is_trained_to_its_end_is_the_tables_step(rule, loss):
     assert run.fit_residual.max() < 1e-3
 
 
-def test_sppos_round_ends_at_the_minimiser_of_its_published_loss():
-    """Under E_pi (log(pi'/pi) - eta a)^2 with pi' normalised: eta a - W(c exp(eta a)), W Lambert's."""
+def test_sppos_round_ends_at_the_minimizer_of_its_published_loss():
+    """Under E_pi (log(pi'/pi) - eta a)^2 with pi' normalized: eta a - W(c exp(eta a)), W Lambert's."""
     advantage = np.einsum("pij,pj->pi", np.asarray(GAME.skew), np.exp(LOGP))
 
-    def minimiser(logp, tilt):
+    def minimizer(logp, tilt):
         def log_ratio(c):
             return tilt - scipy.special.lambertw(c * np.exp(tilt)).real
 
         c = scipy.optimize.brentq(lambda c: np.exp(logp + log_ratio(c)).sum() - 1, 0, 1, xtol=1e-14)
         return logp + log_ratio(c)
 
-    expected = np.stack([minimiser(*rows) for rows in zip(LOGP, STEP * advantage, strict=True)])
+    expected = np.stack([minimizer(*rows) for rows in zip(LOGP, STEP * advantage, strict=True)])
     run = tiny.train(GAME, cg.SPPO(STEP), MODEL, 1, tiny.Fit("pointwise", **LONG))
     np.testing.assert_allclose(run.logp[1], expected, rtol=0, atol=1e-3)
     # The table's step is another, by what is left of the exact target.
