@@ -6,6 +6,7 @@ import subprocess
 import sys
 from importlib import resources
 
+import jax
 import numpy as np
 import pytest
 from helpers import COMAL_NASH
@@ -380,6 +381,11 @@ def test_doctor_in_words_says_the_same(comalgames):
     shown = {line.split()[0]: line for line in out.splitlines() if line}
     assert {"python", "devices", "packages", "x64", "compilation_cache", "writable"} <= set(shown)
     assert shown["x64"].endswith("True")
+    assert "x64 is off" not in out
+    with jax.enable_x64(False):
+        out = comalgames("doctor")[1]
+    assert "x64 is off" in out
+    assert "jax_enable_x64" in out
 
 
 # A process of its own: without x64, without this file's way of calling

@@ -2,8 +2,9 @@
 
 import inspect
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -177,6 +178,89 @@ def test_beyond_its_condition_a_rule_does_not_settle(rule: Any) -> None:
     policies = run(rule, 4000, metrics=["policy"]).history["policy"]
     late = policies[2000:]
     assert np.ptp(late, axis=0).max() > 1e-2
+
+
+class Bounded(NamedTuple):
+    """A number that a row bounds: its words, the bound for a frequency w, and the rule with a number."""
+
+    words: str
+    bound: Callable[[float], float]
+    make: Callable[[float], cg.AbstractAlgorithm[Any]]
+
+
+EXPLICIT = "2 tau / (tau^2 + w^2)", lambda w: 2 * TAU / (TAU**2 + w**2)
+BOUNDED = {
+    "Extragradient": Bounded("step < 1 / w;", lambda w: 1 / w, cg.Extragradient),
+    "INPO": Bounded(f"1 / eta < {EXPLICIT[0]}", EXPLICIT[1], lambda step: cg.INPO(1 / step, TAU)),
+    "IterativeRLHF": Bounded("beta above 4 times the frequency", lambda w: 4 * w, cg.IterativeRLHF),
+    "MMD": Bounded(
+        "step < 2 tau / (w^2 - tau^2);", lambda w: 2 * TAU / (w**2 - TAU**2), lambda step: cg.MMD(step, TAU)
+    ),
+    "MirrorDescent": Bounded(f"step < {EXPLICIT[0]}", EXPLICIT[1], lambda step: cg.MirrorDescent(step, TAU)),
+    "ONPO": Bounded("1 / eta < 1 / (3^1/2 w)", lambda w: 1 / (3**0.5 * w), lambda step: cg.ONPO(1 / step)),
+    "OnlineIPO": Bounded(f"step < {EXPLICIT[0]}", EXPLICIT[1], lambda step: cg.OnlineIPO(step, TAU)),
+    "OptimisticMWU": Bounded("step < 1 / (3^1/2 w);", lambda w: 1 / (3**0.5 * w), cg.OptimisticMWU),
+    "RLHF": Bounded("beta > w;", lambda w: w, cg.RLHF),
+    "SPIN": Bounded("lambda > 1/2", lambda w: 0.5, cg.SPIN),
+}
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+def test_a_condition_is_met_just_within_its_bound_and_not_just_beyond(name: str) -> None:
+    """A run that starts next to the limit comes closer within the bound, and goes away beyond it."""
+    row, (words, bound, make) = GUARANTEES[name], BOUNDED[name]
+    assert words in row.condition
+    at_tau = COMAL_NASH if row.limit in (NASH, OWN) else regularized(TAU)
+    w = cg.diagnostics.rotation_frequencies(CYCLE, jnp.log(at_tau)).max()
+    larger_is_better = "<" not in words
+    for factor in (0.9, 1.1):
+        number = factor * bound(float(w))
+        if name == "SPIN":
+            limit = np.array([0.6, 0.3, 0.1])
+        elif name == "IterativeRLHF":  # damped, it has the same limit and settles
+            limit = run(cg.OnlineDPO(number, 0.2), 2000, record_every=5).policy
+        elif name == "RLHF":
+            limit = regularized(number)
+        else:
+            limit = at_tau
+        start = limit + 1e-5 * np.array([1, -2, 1])
+        reference = limit if name == "SPIN" else START
+        last = cg.solve(
+            CYCLE, make(number), 2000, init=start, reference=reference, throw=False, record_every=5
+        ).policy
+        closer = off(last, limit) / off(start, limit)
+        if (factor > 1) == larger_is_better:
+            assert closer < 1e-2
+        else:
+            assert not closer < 10  # or nan
+
+
+def test_mmd_takes_any_step_where_its_temperature_exceeds_the_frequency() -> None:
+    assert "any step if tau >= w" in GUARANTEES["MMD"].condition
+    for temperature, settles in ((0.25, True), (0.15, False)):
+        limit = regularized(temperature)
+        w = cg.diagnostics.rotation_frequencies(CYCLE, jnp.log(limit)).max()
+        assert (temperature >= w) == settles
+        start = limit + 1e-5 * np.array([1, -2, 1])
+        last = cg.solve(
+            CYCLE, cg.MMD(1000.0, temperature), 2000, init=start, reference=START, record_every=5
+        ).policy
+        assert (off(last, limit) < 1e-2 * off(start, limit)) == settles
+
+
+@pytest.mark.filterwarnings("ignore:COMAL's period of 6 is short")
+def test_policy_gradients_converge_at_the_period_they_are_advised_and_not_at_that_of_mirror_steps() -> None:
+    """Nash gives one action 1/20: its steps are as many times smaller, and 1/20 of the advice diverges."""
+    nash = np.array([0.05, 0.475, 0.475])
+    game = cg.PreferenceGame.from_skew(cg.games.cycle(0.5, 0.05 / 0.95, 0.5).skew)
+    np.testing.assert_allclose(cg.nash(game).policy, nash, rtol=1e-12)
+    inner = cg.NashMDPG(1.0, TAU)
+    advised = int(np.ceil(inner.shortest_period))
+    start = nash + 1e-4 * np.array([1, -1, 0])
+    for period, bounds in ((advised, (0, 1e-4)), (advised // 20, (2, np.inf))):
+        rule = cg.COMAL(inner, period)
+        last = cg.solve(game, rule, 40 * advised, init=start, record_every=advised).policy
+        assert bounds[0] < off(last, nash) / off(start, nash) < bounds[1]
 
 
 def test_nash_md_with_a_constant_step_has_a_biased_limit() -> None:
