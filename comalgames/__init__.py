@@ -25,15 +25,6 @@ _FOLDERS = [
     "parametric",
     "regularizers",
 ]
-    "algorithms",
-    "diagnostics",
-    "equilibria",
-    "feedback",
-    "games",
-    "lm",
-    "parametric",
-    "regularizers",
-]
 _NAMES = {
     "diagnostics.diagnose": ["Diagnosis", "diagnose"],
     "diagnostics.phases": ["phase_diagram"],

@@ -17,6 +17,7 @@ from helpers import COMAL_NASH, COMAL_START, CONTRACT, Entry, gap, random_game, 
 from jaxtyping import Array, Bool, Float, Int
 
 import comalgames as cg
+from comalgames.algorithms import AbstractWhen
 from comalgames.algorithms.base import with_dtype
 from comalgames.drivers.trajectory import prepare
 from comalgames.feedback import asked
@@ -481,7 +482,7 @@ def scheduled_numbers(rule: Any, path: tuple[str, ...] = ()) -> list[tuple[str, 
     paths = []
     for field in dataclasses.fields(rule):
         value, here = getattr(rule, field.name), (*path, field.name)
-        if isinstance(value, cg.AbstractAlgorithm):
+        if isinstance(value, cg.AbstractAlgorithm | AbstractWhen):
             paths += scheduled_numbers(value, here)
         elif "Number" in str(field.type) or field.name in SCHEDULED_SHARES:
             paths.append(here)
@@ -516,9 +517,9 @@ def test_a_step_reads_every_schedule_at_its_own_number(entry: Entry) -> None:
     """Step k of a rule whose numbers halve is that of the rule with the constants of step k, and no other."""
     rule, k = with_dtype(entry.rule, np.float64), 3
     cases = [(rule, scheduled_numbers(rule))]
-    if isinstance(rule, cg.COMAL) and rule.period is None:
+    if isinstance(rule, cg.COMAL) and isinstance(rule.when, cg.Near):
         # With this error it moves at once, to where the temperature says.
-        moving = eqx.tree_at(lambda rule: rule.relative_error, rule, jnp.asarray(1e3))
+        moving = eqx.tree_at(lambda rule: rule.when.relative_error, rule, jnp.asarray(1e3))
         cases.append((moving, [path for path in cases[0][1] if path[-1] == "temperature"]))
     for case, paths in cases:
         assert paths

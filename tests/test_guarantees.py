@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 import scipy.optimize
-from helpers import COMAL_NASH, COMAL_START, gap, log_normalize
+from helpers import COMAL_NASH, COMAL_START, CONTRACT, PUBLISHED, gap, log_normalize
 
 import comalgames as cg
 from comalgames import cli
@@ -32,48 +31,8 @@ SKEW, START = np.asarray(CYCLE.skew), np.array(COMAL_START)
 TAU = 0.1
 
 # Each with numbers under which its limit is promised, and how many steps it is given.
-EXAMPLES: dict[str, tuple[cg.AbstractAlgorithm[Any], int]] = {
-    "Averaged": (cg.Averaged(cg.OptimisticMWU(1.0)), 20_000),
-    "BCO": (cg.BCO(4.0), 20_000),
-    "COMAL": (cg.COMAL(cg.MirrorDescent(1.0, TAU)), 2000),
-    "ExactProx": (cg.ExactProx(TAU), 2),
-    "Extragradient": (cg.Extragradient(2.0), 2000),
-    "GPO": (cg.GPO(4.0), 4000),
-    "HistoryMirrorDescent": (cg.HistoryMirrorDescent(0.3, TAU, (0.5, 0.5), (0.2, 0.8)), 2000),
-    "INPO": (cg.INPO(1.0, TAU), 2000),
-    "IterativeDPO": (cg.IterativeDPO(4.0), 4000),
-    "IterativeIPO": (cg.IterativeIPO(2.0), 4000),
-    "MMD": (cg.MMD(1.0, TAU), 2000),
-    "MWU": (cg.MWU(0.5), 4000),
-    "MirrorDescent": (cg.MirrorDescent(1.0, TAU), 2000),
-    "MovingReference": (cg.MovingReference(cg.MMD(1.0, TAU), 0.03), 2000),
-    "NCA": (cg.NCA(2.0), 4000),
-    "NashEMA": (cg.NashEMA(0.3, TAU, 0.5), 2000),
-    "NashMD": (cg.NashMD(cg.InverseTime(2.0 / TAU, 2.0), TAU), 100_000),
-    "NashMDPG": (cg.NashMDPG(0.3, TAU), 20_000),
-    "OnlineDPO": (cg.OnlineDPO(1.0, 0.2), 2000),
-    "OptimisticMWU": (cg.OptimisticMWU(2.0), 2000),
-    "Parametric": (
-        cg.Parametric(cg.COMAL(cg.MirrorDescent(1.0, TAU), 20), cg.Tabular(), None, optax.sgd(0.5), 20),
-        2000,
-    ),
-    "RegularizedMirrorDescent": (cg.RegularizedMirrorDescent(1.0, TAU, cg.regularizers.kl), 2000),
-    "SPIN": (cg.SPIN(2.0), 100),
-    "SPPO": (cg.SPPO(0.5, exact=True), 4000),
-    "DNO": (cg.DNO(2.0), 4000),
-    "EGPO": (cg.EGPO(0.9, TAU), 2000),
-    "IterativeRLHF": (cg.IterativeRLHF(1.0), 2000),
-    "MNPO": (cg.MNPO(1 / 0.3, TAU), 2000),
-    "MPO": (cg.MPO(1.0, TAU, 20), 2000),
-    "NashMirrorProx": (cg.NashMirrorProx(2 * TAU, TAU), 2000),
-    "NashProx": (cg.NashProx(1.0, TAU, 300), 12_000),
-    "ONPO": (cg.ONPO(0.5), 2000),
-    "OnlineIPO": (cg.OnlineIPO(1.0, TAU), 2000),
-    "OnlineIPOGradient": (cg.OnlineIPOGradient(0.3, TAU), 20_000),
-    "REBEL": (cg.REBEL(0.5), 4000),
-    "RLHF": (cg.RLHF(0.25), 2000),
-    "RSPO": (cg.RSPO(1.0, TAU), 2000),
-    "SPO": (cg.SPO(0.5), 4000),
+EXAMPLES: dict[str, tuple[cg.AbstractAlgorithm[Any], int]] = PUBLISHED | {
+    type(entry.rule).__name__: entry.arrives for entry in CONTRACT.values() if entry.arrives
 }
 
 
@@ -94,16 +53,24 @@ def off(policy: np.ndarray, other: np.ndarray) -> float:
     return float(np.abs(policy - other).max())
 
 
-def test_every_rule_and_every_published_name_has_a_row() -> None:
+def test_every_rule_and_every_published_name_has_a_row_and_an_entry() -> None:
+    exported = [getattr(cg, name) for name in (*cg.algorithms.__all__, "Parametric")]
     rules = {
-        name
-        for name, value in vars(cg).items()
+        value.__name__
+        for value in exported
         if inspect.isclass(value)
         and issubclass(value, cg.AbstractAlgorithm)
-        and not inspect.isabstract(value)
+        and not value.__name__.startswith("Abstract")
     }
     names = {name for name, value in vars(published).items() if inspect.isfunction(value) and name[0] != "_"}
-    assert rules | {name for name in names if hasattr(cg, name)} == set(GUARANTEES) == set(EXAMPLES)
+    names &= set(cg.algorithms.__all__)
+    missing = (rules | names) - set(GUARANTEES)
+    assert not missing, f"decorate {missing} with @guaranteed(limit, condition, source)"
+    assert not rules - set(EXAMPLES), (
+        f"give {rules - set(EXAMPLES)} an Entry(..., arrives=...) in tests/helpers.py"
+    )
+    assert not names - set(EXAMPLES), f"give {names - set(EXAMPLES)} a row of PUBLISHED in tests/helpers.py"
+    assert rules | names == set(EXAMPLES) == set(GUARANTEES)
     assert {name for name, known in GUARANTEES.items() if known.same_as} <= names
     assert {known.limit for known in GUARANTEES.values()} == set(LIMITS)
 

@@ -280,23 +280,21 @@ def test_a_schedule_of_two_passes_commits_the_second():
 
 GAME = random_game(5, seed=2)
 POLICY, ANCHOR_POLICY = random_policy(5, seed=3), random_policy(5, seed=4)
-RULES = {name: entry.rule for name, entry in CONTRACT.items() if name not in ("Parametric", "Averaged")}
-# Rules that remember advantages or several policies, or need the probabilities of all actions.
-REFUSED_RULES = {
-    "SPPO, exact", "NashMDPG", "COMAL of NashMDPG", "HistoryMirrorDescent",
-    "HistoryMirrorDescent, against itself", "OptimisticMWU", "ExactProx",
-    "COMAL of ExactProx", "RegularizedMirrorDescent, euclidean",
-    *(f"COMAL of {inner}, tuned" for inner in ("MirrorDescent", "Extragradient", "ExactProx")),
-}  # fmt: skip
-ON_ANSWERS = [name for name, rule in RULES.items() if name not in REFUSED_RULES and not fits_labels(rule)]
+RULES = {name: e.rule for name, e in CONTRACT.items() if isinstance(e.rule, cg.AbstractUpdateRule)}
+ON_ANSWERS = [name for name in RULES if CONTRACT[name].on_answers == "target"]
 
 
-def test_every_rule_is_one_that_answers_can_follow_or_is_refused_by_name():
-    """So that a rule has one copy: what the table follows is what the bridge asks, for every rule."""
-    assert set(RULES) - set(ON_ANSWERS) - REFUSED_RULES == {"IterativeDPO", "OnlineDPO", "COMAL of OnlineDPO"}
-    for name in REFUSED_RULES:
-        with pytest.raises(ValueError, match=type(RULES[name]).__name__):
-            cg.lm.policies_of(RULES[name])
+@pytest.mark.parametrize("name", RULES)
+def test_every_rule_is_one_that_answers_can_follow_or_is_refused_by_name(name):
+    """So that a rule has one copy: the bridge asks the rule that the table follows, for every rule."""
+    rule, expected = RULES[name], CONTRACT[name].on_answers
+    if expected == "refused":
+        # It remembers advantages or several policies, or needs the probabilities of all actions.
+        with pytest.raises(ValueError, match=type(rule).__name__):
+            cg.lm.policies_of(rule)
+    else:
+        assert "logp" in cg.lm.policies_of(rule)
+        assert fits_labels(rule) == (expected == "labels")
 
 
 def test_regularizers_that_are_sums_over_actions_are_the_ones_that_answers_can_follow():

@@ -152,8 +152,8 @@ def test_undoing_flips_that_cannot_have_been_is_refused_or_clipped():
 
 # Rules corrected for flips
 
-NOT_LINEAR = {"IterativeDPO", "OnlineDPO", "COMAL of OnlineDPO", "NCA", "BCO", "GPO", "SPIN"}
-LINEAR = sorted(set(CONTRACT) - NOT_LINEAR - {"Parametric"})
+LINEAR = [name for name, entry in CONTRACT.items() if entry.is_linear]
+NOT_LINEAR = set(CONTRACT) - set(LINEAR)
 
 
 @eqx.filter_jit
