@@ -1,0 +1,131 @@
+"""What runs now, how many experiments are left, and about how long they take."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+from comalgames.experiments.run import Silent
+
+# Before the finished experiments took this many seconds, their speed says little about the machine.
+ENOUGH = 5.0
+
+
+class Remaining:
+    """The experiments that are left, and the seconds they take if the machine keeps its speed.
+
+    Args:
+        expected: seconds that each experiment is expected to take, by (paper, experiment).
+    """
+
+    def __init__(self, expected: Mapping[tuple[str, str], float]) -> None:
+        self.expected = dict(expected)
+        self.total = len(self.expected)
+        self.done_expected = self.done_seconds = 0.0
+
+    def finish(self, paper: str, experiment: str, seconds: float) -> None:
+        """Count an experiment as finished.
+
+        Args:
+            paper: the name of the paper.
+            experiment: the name of the experiment.
+            seconds: how long it took.
+        """
+        self.done_expected += self.expected.pop((paper, experiment), 0.0)
+        self.done_seconds += seconds
+
+    @property
+    def seconds(self) -> float:
+        """The expected seconds of the rest, scaled by how slow the finished ones were."""
+        rest = sum(self.expected.values())
+        if self.done_seconds < ENOUGH or self.done_expected <= 0:
+            return rest
+        return rest * self.done_seconds / self.done_expected
+
+
+def about(seconds: float) -> str:
+    """A duration in words, to one or two digits.
+
+    Args:
+        seconds: at least 0.
+    """
+    if seconds < 10:
+        return "a few seconds"
+    if seconds < 95:
+        return f"about {10 * max(1, round(seconds / 10))} s"
+    return f"about {round(seconds / 60)} min"
+
+
+class Log(Silent):
+    """A line before and after each experiment, for files and pipes.
+
+    Args:
+        remaining: what is left to run.
+        stream: where lines go.
+    """
+
+    def __init__(self, remaining: Remaining, stream: TextIO) -> None:
+        self.remaining, self.stream = remaining, stream
+
+    def started(self, paper: str, experiment: str) -> None:
+        """Say what runs now, how many experiments are left including it, and about how long they take."""
+        left = len(self.remaining.expected)
+        self.say(f"running {paper}: {experiment} ({left} left, {about(self.remaining.seconds)})")
+
+    def finished(self, paper: str, experiment: str, seconds: float) -> None:
+        """Say how long the experiment took."""
+        self.remaining.finish(paper, experiment, seconds)
+        self.say(f"  ran {experiment}: {seconds:.1f} s")
+
+    def say(self, text: str) -> None:
+        """Print the text."""
+        print(text, file=self.stream, flush=True)
+
+
+class Bar(Silent):
+    """One line of a terminal that is drawn anew, by tqdm.
+
+    Args:
+        remaining: what is left to run.
+        stream: the terminal.
+    """
+
+    def __init__(self, remaining: Remaining, stream: TextIO) -> None:
+        from tqdm import tqdm
+
+        form = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}"
+        self.remaining = remaining
+        self.bar: Any = tqdm(
+            total=remaining.total, bar_format=form, file=stream, dynamic_ncols=True, leave=False
+        )
+
+    def started(self, paper: str, experiment: str) -> None:
+        """Show what runs now, how many experiments are left including it, and about how long they take."""
+        left = f"{len(self.remaining.expected)} left, {about(self.remaining.seconds)}"
+        self.bar.set_description_str(f"{paper}: {experiment}", refresh=False)
+        self.bar.set_postfix_str(left)
+
+    def finished(self, paper: str, experiment: str, seconds: float) -> None:
+        """Move the bar by one experiment."""
+        self.remaining.finish(paper, experiment, seconds)
+        self.bar.update(1)
+
+    def say(self, text: str) -> None:
+        """Print the text above the bar."""
+        self.bar.write(text, file=self.bar.fp)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        self.bar.close()
+
+
+def display(expected: Mapping[tuple[str, str], float], stream: TextIO | None = None) -> Silent:
+    """A bar on a terminal, lines everywhere else.
+
+    Args:
+        expected: seconds that each experiment is expected to take, by (paper, experiment).
+        stream: where it is shown; `sys.stdout` by default.
+    """
+    stream = sys.stdout if stream is None else stream
+    return (Bar if stream.isatty() else Log)(Remaining(expected), stream)
