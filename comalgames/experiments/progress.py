@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Any, TextIO
+from typing import Any
 
 from comalgames.experiments.run import Silent
 
@@ -65,7 +65,7 @@ class Log(Silent):
         stream: where lines go.
     """
 
-    def __init__(self, remaining: Remaining, stream: TextIO) -> None:
+    def __init__(self, remaining: Remaining, stream: Any) -> None:
         self.remaining, self.stream = remaining, stream
 
     def started(self, paper: str, experiment: str) -> None:
@@ -91,7 +91,7 @@ class Bar(Silent):
         stream: the terminal.
     """
 
-    def __init__(self, remaining: Remaining, stream: TextIO) -> None:
+    def __init__(self, remaining: Remaining, stream: Any) -> None:
         from tqdm import tqdm
 
         form = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}"
@@ -120,7 +120,7 @@ class Bar(Silent):
         self.bar.close()
 
 
-def display(expected: Mapping[tuple[str, str], float], stream: TextIO | None = None) -> Silent:
+def display(expected: Mapping[tuple[str, str], float], stream: Any = None) -> Silent:
     """A bar on a terminal, lines everywhere else.
 
     Args:

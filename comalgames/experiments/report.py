@@ -119,7 +119,8 @@ def _card(root: Path, name: str) -> Card | None:
         except (OSError, ValueError, TypeError, KeyError):
             continue
         drawn = {path.stem for path in (folder / "figures").glob("*.png")}
-        first = next((name for name in spec.get("figures", sorted(drawn)) if name in drawn), None)
+        order = (*spec.get("figures", ()), *sorted(drawn))
+        first = next((name for name in order if name in drawn), None)
         here = folder.relative_to(root).as_posix()
         picture = None if first is None else f"{here}/figures/{first}.png"
         stamp = folder.name

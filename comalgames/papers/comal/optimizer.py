@@ -73,11 +73,11 @@ def phases(
         tail = runs.sel(game="cycle", seed=0, algorithm=list(rules))
         tail = tail.isel(record=slice(-num_late_records, None))
         gaps, policies = tail["duality_gap"].values, tail["policy"].transpose(..., "action").values
-        return gaps.max(axis=-1), gaps.min(axis=-1), policies.max(axis=(-2, -1))
+        return gaps.max(axis=-1), gaps.mean(axis=-1), policies.max(axis=(-2, -1))
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # short periods are tried on purpose
-        gap, smallest_gap, highest = np.moveaxis(np.array([late(period) for period in periods]), 1, 0)
+        gap, mean_gap, highest = np.moveaxis(np.array([late(period) for period in periods]), 1, 0)
     omega = rotation_frequencies(game, nash(game).logp)[0]
     share = 1 - (1 - share_per_gradient_step) ** np.array(fit_steps)
     prox = temperature / (temperature - 1j * omega)
@@ -86,7 +86,7 @@ def phases(
     return xr.Dataset(
         {
             "gap": (("period", "fit_steps"), gap),
-            "smallest_gap": (("period", "fit_steps"), smallest_gap),
+            "mean_gap": (("period", "fit_steps"), mean_gap),
             "highest_probability": (("period", "fit_steps"), highest),
             "growth": (("period", "fit_steps"), growth),
         },
@@ -203,13 +203,15 @@ STATEMENTS = (
     ),
     Statement(
         f"{SOFTMAX} that takes 50 gradient steps a round on the same loss, under a reference moved every 20 "
-        "rounds, stays away from Nash.",
+        "rounds, does not converge to Nash.",
+        # The run is chaotic: rounding errors decide how near to Nash it passes. Over eight starts within 0.02
+        # of this one, on two versions of JAX, this mean was between 0.34 and 0.44.
         Claim(
             id="A31.many",
-            quantity="smallest duality gap late in the run",
+            quantity="mean duality gap of the last 600 rounds",
             source=NEW,
-            reading=cell("smallest_gap", 50, 20),
-            bound=at_least(0.05),
+            reading=cell("mean_gap", 50, 20),
+            bound=at_least(0.25),
         ),
     ),
     Statement(

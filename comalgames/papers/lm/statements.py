@@ -117,6 +117,8 @@ EXACT = (
     Statement(
         "COMAL brings at least four fifths of the pairs of first network and prompt to a duality gap of at "
         f"most {NEAR} within {NUM_ROUNDS} rounds of training a small transformer.",
+        # Not all: some networks arrive later. Over eight draws of first networks, on two versions of Python
+        # and JAX each, this share was between 0.9 and 1.
         Claim(
             id="LM3.all",
             quantity=f"share of such pairs whose largest gap in the last period is at most {NEAR}, of {ALL}",
