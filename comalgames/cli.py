@@ -216,7 +216,8 @@ def _plot(arguments: argparse.Namespace) -> int:
     from comalgames.experiments import load_run, report, store
 
     spec, _, _ = load_run(arguments.folder)
-    figures = report.redrawn_figures(registry.load(spec["paper"]), arguments.folder)
+    (paper,) = registry.load_all([spec["paper"]])
+    figures = report.redrawn_figures(paper, arguments.folder)
     for path in store.save_figures(arguments.folder / "figures", figures):
         print(path)
     return OK

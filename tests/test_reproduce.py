@@ -408,8 +408,8 @@ def test_the_report_shows_every_claim_with_its_verdict(run, claims):
     text = Page((run.folder / "report.html").read_text(encoding="utf-8")).text
     words = {"passed": "pass", "failed": "FAIL", "not run": "not run"}
     for claim in claims.values():
-        row = rf"{re.escape(claim['id'])}{re.escape(claim['sentence'])}.*?{re.escape(claim['bound'])}"
-        assert re.search(row + words[claim["status"]], text, re.DOTALL), claim["id"]
+        row = f"{claim['id']}{words[claim['status']]}{claim['sentence']}"
+        assert re.search(rf"{re.escape(row)}.*?{re.escape(claim['bound'])}", text, re.DOTALL), claim["id"]
     assert json.dumps(json.loads((run.folder / "environment.json").read_text()), indent=2) in text
 
 

@@ -32,8 +32,8 @@ h3 { font-size: 1rem; margin: 1.4rem 0 .2rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; overflow-wrap: normal; }
 th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid #ddd; vertical-align: top; }
-table.claims { min-width: 46rem; }
-table.claims td:nth-child(2) { min-width: 20rem; }
+table.claims { min-width: 38rem; }
+table.claims td:nth-child(2) { min-width: 18rem; }
 table.settings { width: auto; font-size: .82rem; }
 table.settings td { padding: .15rem .6rem .15rem 0; max-width: 44rem; overflow-wrap: anywhere; }
 table.settings td:first-child { min-width: 8rem; }
@@ -66,7 +66,7 @@ in <code>records.npz</code>.</p>
 {figures}
 <h2>Claims</h2>
 <div class="scroll"><table class="claims"><thead><tr><th>id</th><th>claim</th><th>measured</th>
-<th>must be</th><th></th></tr></thead><tbody>
+<th>must be</th></tr></thead><tbody>
 {rows}
 </tbody></table></div>
 <h2>Experiments and their settings</h2>
@@ -214,9 +214,10 @@ def _row(claim: Mapping[str, Any]) -> str:
     cells = {key: html.escape(str(value)) for key, value in claim.items()}
     status = claim["status"]
     return (
-        f"<tr><td>{cells['id']}</td><td>{cells['sentence']}<br><span class=small>{cells['quantity']} &mdash; "
-        f"{cells['source']}</span></td><td class=number>{number(claim['measured'])}</td><td "
-        f"class=number>{cells['bound']}</td><td class={status.replace(' ', '-')}>{WORDS[status]}</td></tr>"
+        f"<tr><td>{cells['id']}<br><span class={status.replace(' ', '-')}>{WORDS[status]}</span></td>"
+        f"<td>{cells['sentence']}<br>"
+        f"<span class=small>{cells['quantity']} &mdash; {cells['source']}</span></td>"
+        f"<td class=number>{number(claim['measured'])}</td><td class=number>{cells['bound']}</td></tr>"
     )
 
 
