@@ -102,14 +102,17 @@ class Bar(Silent):
 
     def started(self, paper: str, experiment: str) -> None:
         """Show what runs now, how many experiments are left including it, and about how long they take."""
-        left = f"{len(self.remaining.expected)} left, {about(self.remaining.seconds)}"
         self.bar.set_description_str(f"{paper}: {experiment}", refresh=False)
-        self.bar.set_postfix_str(left)
+        self._show_left()
 
     def finished(self, paper: str, experiment: str, seconds: float) -> None:
         """Move the bar by one experiment."""
         self.remaining.finish(paper, experiment, seconds)
         self.bar.update(1)
+        self._show_left()
+
+    def _show_left(self) -> None:
+        self.bar.set_postfix_str(f"{len(self.remaining.expected)} left, {about(self.remaining.seconds)}")
 
     def say(self, text: str) -> None:
         """Print the text above the bar."""
@@ -121,11 +124,11 @@ class Bar(Silent):
 
 
 def display(expected: Mapping[tuple[str, str], float], stream: Any = None) -> Silent:
-    """A bar on a terminal, lines everywhere else.
+    """A bar on a terminal, and lines elsewhere or if nothing is to be run.
 
     Args:
         expected: seconds that each experiment is expected to take, by (paper, experiment).
         stream: where it is shown; `sys.stdout` by default.
     """
     stream = sys.stdout if stream is None else stream
-    return (Bar if stream.isatty() else Log)(Remaining(expected), stream)
+    return (Bar if expected and stream.isatty() else Log)(Remaining(expected), stream)

@@ -85,8 +85,8 @@ STATEMENTS = (
         ),
     ),
     Statement(
-        "SPO leaves the neighborhood of Nash sooner on the three-answer cycle if its opponent is drawn "
-        "from a queue of the last 10 policies.",
+        "SPO spirals away from Nash sooner on the three-answer cycle if its opponent is drawn from a queue "
+        "of the last 10 policies.",
         Claim(
             id="A23.queue",
             quantity="queries until the duality gap exceeds 0.7, without a queue over with one",

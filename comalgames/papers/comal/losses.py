@@ -142,7 +142,8 @@ EXPERIMENTS = (
 STATEMENTS = (
     *(
         Statement(
-            f"COMAL reaches the Nash policy of the three-answer cycle if its inner step is taken by {step}.",
+            "COMAL reaches the Nash policy of the three-answer cycle if its inner step is taken through "
+            f"{step}.",
             Claim(
                 id=f"A10.{label}",
                 quantity="largest duality gap late in the run",
