@@ -41,7 +41,7 @@ FAMILIES = {
 
 
 def chi_squared(p: Any, reference: Any) -> Any:
-    """A regulariser of one's own."""
+    """A user's own regularizer: the chi-squared divergence."""
     return jnp.sum((p - reference) ** 2 / reference)
 
 

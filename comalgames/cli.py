@@ -47,8 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(arguments.run(arguments))
     except (ValueError, FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        from comalgames.experiments import DamagedRun
+
         print(f"comalgames: {error}", file=sys.stderr)
-        return DAMAGED if type(error).__name__ == "DamagedRun" else BAD_INPUT
+        return DAMAGED if isinstance(error, DamagedRun) else BAD_INPUT
     except (ArithmeticError, OSError) as error:
         print(f"comalgames: {error}", file=sys.stderr)
         return FAILED

@@ -426,7 +426,7 @@ def same_bits(one, other):
 
 def test_a_run_comes_back_bit_by_bit(saved, data):
     spec, loaded, claims = load_run(saved)
-    assert spec == {"schema": 1, **json.loads(json.dumps(TINY.spec()))}
+    assert spec == {"schema": 2, **json.loads(json.dumps(TINY.spec()))}
     assert set(loaded) == set(data)
     for name, before in data.items():
         after = loaded[name]

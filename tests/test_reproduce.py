@@ -31,7 +31,7 @@ PAPERS = {name: registry.load(name) for name in registry.NAMES}
 # has when it is quick, but for the language model's.
 LOOKED_AT = ("comal", "sppo")
 
-# What must be claimed.
+# The claims that the paper must have.
 DEMANDED = {
     *(f"A{k}" for k in (1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 29, 30, 31)),
 }
@@ -230,7 +230,7 @@ def test_quick_runs_claims_of_most_of_them(run, claims):
     assert {"A1", "A2", "A3", "A4", "A5", "A9", "A11", "A13", "A15", "A29"} <= run_ids
 
 
-# What each of the other papers must claim.
+# The claims that each of the other papers must have.
 DEMANDED_OF = {
     "inpo": {"A6", "A15", "A16"},
     "sppo": {"A17"},

@@ -1,4 +1,4 @@
-"""What runs now, how many experiments are left, and about how long they take."""
+"""Show which experiment runs now, how many are left, and about how long they take."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 PACKAGES = ("comalgames", "jax", "jaxlib", "equinox", "numpy", "scipy", "xarray", "matplotlib")
 
 
-# What NumPy and zipfile raise on an archive that was cut short or changed somewhere.
+# Exceptions that NumPy and zipfile raise on an archive that was cut short or changed somewhere.
 UNREADABLE = (
     OSError,
     ValueError,
@@ -114,7 +114,7 @@ def save_run(
     draft = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=parent))
     try:
         draft.chmod(0o755)
-        _write_json(draft / "spec.json", {"schema": 1, **paper.spec()})
+        _write_json(draft / "spec.json", {"schema": 2, **paper.spec()})
         _write_json(draft / "environment.json", environment())
         _write_json(draft / "run.json", dict(run or {}))
         _write_json(draft / "claims.json", claims_as_json(verdicts))
@@ -210,10 +210,10 @@ def saved_seconds(root: Path, name: str) -> dict[str, float]:
         root: the root of the run folders.
         name: of the paper.
     """
-    found: dict[str, float] = {}
+    seconds: dict[str, float] = {}
     for folder in run_folders(root, name):
-        found = {**_read_json(folder / "run.json").get("seconds", {}), **found}
-    return found
+        seconds = {**_read_json(folder / "run.json").get("seconds", {}), **seconds}
+    return seconds
 
 
 def read_claims(folder: Path) -> list[dict[str, Any]]:

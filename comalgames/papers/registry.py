@@ -25,21 +25,21 @@ class Entry(NamedTuple):
 
 
 PAPERS = {
-    "comal": Entry("comalgames.papers.comal", 240, 30),
-    "inpo": Entry("comalgames.papers.inpo", 15, 2),
+    "comal": Entry("comalgames.papers.comal", 140, 18),
+    "inpo": Entry("comalgames.papers.inpo", 5, 1),
     "sppo": Entry("comalgames.papers.sppo", 3, 3),
-    "nash_md": Entry("comalgames.papers.nash_md", 5, 3),
-    "egpo": Entry("comalgames.papers.egpo", 20, 4),
-    "online_ipo": Entry("comalgames.papers.online_ipo", 4, 2),
-    "mpo": Entry("comalgames.papers.mpo", 3, 3),
-    "onpo": Entry("comalgames.papers.onpo", 3, 3),
-    "spo": Entry("comalgames.papers.spo", 4, 4),
-    "mnpo": Entry("comalgames.papers.mnpo", 4, 4),
-    "general_preference": Entry("comalgames.papers.general_preference", 8, 8),
-    "judges": Entry("comalgames.papers.judges", 5, 2),
+    "nash_md": Entry("comalgames.papers.nash_md", 6, 3),
+    "egpo": Entry("comalgames.papers.egpo", 25, 4),
+    "online_ipo": Entry("comalgames.papers.online_ipo", 12, 2),
+    "mpo": Entry("comalgames.papers.mpo", 6, 6),
+    "onpo": Entry("comalgames.papers.onpo", 5, 5),
+    "spo": Entry("comalgames.papers.spo", 5, 5),
+    "mnpo": Entry("comalgames.papers.mnpo", 8, 8),
+    "general_preference": Entry("comalgames.papers.general_preference", 9, 9),
+    "judges": Entry("comalgames.papers.judges", 11, 3),
     "best_of_n": Entry("comalgames.papers.best_of_n", 4, 4),
-    "spin": Entry("comalgames.papers.spin", 2, 2),
-    "lm": Entry("comalgames.papers.lm", 120, 40),
+    "spin": Entry("comalgames.papers.spin", 1, 1),
+    "lm": Entry("comalgames.papers.lm", 160, 25),
 }
 NAMES = tuple(PAPERS)
 

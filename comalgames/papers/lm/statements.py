@@ -1,4 +1,4 @@
-"""What must hold of published rules on the tiny language model: claims LM1 to LM8."""
+"""Claims LM1 to LM8: published rules that train the tiny language model."""
 
 from __future__ import annotations
 
