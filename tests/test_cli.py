@@ -271,7 +271,12 @@ def test_help_and_version_load_nothing_heavy(option):
 
 def test_the_help_of_reproduce_says_what_the_hash_does_not_see(comalgames):
     out = " ".join(comalgames("reproduce", "--help")[1].split())
-    for words in ("--fresh", "is skipped", "does not see changes of this package's code", "--quick"):
+    for words in (
+        "--fresh",
+        "is skipped",
+        "does not see changes of this package's code or sentences",
+        "--quick",
+    ):
         assert words in out
 
 

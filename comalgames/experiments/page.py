@@ -52,6 +52,7 @@ pre { background: #f6f6f6; padding: .8rem; overflow-x: auto; font-size: .8rem; o
 .card .picture { height: 12rem; display: flex; align-items: center; justify-content: center; margin: .6rem 0; }
 .card .picture img { max-height: 100%; }
 a { color: #00539f; }
+@media (max-width: 44rem) { figure img { max-width: none; height: 16rem; } }
 """  # noqa: E501 (CSS)
 
 HEAD = """<!doctype html>
@@ -207,7 +208,7 @@ def _figure(drawn: MplFigure, caption: str) -> str:
     image = base64.b64encode(buffer.getvalue()).decode()
     text = html.escape(caption)
     picture = f'<img src="data:image/png;base64,{image}" alt="{text}">'
-    return f"<figure>{picture}<figcaption>{text}</figcaption></figure>"
+    return f'<figure><div class="scroll">{picture}</div><figcaption>{text}</figcaption></figure>'
 
 
 def _row(claim: Mapping[str, Any]) -> str:
