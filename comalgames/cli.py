@@ -31,8 +31,8 @@ REPRODUCE = """Run the experiments of papers, check their claims, and draw their
 
 A paper is skipped if DIR holds a complete run of it with the same settings, the same versions of Python and
 packages, the same devices and the same --quick; so an interrupted or repeated command goes on with the papers
-that are not finished. Settings are compared by a hash of numbers, names of functions and bounds: it does not
-see changes of this package's code or sentences within one version. After such a change use --fresh."""
+that are not finished. Settings are compared by a hash of numbers, names of functions and claims: it does not
+see changes of this package's code within one version. After such a change use --fresh."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -239,7 +239,8 @@ def test_the_spec_is_json_and_names_everything_that_decides_a_number():
     assert small["settings"] == {**SMALL.settings}
     assert small["games"].endswith("cycle_games")
     assert odd["measure"].endswith("odd_numbers")
-    assert spec["claims"] == [{"id": "C1", "reading": "half", "bound": "<= 1"}]
+    (row,) = spec["claims"]
+    assert row == {"id": "C1", "sentence": SENTENCE, "quantity": "a half", "reading": "half", "bound": "<= 1"}
 
 
 def numbers(first, *, scale):
@@ -294,6 +295,8 @@ def test_the_spec_hash_changes_with_a_setting_and_only_then():
         hashes.append(paper(claim(), experiments=(SMALL, odd)).spec_hash())
     hashes += [paper(claim(bound=at_most(2.0))).spec_hash(), plain.spec_hash()]
     hashes.append(paper(claim(measure=scaled)).spec_hash())
+    reworded = Statement("A half is less than one.", claim())
+    hashes.append(dataclasses.replace(plain, statements=(reworded,)).spec_hash())
     assert len(set(hashes)) == len(hashes)
 
 

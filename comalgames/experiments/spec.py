@@ -207,21 +207,28 @@ class Paper:
         return tuple(claim for statement in self.statements for claim in statement.claims)
 
     def spec(self) -> dict[str, Any]:
-        """Every setting that decides a number or a verdict, as JSON values."""
+        """Every setting that decides a number, and the claims, as JSON values."""
         return {
             "paper": self.name,
             "title": self.title,
             "source": self.source,
             "experiments": [experiment.spec() for experiment in self.experiments],
             "claims": [
-                {"id": claim.id, "reading": claim.reading.text, "bound": str(claim.bound)}
-                for claim in self.claims
+                {
+                    "id": claim.id,
+                    "sentence": statement.sentence,
+                    "quantity": claim.quantity,
+                    "reading": claim.reading.text,
+                    "bound": str(claim.bound),
+                }
+                for statement in self.statements
+                for claim in statement.claims
             ],
             "figures": [figure.name for figure in self.figures],
         }
 
     def spec_hash(self) -> str:
-        """Eight hexadecimal digits that change when a setting does."""
+        """Eight hexadecimal digits that change when a setting or a claim does."""
         text = json.dumps(self.spec(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 

@@ -180,7 +180,7 @@ def run_folders(root: Path, name: str) -> list[Path]:
 def finished_run(root: Path, paper: Paper, quick: bool) -> Path | None:
     """The newest intact run of `paper` below `root` with the same settings, packages and `quick`; or None.
 
-    Settings are compared by the spec hash, which knows numbers, names of functions and bounds. It does not
+    Settings are compared by the spec hash, which knows numbers, names of functions and claims. It does not
     know the code of this package beyond its version.
 
     Args:
