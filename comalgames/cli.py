@@ -23,10 +23,6 @@ if TYPE_CHECKING:
 
 OK, FAILED, BAD_INPUT, DAMAGED, INTERRUPTED = 0, 1, 2, 3, 130
 
-DESCRIPTION = (
-    "Preference games, their Nash policies, and the self-play rules that do or do not reach them, in JAX."
-)
-
 REPRODUCE = """Run the experiments of papers, check their claims, and draw their figures.
 
 A paper is skipped if DIR holds a complete run of it with the same settings, the same versions of Python and
@@ -94,7 +90,9 @@ def _complaint(unknown: Sequence[str], options: Sequence[str]) -> str:
 
 
 def _parser() -> _Parser:
-    parser = _Parser(prog="comalgames", description=DESCRIPTION)
+    # The package is there before its command line is; its own imports are not repeated here.
+    about = (sys.modules["comalgames"].__doc__ or "").partition("\n")[0]
+    parser = _Parser(prog="comalgames", description=about)
     parser.add_argument("--version", action="version", version=f"comalgames {metadata.version('comalgames')}")
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
 
@@ -235,17 +233,18 @@ def _nash(arguments: argparse.Namespace) -> int:
     import jax
     import numpy as np
 
-    import comalgames as cg
+    from comalgames import games
+    from comalgames.equilibria import nash
     from comalgames.equilibria.picks import picks
 
     exclude = [label for label in arguments.exclude.split(",") if label.strip()]
     with jax.enable_x64(True), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         if arguments.file.suffix.lower() in (".toc", ".soc"):
-            game = cg.games.from_rankings(arguments.file, exclude)
+            game = games.from_rankings(arguments.file, exclude)
         else:
-            game = cg.games.from_winrates(arguments.file, arguments.symmetrize, exclude)
-        solution = cg.nash(game)
+            game = games.from_winrates(arguments.file, arguments.symmetrize, exclude)
+        solution = nash(game)
         chosen = picks(game, solution.policy)
     for warning in caught:
         print(f"comalgames: {warning.message}", file=sys.stderr)

@@ -388,7 +388,7 @@ class Terminal(io.StringIO):
 
 def test_a_terminal_gets_one_line_that_is_drawn_anew():
     terminal = Terminal()
-    bar = progresses.display(EXPECTED, terminal)
+    bar = progresses.Bar(progresses.Remaining(EXPECTED), terminal, disable=False)
     bar.started("a", "x")
     bar.say("text above the bar")
     bar.finished("a", "x", 12.3)
@@ -401,6 +401,13 @@ def test_a_terminal_gets_one_line_that_is_drawn_anew():
     assert "1/3" in shown
     assert shown.count("\n") <= 2, "only the text above ends a line"
     assert "text above the bar" in shown
+
+
+@pytest.mark.parametrize("expected", [{}, EXPECTED])
+def test_a_terminal_gets_lines_if_there_is_nothing_to_show_or_the_bar_is_switched_off(expected, monkeypatch):
+    real = progresses.Bar
+    monkeypatch.setattr(progresses, "Bar", lambda *args: real(*args, disable=True))
+    assert isinstance(progresses.display(expected, Terminal()), progresses.Log)
 
 
 # Saving and loading

@@ -89,15 +89,17 @@ class Bar(Silent):
     Args:
         remaining: what is left to run.
         stream: the terminal.
+        disable: whether tqdm shows nothing; by default as the variable TQDM_DISABLE says.
     """
 
-    def __init__(self, remaining: Remaining, stream: Any) -> None:
+    def __init__(self, remaining: Remaining, stream: Any, disable: bool | None = None) -> None:
         from tqdm import tqdm
 
         form = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}"
-        self.remaining = remaining
+        options = {} if disable is None else {"disable": disable}
+        self.remaining, self.stream = remaining, stream
         self.bar: Any = tqdm(
-            total=remaining.total, bar_format=form, file=stream, dynamic_ncols=True, leave=False
+            total=remaining.total, bar_format=form, file=stream, dynamic_ncols=True, leave=False, **options
         )
 
     def started(self, paper: str, experiment: str) -> None:
@@ -116,7 +118,7 @@ class Bar(Silent):
 
     def say(self, text: str) -> None:
         """Print the text above the bar."""
-        self.bar.write(text, file=self.bar.fp)
+        self.bar.write(text, file=self.stream)
 
     def close(self) -> None:
         """Take the bar away."""
@@ -124,11 +126,15 @@ class Bar(Silent):
 
 
 def display(expected: Mapping[tuple[str, str], float], stream: Any = None) -> Silent:
-    """A bar on a terminal, and lines elsewhere or if nothing is to be run.
+    """A bar on a terminal; lines elsewhere, if nothing is to be run, or if TQDM_DISABLE is set.
 
     Args:
         expected: seconds that each experiment is expected to take, by (paper, experiment).
         stream: where it is shown; `sys.stdout` by default.
     """
     stream = sys.stdout if stream is None else stream
-    return (Bar if expected and stream.isatty() else Log)(Remaining(expected), stream)
+    if expected and stream.isatty():
+        bar = Bar(Remaining(expected), stream)
+        if not bar.bar.disable:
+            return bar
+    return Log(Remaining(expected), stream)
