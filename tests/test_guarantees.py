@@ -13,7 +13,6 @@ import scipy.optimize
 from helpers import COMAL_NASH, COMAL_START, CONTRACT, PUBLISHED, gap, log_normalize
 
 import comalgames as cg
-from comalgames import cli
 from comalgames.algorithms import published
 from comalgames.algorithms.guarantees import (
     AVERAGE,
@@ -25,6 +24,7 @@ from comalgames.algorithms.guarantees import (
     OWN,
     REGULARIZED,
 )
+from comalgames.papers import registry
 
 CYCLE = cg.PreferenceGame.from_skew(cg.games.comal_cycle().skew)
 SKEW, START = np.asarray(CYCLE.skew), np.array(COMAL_START)
@@ -279,4 +279,4 @@ def test_the_page_of_papers_names_every_rule_and_tests_that_exist() -> None:
     }
     assert claimed <= defined, claimed - defined
     rows = [row for row in page.splitlines() if row.startswith("|")][2:]
-    assert {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[5])} <= set(cli.PAPERS)
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[5])} <= set(registry.NAMES)
