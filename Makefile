@@ -16,7 +16,7 @@ reproduce: $(READY)
 	$(BIN)/comalgames reproduce all
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 # The adapter to TRL, on a tiny model, offline. Installs the extra `lm` first, with the CPU build of torch where
 # pip finds one; elsewhere name it: make test-lm TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"

@@ -28,14 +28,24 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 mpl.use("Agg")
 
 
+# Compiled code is mapped into memory, and a process may have 65,530 maps on Linux.
+MOST_MAPS = 40_000
+MAPS = Path("/proc/self/maps")
+
+
 @pytest.fixture(scope="module", autouse=True)
 def compiled_code_is_let_go():
-    """After each file: compiled code is mapped into memory, and a process may have 65,530 maps on Linux.
-
-    One worker that runs a third of the tests would reach that, and die in the compiler.
-    """
+    """Drop compiled code after a file if the process holds so much that it could reach the limit."""
     yield
-    jax.clear_caches()
+    if MAPS.exists() and MAPS.read_bytes().count(b"\n") > MOST_MAPS:
+        jax.clear_caches()
+
+
+def pytest_collection_modifyitems(items):
+    """A file is one group for pytest-xdist, unless its tests name another one: they share what they compile."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture
