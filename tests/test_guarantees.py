@@ -13,7 +13,6 @@ import scipy.optimize
 from helpers import COMAL_NASH, COMAL_START, CONTRACT, PUBLISHED, gap, log_normalize
 
 import comalgames as cg
-from comalgames import cli
 from comalgames.algorithms import published
 from comalgames.algorithms.guarantees import (
     AVERAGE,
@@ -25,6 +24,7 @@ from comalgames.algorithms.guarantees import (
     OWN,
     REGULARIZED,
 )
+from comalgames.papers import registry
 
 CYCLE = cg.PreferenceGame.from_skew(cg.games.comal_cycle().skew)
 SKEW, START = np.asarray(CYCLE.skew), np.array(COMAL_START)
@@ -284,4 +284,4 @@ def test_the_page_of_papers_names_rules_tests_and_claims_that_exist() -> None:
         for name in re.findall(r"\b([A-Z]\w+)\b", "".join(re.findall(r"`.*?`", row.split("|")[3])))
     }
     assert named <= set(dir(cg)) | set(dir(cg.objectives)), named
-    assert {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[5])} <= set(cli.PAPERS)
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[5])} <= set(registry.NAMES)

@@ -35,24 +35,27 @@ class RegularizedGap(eqx.Module):
         """The regularized gap, per prompt."""
         validation.log_policy("logp", logp)
         reference_logp = self.reference_logp.astype(logp.dtype)
+        temperature = jnp.asarray(self.temperature, logp.dtype)
         advantage = game.advantage(logp)
         if self.regularizer is regularizers.kl:
-            response = simplex.log_normalize(reference_logp + advantage / self.temperature)
-            return self.temperature * game.over_players(simplex.kl_divergence(logp, response))
-        return game.over_players(self._gain(logp, advantage, reference_logp))
+            response = simplex.log_normalize(reference_logp + advantage / temperature)
+            return temperature * game.over_players(simplex.kl_divergence(logp, response))
+        return game.over_players(self._gain(logp, advantage, temperature, reference_logp))
 
     # What a best response gains. Its derivative is the one at a fixed response, for that one is a maximum. A
     # response that is none (the regularizer is not convex, or not smooth) would make the gap too small.
-    def _gain(self, logp: LogPolicy, advantage: Array, reference_logp: Array) -> Float[Array, "*batch"]:
+    def _gain(
+        self, logp: LogPolicy, advantage: Array, temperature: Array, reference_logp: Array
+    ) -> Float[Array, "*batch"]:
         response, excess = regularizers.equilibrium(
             self.regularizer,
             jnp.zeros((advantage.shape[-1],) * 2, advantage.dtype),
-            *jax.lax.stop_gradient((advantage, self.temperature, reference_logp)),
+            *jax.lax.stop_gradient((advantage, temperature, reference_logp)),
         )
 
         def payoff(logp: Array) -> Array:
             penalty = regularizers.value(self.regularizer, logp, reference_logp)
-            return jnp.sum(jnp.exp(logp) * advantage, axis=-1) - self.temperature * penalty
+            return jnp.sum(jnp.exp(logp) * advantage, axis=-1) - temperature * penalty
 
         gain = jnp.maximum(payoff(jnp.log(response)) - payoff(jnp.asarray(logp)), 0.0)
         return jnp.where(excess <= SOLVED * float(np.finfo(gain.dtype).eps) * (1.0 + gain), gain, jnp.nan)

@@ -21,7 +21,9 @@ def floored(logp: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
 
 def log_floor(dtype: jnp.dtype) -> float:
     """The log-probability below which regularizers are not asked."""
-    return max(LOG_FLOOR, float(np.log(np.finfo(dtype).tiny)))
+    # One above the logarithm of the smallest normal number: exp of that itself may round to a subnormal,
+    # which XLA flushes to 0.
+    return max(LOG_FLOOR, float(np.log(np.finfo(dtype).tiny)) + 1.0)
 
 
 def value(
