@@ -55,7 +55,11 @@ class IterativeDPO(AbstractUpdateRule[State]):
         return mirror_target(state.logp, scores, 1.0 / at(self.beta, state.step)), state
 
 
-@guaranteed(OWN, "small damping; the limit is near the equilibrium of temperature beta / 4", "Calandriello et al. 2024")
+@guaranteed(
+    OWN,
+    "small damping; the limit is near the equilibrium of temperature beta / 4",
+    "Calandriello et al. 2024",
+)
 class OnlineDPO(AbstractUpdateRule[State]):
     """DPO with a reference that stays, on pairs of the current policy; and RLHF whose reward is refitted.
 

@@ -69,9 +69,9 @@ def as_markdown() -> str:
     lines = [
         "# Rules",
         "",
-        "This page is written by `make rules` from the guarantees that stand beside the rules; do not edit it.",
-        "A test runs each rule under its condition and compares the result with its limit. In conditions, w is",
-        "the largest rotation frequency at the limit, t the number of the step and T the length of the run.",
+        "`make rules` writes this page from the guarantees that stand beside the rules; do not edit it. A",
+        "test runs each rule under its condition and compares the result with its limit. In the conditions, w",
+        "is the largest rotation frequency at the limit, t the number of the step and T the number of steps.",
     ]
     ordered = sorted(GUARANTEES.items(), key=lambda item: item[0].lower())
     for limit in LIMITS:
