@@ -70,7 +70,7 @@ def as_markdown() -> str:
         "# Rules",
         "",
         "`make rules` writes this page from the guarantees that stand beside the rules; do not edit it. A",
-        "test runs each rule under its condition and compares the result with its limit. In the conditions, w",
+        "test runs each rule under its condition and compares the result with its limit. In conditions, w",
         "is the largest rotation frequency at the limit, t the number of the step and T the number of steps.",
     ]
     ordered = sorted(GUARANTEES.items(), key=lambda item: item[0].lower())
