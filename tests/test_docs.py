@@ -103,7 +103,7 @@ def documented(thing: Any) -> set[str]:
 def test_the_public_names_were_found():
     assert {
         "comalgames.COMAL",
-        "comalgames.drivers.solve",
+        "comalgames.solve",
         "comalgames.games",
         "comalgames.games.comal_cycle",
         "comalgames.regularizers.kl",
