@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: reproduce test test-lm lint format bench-convergence bench-speed bench-ground-truth bench-self-tuning
+.PHONY: reproduce test test-lm lint format rules bench-convergence bench-speed bench-ground-truth bench-self-tuning
 .PHONY: lock clean
 
 reproduce: $(READY)
@@ -34,6 +34,10 @@ lint: $(READY)
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# The page of rules, from the guarantees that stand beside them.
+rules: $(READY)
+	$(BIN)/python -c "import comalgames.parametric, comalgames.algorithms.guarantees as g; print(g.as_markdown(), end='')" > docs/rules.md
 
 bench-convergence: $(READY)
 	$(BIN)/python benchmarks/convergence.py

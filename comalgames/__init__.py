@@ -55,6 +55,7 @@ _NAMES = {
         "worst_win_rate",
     ],
     "measures.regularized_gap": ["regularized_gap"],
+    "numerics": ["losses"],
     "parametric": ["LogLinear", "MLP", "Parametric", "Tabular", "objectives"],
     "plots": ["plot_diagnosis", "plot_gap", "plot_phase", "plot_simplex", "plot_win_rates"],
     "regularizers": ["RegularizerReport", "check_regularizer", "mirrors"],

@@ -47,6 +47,7 @@ from .measures.metrics import (
     worst_win_rate as worst_win_rate,
 )
 from .measures.regularized_gap import regularized_gap as regularized_gap
+from .numerics import losses as losses
 from .parametric import (
     MLP as MLP,
     LogLinear as LogLinear,

@@ -1,4 +1,4 @@
-"""A rule to start from: copy it to comalgames/algorithms/<family>.py and change what is yours."""
+"""A template of a rule: copy it to comalgames/algorithms/<family>.py, and follow CONTRIBUTING.md."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from comalgames import validation
 from comalgames.algorithms.base import AbstractUpdateRule, State
 from comalgames.algorithms.form import Form
+from comalgames.algorithms.guarantees import AVERAGE, guaranteed
 from comalgames.algorithms.schedules import Number, at
 from comalgames.feedback import AbstractFeedback
 from comalgames.numerics.updates import mirror_target
 
 
+@guaranteed(AVERAGE, "the condition under which the limit is reached", "author year, or measured")
 class SkeletonRule(AbstractUpdateRule[State]):
-    """The rule's name and its idea, in one sentence.
+    """Name of the rule and its idea, in one sentence.
 
         policy' ~ policy * exp(step_size * advantage)
 
@@ -36,7 +38,7 @@ class SkeletonRule(AbstractUpdateRule[State]):
         validation.positive("step_size", self.step_size)
 
     def form(self, step: Any) -> Form:
-        """The numbers of a step; leave out what does not apply."""
+        """The numbers of a step: see `Form` for all entries, and leave out those that do not apply."""
         return Form(
             advantage_weight=at(self.step_size, step), step="step_size", payoff_powers={"step_size": -1}
         )

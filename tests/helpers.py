@@ -34,6 +34,7 @@ class Entry(NamedTuple):
         arrives: the algorithm with numbers under which its guarantee holds, and how many steps to give it;
             for one entry of each class.
         may_be_zero: its numbers that may be 0, where 0 has a meaning.
+        shares: its numbers that must be above 0 and at most 1, by `validation.share`.
         is_linear: whether it reads payoffs through its numbers only, so that flips can be corrected.
         on_answers: what the language-model bridge makes of it: "target", "labels" (a fit), or "refused".
     """
@@ -43,6 +44,7 @@ class Entry(NamedTuple):
     other_leaves: tuple[float, ...]
     arrives: tuple[cg.AbstractAlgorithm[Any], int] | None = None
     may_be_zero: tuple[str, ...] = ()
+    shares: tuple[str, ...] = ()
     is_linear: bool = True
     on_answers: str = "target"
 

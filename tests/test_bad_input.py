@@ -192,6 +192,7 @@ ENTRIES = {type(entry.rule): entry for entry in reversed(CONTRACT.values()) if e
 RULES = [rule for rule in ENTRIES if rule is not cg.Parametric]
 # 0 has a meaning there: no regularization.
 MAY_BE_ZERO = {(rule, name) for rule, entry in ENTRIES.items() for name in entry.may_be_zero}
+SHARES = {(rule, name) for rule, entry in ENTRIES.items() for name in entry.shares}
 NUMBERS = [
     (rule, field.name) for rule in RULES for field in dataclasses.fields(rule) if field.type == "Number"
 ]
@@ -212,6 +213,8 @@ def test_every_rule_and_each_of_its_numbers_is_walked():
 @pytest.mark.parametrize(("rule", "field"), NUMBERS)
 def test_a_number_of_a_rule_that_is_not_one_finite_positive_number(rule, field):
     accepted = "a finite number >= 0" if (rule, field) in MAY_BE_ZERO else "a finite number > 0"
+    if (rule, field) in SHARES:
+        accepted = "a number above 0 and at most 1"
     for value in (-1, -1e-9, np.nan, np.inf, -np.inf, True, np.True_, "0.1", None, 1j, jnp.asarray(-1.0), {}):
         refused(lambda value=value: made(rule, **{field: value}), f"`{field}`", accepted, repr(value))
     for values in ([0.1, 0.2], np.array([0.1, 0.2]), jnp.array([0.1, 0.2])):

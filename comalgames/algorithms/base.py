@@ -154,7 +154,7 @@ class AbstractUpdateRule(AbstractAlgorithm[S]):
         ...         advantage = feedback.advantage(key, state.logp)
         ...         return state.logp + self.step_size * advantage, state
         >>> cg.solve(cg.games.comal_cycle(), MyRule(0.1), 100, init=[0.2, 0.5, 0.3]).policy.round(3)
-        array([0.295, 0.409, 0.296])
+        array([0.256, 0.139, 0.605])
     """
 
     @abstractmethod

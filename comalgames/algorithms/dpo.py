@@ -17,7 +17,7 @@ from comalgames.numerics import bradley_terry
 from comalgames.numerics.updates import mirror_target
 
 
-@guaranteed(NOTHING, "spirals out; its average is off too", "Liu et al. 2024; measured")
+@guaranteed(NOTHING, "the policy spirals outward; the average is biased too", "Liu et al. 2024; measured")
 class IterativeDPO(AbstractUpdateRule[State]):
     """DPO repeated with the last policy as its reference, each round trained to its minimum.
 
@@ -55,7 +55,11 @@ class IterativeDPO(AbstractUpdateRule[State]):
         return mirror_target(state.logp, scores, 1.0 / at(self.beta, state.step)), state
 
 
-@guaranteed(OWN, "small damping; near the equilibrium at beta / 4, not it", "Calandriello et al. 2024")
+@guaranteed(
+    OWN,
+    "small damping; the limit is near the equilibrium of temperature beta / 4",
+    "Calandriello et al. 2024",
+)
 class OnlineDPO(AbstractUpdateRule[State]):
     """DPO with a reference that stays, on pairs of the current policy; and RLHF whose reward is refitted.
 

@@ -62,3 +62,53 @@ def guaranteed(
         return thing
 
     return note
+
+
+def as_markdown() -> str:
+    """The page of all rules that have been imported, as Markdown: docs/rules.md."""
+    lines = [
+        "# Rules",
+        "",
+        "`make rules` writes this page from the guarantees that stand beside the rules; do not edit it. A",
+        "test runs each rule under its condition and compares the result with its limit. In conditions, w",
+        "is the largest rotation frequency at the limit, t the number of the step and T the number of steps.",
+    ]
+    ordered = sorted(GUARANTEES.items(), key=lambda item: item[0].lower())
+    for limit in LIMITS:
+        rows = [(name, known) for name, known in ordered if known.limit == limit and not known.same_as]
+        if rows:
+            lines += ["", f"## {_HEADINGS[limit]}", ""]
+            lines += _table(
+                ("rule", "condition", "queries per step", "source"),
+                [(f"`{name}`", known.condition, known.queries, known.source) for name, known in rows],
+            )
+    names = [(name, known) for name, known in ordered if known.same_as]
+    lines += ["", "## Published names of these rules", ""]
+    lines += _table(
+        ("name", "rule", "limit", "condition", "source"),
+        [
+            (f"`{name}`", _code(known.same_as), known.limit, known.condition, known.source)
+            for name, known in names
+        ],
+    )
+    return "\n".join(lines) + "\n"
+
+
+_HEADINGS = {
+    NASH: "The last policy converges to Nash",
+    REGULARIZED: "The last policy converges to the equilibrium of the regularized game",
+    AVERAGE: "Only the average policy converges to Nash",
+    OWN: "The last policy converges to another limit",
+    NOTHING: "Neither the last policy nor the average converges to Nash",
+    INNER: "The limit is that of the inner rule",
+}
+
+
+def _code(names: str) -> str:
+    """The names set as code, with the "or" between them outside."""
+    return "`" + names.replace(", or ", "`, or `") + "`"
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    """A table in Markdown, one line for each row."""
+    return ["| " + " | ".join(row) + " |" for row in (head, ("---",) * len(head), *rows)]

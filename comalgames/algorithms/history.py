@@ -31,7 +31,7 @@ class HistoryState(State):
     known: Int[Array, ""]
 
 
-@guaranteed(REGULARIZED, "temperature > 0 and a small step; with 0 nothing, or the average", "measured")
+@guaranteed(REGULARIZED, "temperature > 0 and a small step; at 0 the average, or nothing", "measured")
 class HistoryMirrorDescent(AbstractUpdateRule[HistoryState]):
     """Mirror descent from a mixture of its last policies, against another mixture of them.
 

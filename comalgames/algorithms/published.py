@@ -233,7 +233,7 @@ def ONPO(eta: Number) -> OptimisticMWU:
 
 @guaranteed(
     REGULARIZED,
-    "tau > 0 and a small step; with 0 nothing",
+    "tau > 0 and a small step; at 0 nothing",
     "Wu et al. 2025; measured",
     same_as="HistoryMirrorDescent",
 )

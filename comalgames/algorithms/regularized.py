@@ -17,7 +17,7 @@ from comalgames.regularizers import Regularizer, mirrors
 from comalgames.regularizers.mirrors import Mirror
 
 
-@guaranteed(REGULARIZED, "a small step; in its own regularizer's sense", "Tang et al. 2025; measured")
+@guaranteed(REGULARIZED, "a small step; the regularizer is the given one", "Tang et al. 2025; measured")
 class RegularizedMirrorDescent(AbstractUpdateRule[State]):
     """Mirror descent on the game with payoff minus `temperature * regularizer(policy, reference)`.
 

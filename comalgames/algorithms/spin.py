@@ -15,7 +15,12 @@ from comalgames.feedback import AbstractFeedback
 from comalgames.numerics import simplex
 
 
-@guaranteed(OWN, "the data's law, at rate 1 - 1 / lambda; lambda > 1/2", "Chen et al. 2024", queries="0")
+@guaranteed(
+    OWN,
+    "lambda > 1/2: the data at rate 1 - 1 / lambda",
+    "Chen et al. 2024",
+    queries="0",
+)
 class SPIN(AbstractUpdateRule[State]):
     """Self-play fine-tuning: a classifier tells the data from the policy, and the policy follows it.
 

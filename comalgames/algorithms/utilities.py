@@ -23,7 +23,7 @@ from comalgames.numerics.updates import mirror_target
 CLIP = bradley_terry.CLIP
 
 
-@guaranteed(NOTHING, "spirals out; its average is off too", "measured")
+@guaranteed(NOTHING, "the policy spirals outward; the average is biased too", "measured")
 class NCA(AbstractUpdateRule[State]):
     """Noise-contrastive alignment: exponential weights on the logarithm of the win rate.
 
@@ -61,7 +61,7 @@ class NCA(AbstractUpdateRule[State]):
         return mirror_target(state.logp, utility, 1.0 / at(self.beta, state.step)), state
 
 
-@guaranteed(NOTHING, "spirals out; its average is off too", "measured")
+@guaranteed(NOTHING, "the policy spirals outward; the average is biased too", "measured")
 class BCO(AbstractUpdateRule[State]):
     """Binary classifier optimization: exponential weights on the log-odds of the win rate.
 
@@ -98,7 +98,7 @@ class BCO(AbstractUpdateRule[State]):
         return mirror_target(state.logp, log_odds, 1.0 / at(self.beta, state.step)), state
 
 
-@guaranteed(NOTHING, "spirals out; its average: Nash of the log-odds, another game", "measured")
+@guaranteed(NOTHING, "the policy spirals outward; the average goes to Nash of the log-odds", "measured")
 class GPO(AbstractUpdateRule[State]):
     """General preference optimization: exponential weights on the mean log-odds against the policy.
 
