@@ -248,7 +248,7 @@ def _mode_in_words(
 def _frequency_of(
     game: PreferenceGame, point: FixedPoint, multiplier: complex, whole: np.ndarray
 ) -> float | None:
-    """The game's rotation frequency along a multiplier's eigenvector; None if that mixes several rotations."""
+    """The game's rotation frequency along a multiplier's eigenvector; None if it mixes several rotations."""
     values, vectors = np.linalg.eig(whole)
     used = point.support
     p = point.policy[used]
