@@ -80,8 +80,8 @@ def policies_of(rule: AbstractUpdateRule[Any]) -> tuple[str, ...]:
     if rule.form(0).needs_all_actions:
         raise ValueError(
             f"`rule` must be defined on sampled answers, got {rule!r}: {name} needs the probabilities of all "
-            f"actions for its step. Use a rule such as MirrorDescent, INPO or Extragradient, or a COMAL with a "
-            f"period around one of them."
+            f"actions for its step. Use a rule such as MirrorDescent, INPO or Extragradient, or a COMAL with "
+            f"a period around one of them."
         )
     with jax.ensure_compile_time_eval():
         policies = _policies(rule.init(jnp.asarray(PROBE), jnp.asarray(PROBE)))

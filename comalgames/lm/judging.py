@@ -76,7 +76,7 @@ def check_answers(prompts: Sequence[Any], answers: Sequence[Sequence[str]]) -> i
     texts = isinstance(prompts, str) or any(isinstance(of_prompt, str) for of_prompt in answers)
     if texts or not all(isinstance(answer, str) for of_prompt in answers for answer in of_prompt):
         raise ValueError(
-            "`prompts` must be a list of prompts, and `answers` a list of lists of texts, one list per prompt."
+            "`prompts` must be a list of prompts, and `answers` a list of lists of texts, one per prompt."
         )
     if len(answers) != len(prompts) or len(prompts) == 0:
         raise ValueError(

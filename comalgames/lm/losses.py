@@ -79,8 +79,8 @@ def logistic(logp: Any, anchor: Any, preference: Any, beta: Any, weights: Any = 
     """
     if np.shape(preference)[-2:] != (logp.shape[-1],) * 2:
         raise ValueError(
-            f"`preference` must be of {logp.shape[-1]} answers against each other, with shape [..., K, K], got "
-            f"shape {np.shape(preference)}."
+            f"`preference` must be of {logp.shape[-1]} answers against each other, with shape [..., K, K], "
+            f"got shape {np.shape(preference)}."
         )
     preference, anchor = _like(logp, "preference", preference), _like(logp, "anchor", anchor)
     each = losses.logistic(_margins(logp - anchor), preference, _like(logp, "beta", beta))
@@ -108,14 +108,14 @@ def named(name: str, logp: Any, goal: Any, preference: Any = None, weights: Any 
         if goal.beta is None:
             raise ValueError(
                 "`goal` must have a beta for the loss 'logistic', got None: the rule's proposal is not its "
-                "anchor plus a multiple of the advantage against the policy. Use the loss 'regression', which "
-                "works for every rule with a target."
+                "anchor plus a multiple of the advantage against the policy. Use the loss 'regression', "
+                "which works for every rule with a target."
             )
         return logistic(logp, goal.anchor, preference, goal.beta, weights)
     if goal.target is None:
         raise ValueError(
-            f'`goal` must have a target for the loss {name!r}, got None: its rule, such as IterativeDPO, needs
-            ' f'"logistic".'
+            f"`goal` must have a target for the loss {name!r}, got None: its rule, such as IterativeDPO, "
+            f"needs 'logistic'."
         )
     return (regression if name == "regression" else pointwise)(logp, goal.target, weights)
 
@@ -139,8 +139,8 @@ def sequence_logp(token_logp: Any, is_completion: Any, average: bool = False) ->
         if len(empty):
             row = tuple(int(k) for k in empty[0])
             raise ValueError(
-                f"`is_completion` must mark at least one token of each answer; it has no token in {len(empty)} "
-                f"answers, the first at {row}. Remove empty answers."
+                f"`is_completion` must mark at least one token of each answer; it has no token in "
+                f"{len(empty)} answers, the first at {row}. Remove empty answers."
             )
     total = (token_logp * is_completion).sum(-1)
     return total / lengths if average else total

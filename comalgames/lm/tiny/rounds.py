@@ -1,4 +1,4 @@
-"""One round of training: answers, the rule's targets, gradient steps, and the distance to the exact target."""
+"""One round of training: answers, the rule's targets, gradient steps, and distance to the exact target."""
 
 from __future__ import annotations
 

@@ -62,8 +62,8 @@ class PreferenceConfig(DPOConfig):
             if getattr(self, name) != default:
                 raise ValueError(
                     f"`{name}` has no effect on the losses of a rule, got {getattr(self, name)!r}; keep its "
-                    f"default {default!r}. Choose the loss by `loss` ({', '.join(losses.NAMES)}), and set its "
-                    f"parameters in the rule."
+                    f"default {default!r}. Choose the loss by `loss` ({', '.join(losses.NAMES)}), and set "
+                    f"its parameters in the rule."
                 )
         super().__post_init__()
 
@@ -144,8 +144,9 @@ class PreferenceTrainer(DPOTrainer):
         wins = inputs["preference"]
         if wins.dtype not in (torch.float32, torch.float64):
             raise ValueError(
-                f"`inputs` must be float32 or float64, but came as {wins.dtype}, in which a target of -400 has "
-                f"rounding errors of up to 2 nats. Keep batches in float32 (DeepSpeed casts them to its dtype)."
+                f"`inputs` must be float32 or float64, but came as {wins.dtype}, in which a target of -400 "
+                f"has rounding errors of up to 2 nats. Keep batches in float32 (DeepSpeed casts them to its "
+                f"dtype)."
             )
         preference = torch.stack([torch.stack([wins, wins], -1), torch.stack([1 - wins, wins], -1)], -2)
         logp = torch.stack(completion_logps(model, inputs, self.args.average_log_probs).chunk(2), -1)
