@@ -41,8 +41,8 @@ class Candidates(AbstractFeedback):
             preference = validation.preference_matrix(preference)
         if preference.shape[-1] < 2:
             raise ValueError(
-                f"`preference` must compare at least 2 answers per prompt, got shape {preference.shape}; draw "
-                f"more answers."
+                f"`preference` must compare at least 2 answers per prompt, got shape {preference.shape}; "
+                f"draw more answers."
             )
         behaviour_logp = validation.log_probabilities(
             "behaviour_logp", behaviour_logp, tuple(preference.shape[:-1])

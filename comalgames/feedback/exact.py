@@ -38,8 +38,8 @@ class Exact(AbstractFeedback):
         """The preference matrix minus 1/2; only a `PreferenceGame` has one."""
         if not isinstance(self.game, PreferenceGame):
             raise ValueError(
-                f"`game` must be a PreferenceGame for pairwise preferences, got a {type(self.game).__name__}; "
-                f"use a rule that queries advantages."
+                f"`game` must be a PreferenceGame to have pairwise preferences, got a "
+                f"{type(self.game).__name__}; use a rule that queries advantages."
             )
         return self.game.skew
 

@@ -138,8 +138,8 @@ def _check_call(regularizer: Regularizer, policy: np.ndarray) -> None:
     except WRONG_SIZE as error:
         raise ValueError(
             f"`regularizer` {name(regularizer)!r} cannot be called by JAX with policies over {len(policy)} "
-            f"actions ({str(error).splitlines()[0]}). Pass the `num_actions` that it accepts, and write it in "
-            f"jax.numpy."
+            f"actions ({str(error).splitlines()[0]}). Pass the `num_actions` that it accepts, and write it "
+            f"in jax.numpy."
         ) from error
     complaint = no_number(regularizer, len(policy), out)
     if complaint:
@@ -175,7 +175,7 @@ def _is_finite(value: Evaluate, slope: Evaluate, rng: np.random.Generator, refer
 
 
 def _is_convex(value: Evaluate, rng: np.random.Generator, references: np.ndarray) -> tuple[bool, bool]:
-    """Whether a function is convex, and strictly convex, along random segments and exchanges of two actions."""
+    """Whether a function is convex, and strictly convex, along random segments and single exchanges."""
     (p, chosen), n = _pairs(rng, references, NUM_SEGMENTS), references.shape[-1]
     q = _policies(rng, NUM_SEGMENTS, n)
     give, take = rng.integers(0, n, (2, NUM_SEGMENTS))
