@@ -23,7 +23,7 @@ import comalgames as cg
 from comalgames import objectives
 from comalgames.algorithms.base import with_dtype
 from comalgames.numerics import bradley_terry, losses
-from comalgames.parametric.objectives import Laws
+from comalgames.parametric.objectives import Distributions
 
 CYCLE = cg.games.comal_cycle()
 N = 5
@@ -31,7 +31,7 @@ GAME = random_game(N, seed=11)
 SKEW = np.asarray(GAME.skew)
 POLICY, REFERENCE, MEAN = (random_policy(N, seed=seed) for seed in (1, 2, 3))
 ADVANTAGE = SKEW @ POLICY
-LAWS = Laws(*(jnp.log(policy) for policy in (POLICY, REFERENCE, MEAN)))
+LAWS = Distributions(*(jnp.log(policy) for policy in (POLICY, REFERENCE, MEAN)))
 KEY = jax.random.key(0)
 STEP, TEMPERATURE = 0.9, 0.3
 RULE = cg.MirrorDescent(STEP, TEMPERATURE)
@@ -105,7 +105,7 @@ def test_the_regression_is_least_at_every_rules_target(rule):
 
 
 # (The law is part of the lesson; the loss is one function, compiled once.)
-@pytest.mark.parametrize("law", objectives.LAWS)
+@pytest.mark.parametrize("law", objectives.DISTRIBUTIONS)
 def test_the_regression_is_least_there_whatever_the_law(law):
     expected = one_step(RULE, GAME, POLICY, REFERENCE)
     found, _ = newton(objectives.Regression(), taught(objectives.Regression(law)), LAWS.policy)
@@ -116,7 +116,7 @@ def test_the_laws_of_the_regression_are_what_their_names_say():
     """E (margin - target margin)^2, pair by pair, from the four policies."""
     lesson = taught(objectives.Regression())
     error = np.log(MEAN) - np.asarray(lesson.target)
-    for law, drawn in zip(objectives.LAWS, (POLICY, np.full(N, 1 / N), REFERENCE, MEAN), strict=True):
+    for law, drawn in zip(objectives.DISTRIBUTIONS, (POLICY, np.full(N, 1 / N), REFERENCE, MEAN), strict=True):
         expected = sum(drawn[i] * drawn[j] * (error[i] - error[j]) ** 2 for i in range(N) for j in range(N))
         found = loss_of(LAWS.replay, objectives.Regression(law), taught(objectives.Regression(law)))
         assert found == pytest.approx(expected, rel=1e-12)
@@ -748,9 +748,9 @@ REFUSED = {
         lambda: cg.Parametric(cg.Parametric(RULE, TABLE, None, SGD, 1), TABLE, None, SGD, 1), "`rule`",
     ),
     "no rule": (lambda: cg.Parametric(0.1, TABLE, None, SGD, 1), "`rule`", "got 0.1", "COMAL inside"),
-    "no such law": (lambda: objectives.Regression("polcy"), "`law`", "Did you mean 'policy'"),
-    "no such law of labels": (lambda: objectives.LabelledPairs("mean"), "`law`", "replay"),
-    "no such law of DPO": (lambda: objectives.Logistic(None), "`law`", "uniform"),
+    "no such law": (lambda: objectives.Regression("polcy"), "`distribution`", "Did you mean 'policy'"),
+    "no such law of labels": (lambda: objectives.LabelledPairs("mean"), "`distribution`", "replay"),
+    "no such law of DPO": (lambda: objectives.Logistic(None), "`distribution`", "uniform"),
     "no pairs": (lambda: objectives.Regression(num_pairs=0), "`num_pairs`", ">= 1"),
     "no samples": (lambda: objectives.PolicyGradient(num_samples=0), "`num_samples`", ">= 1"),
 }  # fmt: skip

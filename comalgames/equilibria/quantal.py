@@ -77,8 +77,8 @@ def qre(
         if not bool(jnp.all(solution.converged)):
             raise ArithmeticError(
                 f"the equilibrium at temperature {temperature:g} was not found: residual "
-                f"{float(jnp.max(solution.residual)):.2g}. Increase the temperature, or use a reference closer "
-                f"to uniform."
+                f"{float(jnp.max(solution.residual)):.2g}. Increase the temperature, or use a reference "
+                f"closer to uniform."
             )
         return np.asarray(np.exp(np.asarray(solution.logp)))
 

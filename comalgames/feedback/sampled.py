@@ -77,7 +77,7 @@ class Sampled(AbstractFeedback):
         return jnp.mean(pairs.wins(winner_key, against, num_comparisons), axis=-1) - 0.5
 
     def pairwise(self, key: PRNGKeyArray) -> Float[Array, "*prompts n n"]:
-        """Estimated preferences minus 1/2 of all pairs, `num_opponents * num_comparisons` comparisons each."""
+        """Estimated preferences minus 1/2, from `num_opponents * num_comparisons` comparisons per pair."""
         num = self.num_opponents * self.num_comparisons
         won = pairs.counted_wins(key, self.game.skew, jnp.broadcast_to(num, self.game.skew.shape)) / num
         lower = jnp.tril(won - 0.5, -1)

@@ -58,8 +58,8 @@ def worst_win_rate(game: PreferenceGame, logp: LogPolicy) -> Float[Array, "*prom
     """
     if not isinstance(game, PreferenceGame):
         raise ValueError(
-            f"`game` of worst_win_rate must be a PreferenceGame, got a {type(game).__name__}; use duality_gap "
-            f"for other games."
+            f"`game` of worst_win_rate must be a PreferenceGame, got a {type(game).__name__}; use "
+            f"duality_gap for other games."
         )
     return 0.5 - duality_gap(game, logp) / 2
 
@@ -157,13 +157,14 @@ def tangent_residual(game: AbstractGame, logp: LogPolicy) -> Float[Array, "*prom
         residual = |d|_2,  d = the vector of {d : sum d = 0, d_i >= 0 where p_i = 0} nearest to the advantage
                              = advantage - theta where p_i > 0, max(advantage - theta, 0) elsewhere
 
-    Of a policy that gives weight to all actions, theta is their mean advantage. The gap is at most
-    `2 sqrt(2)` times the residual in a preference game, and at most twice it in a zero-sum game, where d has
-    both players' directions. The other way there is no bound, for the residual jumps at the simplex's
-    boundary: along policies that reach a Nash policy from inside, it vanishes only if no action loses to it.
+    For an interior policy theta is the mean advantage. The duality gap is at most `2 sqrt(2)` times the
+    residual in a preference game, and at most twice the residual in a zero-sum game, where d has the
+    directions of both players. There is no bound in the other direction, because the residual is
+    discontinuous at the boundary of the simplex: along interior policies that converge to a Nash policy, it
+    converges to 0 only if no action loses to the Nash policy.
 
     Args:
-        game: what is played.
+        game: the game.
         logp: normalized log-probabilities `[..., n]` (`[..., 2, n]` in a two-player game). An action is off
             the support if its probability is 0 in floating point.
 

@@ -44,8 +44,8 @@ def external_regret(game: AbstractGame, logps: Any) -> np.ndarray:
     """
     if not isinstance(game, AbstractGame):
         raise ValueError(
-            f"`game` must be a PreferenceGame or a ZeroSumGame, got a {type(game).__name__}; convert a matrix "
-            f"of win rates with cg.PreferenceGame(matrix)."
+            f"`game` must be a PreferenceGame or a ZeroSumGame, got a {type(game).__name__}; convert a "
+            f"matrix of win rates with cg.PreferenceGame(matrix)."
         )
     path = _path("logps", logps)
     shape = game.policy_shape

@@ -1,1 +1,1 @@
-"""Arithmetic on arrays: mirror steps, distributions, losses, fits and fixed points."""
+"""Numerical methods on arrays: mirror steps, policies, losses, fits and fixed points."""
