@@ -71,7 +71,7 @@ def _step(skew: Array, x: Array, v: Array) -> tuple[Array, Array]:
 
 
 def _likely_support(skew: Array, x: Array, v: Array) -> Array:
-    """Actions whose probability exceeds their slack; an odd number, as the support of a unique Nash policy."""
+    """Actions whose probability exceeds their slack, made odd in number, as for a unique Nash policy."""
     certainty = jnp.log(x) - jnp.log(v - skew @ x)
     support, doubtful = certainty > 0, jnp.argmin(jnp.abs(certainty))
     return jnp.where(jnp.sum(support) % 2 == 0, support.at[doubtful].set(~support[doubtful]), support)

@@ -81,7 +81,7 @@ def tally(
 def least_squares(
     weights: Float[Array, "*#batch n n"], targets: Float[Array, "*#batch n n"]
 ) -> Float[Array, "*batch n"]:
-    """Least-squares scores h, which minimize `sum_ij share_ij (h_i - h_j - targets_ij)^2` over all pairs (i, j).
+    """Least-squares scores h, which minimize `sum_ij share_ij (h_i - h_j - targets_ij)^2` over pairs (i, j).
 
     They are the tabular minimizer of a squared loss on pairs with any distribution `share`. The gradient in
     h_i is 0 if h_i is the mean of `h_j + targets_ij` over the opponents j of i. Each equation is divided by

@@ -1,4 +1,4 @@
-"""Equilibrium of a game KL-regularized around a reference, by Newton's method: the exact inner step of COMAL."""
+"""Equilibrium of a KL-regularized game by Newton's method; the exact inner step of COMAL."""
 
 from __future__ import annotations
 

@@ -136,8 +136,8 @@ class NoAdvantage(AbstractFeedback):
     def pairwise(self, key: PRNGKeyArray) -> Float[Array, "*prompts n n"]:
         """Raises a ValueError, because the number of actions is unknown."""
         raise ValueError(
-            "`inner` must query advantages for objectives on labels or win rates, got a rule that queries all "
-            "pairs; use objectives.Regression()."
+            "`inner` must query advantages for objectives on labels or win rates, got a rule that queries "
+            "all pairs; use objectives.Regression()."
         )
 
 
@@ -290,7 +290,7 @@ class Pointwise(AbstractObjective):
 
 
 class PolicyGradient(AbstractObjective):
-    """Policy gradient (REINFORCE) on the KL-regularized reward, with answers drawn from the policy, as in RLHF.
+    """Policy gradient (REINFORCE) on the KL-regularized reward, with answers of the policy, as in RLHF.
 
         E_{y ~ pi} [log pi(y) - target(y)] / step_size
           = -E_pi [advantage] + (pull / step_size) KL(pi || reference) + (1 - pull) / step_size KL(pi || base)

@@ -35,7 +35,7 @@ def plot_diagnosis(diagnosis: Diagnosis) -> tuple[Axes, Axes]:
 
 
 def draw_multipliers(ax: Axes, diagnosis: Diagnosis) -> Axes:
-    """Draw the eigenvalues of one round in the complex plane, with the unit circle; errors grow outside of it."""
+    """Draw the eigenvalues of one round in the complex plane; errors grow outside of the unit circle."""
     prediction = diagnosis.prediction
     on, off = prediction.multipliers, prediction.decay
     free = 0 if prediction.point is None else prediction.point.dimension
@@ -45,10 +45,11 @@ def draw_multipliers(ax: Axes, diagnosis: Diagnosis) -> Axes:
     ax.axhline(0, color="0.8", linewidth=0.6, zorder=0)
     ax.axvline(0, color="0.8", linewidth=0.6, zorder=0)
     if on.size:
-        ax.plot(on.real, on.imag, "o", color=COLORS[0], markersize=6, label="on the support, including
-        memory")
+        label = "on the support, including memory"
+        ax.plot(on.real, on.imag, "o", color=COLORS[0], markersize=6, label=label)
     if off.size:
-        ax.plot(off, np.zeros(len(off)), "^", color=COLORS[1], markersize=6, label="probabilities off the support")
+        label = "probabilities off the support"
+        ax.plot(off, np.zeros(len(off)), "^", color=COLORS[1], markersize=6, label=label)
     if free:
         label = f"along the Nash set (dimension {free})"
         ax.plot(
@@ -72,7 +73,7 @@ def draw_multipliers(ax: Axes, diagnosis: Diagnosis) -> Axes:
 
 
 def draw_measured(ax: Axes, diagnosis: Diagnosis) -> Axes:
-    """Draw the measured values of a run, their envelope (largest value still to come) and the predicted rate."""
+    """Draw the measured values of a run, the largest values still to come, and the predicted rate."""
     steps, values = diagnosis.steps, diagnosis.measured
     known = np.isfinite(values) & (values > FLOOR)
     ax.set_title(f"run: {diagnosis.outcome}")
