@@ -136,7 +136,7 @@ def test_labelled_pairs_of_the_policy_are_least_at_the_target(rule):
     np.testing.assert_allclose(minimizer(objectives.LabelledPairs(), rule), expected, **ROUNDING)
 
 
-# The squared loss on labelled pairs with another distribution is least at the win rates against that distribution.
+# The squared loss on labelled pairs of another distribution is minimized at the win rates against it.
 @pytest.mark.parametrize(
     ("distribution", "drawn"), [("uniform", np.full(N, 1 / N)), ("reference", REFERENCE), ("replay", MEAN)]
 )
@@ -148,7 +148,7 @@ def test_labelled_pairs_of_another_distribution_are_least_elsewhere(distribution
     assert np.max(np.abs(found - one_step(RULE, GAME, POLICY, REFERENCE))) > 0.02
 
 
-# Fixed distribution, fixed reference: the policy reached is softmax(log reference + advantage(uniform) / temperature).
+# Fixed distribution and reference: the limit is softmax(log reference + advantage(uniform) / temperature).
 def test_labelled_pairs_of_uniform_law_stop_elsewhere_than_the_regularized_equilibrium():
     start = np.array(COMAL_START)
     rule = cg.MirrorDescent(0.3, 0.1)
@@ -759,8 +759,10 @@ REFUSED = {
     "a learner as a rule": (
         lambda: cg.Parametric(cg.Parametric(RULE, TABLE, None, SGD, 1), TABLE, None, SGD, 1), "`rule`",
     ),
-    "no rule": (lambda: cg.Parametric(0.1, TABLE, None, SGD, 1), "`rule`", "got 0.1", "COMAL inside"),
-    "no such distribution": (lambda: objectives.Regression("polcy"), "`distribution`", "Did you mean 'policy'"),
+    "no rule": (lambda: cg.Parametric(0.1, TABLE, None, SGD, 1), "`rule`", "got 0.1", "a COMAL as in"),
+    "no such distribution": (
+        lambda: objectives.Regression("polcy"), "`distribution`", "Did you mean 'policy'",
+    ),
     "no such distribution of labels": (lambda: objectives.LabelledPairs("mean"), "`distribution`", "replay"),
     "no such distribution of DPO": (lambda: objectives.Logistic(None), "`distribution`", "uniform"),
     "no pairs": (lambda: objectives.Regression(num_pairs=0), "`num_pairs`", ">= 1"),
