@@ -757,9 +757,9 @@ REFUSED = {
         lambda: cg.COMAL(cg.Parametric(RULE, TABLE, None, SGD, 1), 10), "`inner`", "Parametric",
     ),
     "a learner as a rule": (
-        lambda: cg.Parametric(cg.Parametric(RULE, TABLE, None, SGD, 1), TABLE, None, SGD, 1), "`rule`",
+        lambda: cg.Parametric(cg.Parametric(RULE, TABLE, None, SGD, 1), TABLE, None, SGD, 1), "`inner`",
     ),
-    "no rule": (lambda: cg.Parametric(0.1, TABLE, None, SGD, 1), "`rule`", "got 0.1", "a COMAL as in"),
+    "no rule": (lambda: cg.Parametric(0.1, TABLE, None, SGD, 1), "`inner`", "got 0.1", "a COMAL as in"),
     "no such distribution": (
         lambda: objectives.Regression("polcy"), "`distribution`", "Did you mean 'policy'",
     ),
