@@ -524,7 +524,10 @@ def test_comal_refuses_what_ignores_the_reference():
         (lambda: renyi(2), r"`alpha` must be in \(0, 1\], got 2: .*not convex"),
         (lambda: alpha_divergence(np.nan), "`a` must be a finite number, got nan"),
         (lambda: alpha_divergence("1"), "`a` must be a finite number, got '1'"),
-        (lambda: jax.vmap(lambda a: renyi(a)(a, a))(jnp.ones(2)), "`alpha` must be a number that is not traced"),
+        (
+            lambda: jax.vmap(lambda a: renyi(a)(a, a))(jnp.ones(2)),
+            "`alpha` must be a number that is",
+        ),
         (lambda: weighted_sum(), "`terms` must be pairs"),
         (lambda: weighted_sum((kl, 0.5)), "`terms` must be pairs"),
         (lambda: weighted_sum((-1, kl)), "`weight` must be a finite number > 0, got -1"),

@@ -73,7 +73,7 @@ class Conditioning(NamedTuple):
             "Nash policy": f"{used} of {of} actions, {which} ({self.solution.status})",
             "smallest weight": f"{self.lowest:.6g}",
             "slack": "none, all actions are in the support" if used == of else f"{self.slack:.6g}",
-            "frequencies": "none, no rotation" if still else f"{turns}{more} rad per unit of step size",
+            "frequencies": "none, no rotation" if still else f"{turns}{more} rad per unit step",
             "fastest turn": "no turn" if still else f"{TURN / self.frequencies[0]:.6g} steps of size 1",
             "largest payoff": f"{self.payoff:.6g} (|P - 1/2|)",
             "Lipschitz": f"{self.lipschitz:.6g} from l1 to maximum norm, {self.spectral_norm:.6g} Euclidean",
@@ -101,7 +101,7 @@ def conditioning(game: PreferenceGame) -> Conditioning:
             Nash policy      3 of 3 actions, unique (certified)
             smallest weight  0.272727
             slack            none, all actions are in the support
-            frequencies      0.208893 rad per unit of step size
+            frequencies      0.208893 rad per unit step
             fastest turn     30.0785 steps of size 1
             largest payoff   0.4 (|P - 1/2|)
             Lipschitz        0.4 from l1 to maximum norm, 0.640312 Euclidean
