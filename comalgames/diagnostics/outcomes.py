@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# In the order of their codes.
+# Names of the outcomes in the order of their codes.
 OUTCOMES = ("Nash", "other fixed point", "cycle", "boundary", "undecided")
 
 # Share of the steps in the last part of a run, which decides, and in the part before it.

@@ -36,7 +36,7 @@ NEUTRAL = 1e-11
 SMALLEST_STEP, LARGEST_STEP = 1e-3, 1e4
 NUM_STEPS, FEW_STEPS, SMALL_GAME, REFINEMENTS = 256, 64, 32, 5
 
-# The longest period that is tried.
+# Largest period tried.
 LONGEST_PERIOD = 100
 
 

@@ -50,9 +50,10 @@ def nash(game: AbstractGame, select: Any = None, solver: str | None = None) -> N
         >>> cg.nash(cg.games.comal_cycle()).policy * 11
         array([4., 3., 4.])
 
-    Reference: von Neumann's minimax theorem as a linear program, Dantzig, "A Proof of the Equivalence of the
-    Programming Problem and the Game Problem", 1951; uniqueness: Goldman and Tucker, "Theory of Linear
-    Programming", 1956; see `equilibria.interior_point` for the method.
+    Reference: Dantzig, "A Proof of the Equivalence of the Programming Problem and the Game Problem", 1951,
+        for
+    the minimax theorem as a linear program; Goldman and Tucker, "Theory of Linear Programming", 1956, for
+    uniqueness; see `equilibria.interior_point` for the method.
     """
     if isinstance(game, PreferenceGame):
         payoffs = np.asarray(game.skew, np.float64)

@@ -110,7 +110,7 @@ class RegressedPairs(AbstractFeedback):
         )
 
     def comparisons(self, key: PRNGKeyArray, logp: Float[Array, "*batch n"]) -> Comparisons:
-        """The labelled pairs of one query; `logp` is the policy that draws the candidates."""
+        """The labelled pairs of one query, with weights relative to the policy that draws the candidates."""
         set_key, winner_key = jax.random.split(key)
         n, size = self.game.num_actions, self.num_candidates
         logp = self._candidates_logp(logp)

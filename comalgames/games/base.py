@@ -14,7 +14,8 @@ from jaxtyping import Array, Float
 from comalgames.numerics import simplex
 from comalgames.numerics.simplex import LogPolicy
 
-# The accelerators' default for products (TF32, bfloat16) would cap the duality gap near 1e-3.
+# With the default precision of products on accelerators (TF32, bfloat16), duality gaps would not fall below
+# 1e-3.
 PRECISION = jax.lax.Precision.HIGHEST
 
 
