@@ -123,7 +123,7 @@ def unflipped(label: Any, rate: Any) -> Any:
 
     The expectation of a loss that is linear in the label is that on clean labels; the same holds for the
     squared loss up to a constant. The soft label may be outside of [0, 1]: a logistic loss with it is
-    unbiased and convex in expectation, but unbounded below for a single pair.
+    unbiased and convex, but unbounded below for a single pair.
 
     Args:
         label: 0 or 1, or a probability.

@@ -60,7 +60,10 @@ def from_winrates(
         if hasattr(source, "columns") and hasattr(source, "to_numpy"):
             rows, columns = list(getattr(source, "index", ())), list(source.columns)
             if set(rows) == set(columns) and rows != columns:
-                raise ValueError(f"`source` must have its rows in the order of its columns, {columns}.")
+                raise ValueError(
+                    f"`source` must have its rows in the order of its columns, {columns}, got the rows {rows}; "
+                    f"reorder them."
+                )
             names, source = columns if names is None else names, source.to_numpy()
         table = validation.win_rates("source", source)
         if table.ndim != 2:

@@ -93,8 +93,8 @@ class PreferenceCollator(DataCollatorForPreference):
                     f"truncated. Increase `max_length`, or draw shorter answers."
                 )
         batch: dict[str, Any] = super().torch_call(examples)
-        # The columns are added only after TRL's pass over the data before training, which passes all keys of a
-        # batch to the model and adds the key below.
+        # The columns are added only after TRL's pass over the data before training, which passes all keys of
+        # a batch to the model and adds the key below.
         if "ref_chosen_logps" in examples[0]:
             for name in COLUMNS:
                 if name in examples[0]:
