@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 
 import comalgames as cg
-from comalgames import report
 from comalgames.experiments import (
     Claim,
     Data,
@@ -22,10 +21,13 @@ from comalgames.experiments import (
     Figure,
     Panel,
     Paper,
+    Statement,
     at_least,
     at_most,
     between,
     load_run,
+    reads,
+    report,
 )
 
 LEVELS = (1e-2, 1e-4, 1e-8)
@@ -39,7 +41,7 @@ FAMILIES = {
 
 
 def chi_squared(p: Any, reference: Any) -> Any:
-    """A regularizer of one's own."""
+    """A user's own regularizer: the chi-squared divergence."""
     return jnp.sum((p - reference) ** 2 / reference)
 
 
@@ -138,12 +140,14 @@ def text_table(dataset: Any) -> str:
     return "\n".join(lines)
 
 
-def median_gap(data: Data, rule: str, start: int = -1) -> float:
-    """Median over the ten 10-action games of the last gap (or of the median gap from record `start` on)."""
+@reads("all rules")
+def median_last_gap(data: Data, rule: str) -> float:
+    """Median over the ten 10-action games of the last gap."""
     gaps, _ = family_gaps(data["all rules"], rule, "random 10,")
-    return float(np.median([np.median(g[np.isfinite(g)][start:]) for g in gaps]))
+    return float(np.median([g[np.isfinite(g)][-1] for g in gaps]))
 
 
+@reads("all rules")
 def rise(data: Data, rule: str) -> float:
     """Median gap over the last tenth of the run divided by the one over the first hundredth."""
     gaps, _ = family_gaps(data["all rules"], rule, "random 10,")
@@ -151,10 +155,10 @@ def rise(data: Data, rule: str) -> float:
 
 
 BENCHMARK = Paper(
-    "convergence",
-    "Convergence of every rule: queries until the duality gap stays below a level",
-    "comalgames benchmark",
-    (
+    name="convergence",
+    title="Convergence of every rule: queries until the duality gap stays below a level",
+    source="comalgames benchmark",
+    experiments=(
         Experiment(
             "all rules",
             "After how many queries does each rule's gap stay below a level?",
@@ -163,22 +167,40 @@ BENCHMARK = Paper(
             {"num_queries": NUM_QUERIES, "record_every": RECORD_EVERY},
         ),
     ),
-    (
-        Claim(
-            "inpo", "INPO stops near .11 on random 10-action games.", "local theory",
-            "median last gap", lambda data: median_gap(data, "INPO"), between(0.05, 0.2), ("all rules",),
+    statements=(
+        Statement(
+            "INPO stops near a duality gap of 0.13 on random games of ten actions.",
+            Claim(
+                id="inpo",
+                quantity="median last duality gap of ten games",
+                source="local theory",
+                reading=median_last_gap("INPO"),
+                bound=between(0.05, 0.2),
+            ),
         ),
-        Claim(
-            "comal", "COMAL's median gap after 20,000 queries is below 1e-4 there.", "COMAL, theorem 1",
-            "median last gap", lambda data: median_gap(data, "COMAL"), at_most(1e-4), ("all rules",),
+        Statement(
+            "COMAL has a median duality gap below 1e-4 after 20,000 queries on random games of ten actions.",
+            Claim(
+                id="comal",
+                quantity="median last duality gap of ten games",
+                source="COMAL, theorem 1",
+                reading=median_last_gap("COMAL"),
+                bound=at_most(1e-4),
+            ),
         ),
-        Claim(
-            "mwu", "MWU climbs: its gap grows from the first 200 queries to the last 2,000.", "Bailey and "
-            "Piliouras 2018",
-            "ratio of median gaps", lambda data: rise(data, "MWU"), at_least(1.2), ("all rules",),
+        Statement(
+            "MWU moves away from Nash on random games of ten actions: its duality gap grows from the first "
+            "200 queries to the last 2,000.",
+            Claim(
+                id="mwu",
+                quantity="ratio of median duality gaps of ten games",
+                source="Bailey and Piliouras 2018",
+                reading=rise("MWU"),
+                bound=at_least(1.2),
+            ),
         ),
     ),
-    tuple(
+    figures=tuple(
         Figure(
             "convergence_" + prefix.strip(",").replace(" ", "_"),
             f"{family}: duality gap of the last policy against queries, median and quartiles over the games.",
@@ -189,15 +211,15 @@ BENCHMARK = Paper(
         )
         for family, prefix in FAMILIES.items()
     ),
-)  # fmt: skip
+)
 
 
 def main() -> None:
     """Run the benchmark, print the table, save the run folder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("results"))
-    _, folder = report.publish(BENCHMARK, parser.parse_args().out)
-    print(text_table(load_run(folder)[1]["all rules"]))
+    published = report.publish(BENCHMARK, parser.parse_args().out)
+    print(text_table(load_run(published.folder)[1]["all rules"]))
 
 
 if __name__ == "__main__":

@@ -24,13 +24,13 @@ CASES = ((10, 20, 20), (30, 20, 20), (100, 20, 20), (300, 20, 5), (1000, 3, 1))
 BATCH, BATCH_ACTIONS, BATCH_BY_PROGRAM = 1000, 10, 200
 TARGETS = {"100": 5, "300": 5, "1000": 10, f"{BATCH} x {BATCH_ACTIONS}": 30}
 
-# What is asked of HiGHS: the value program max v with A' p >= v, or, with positive payoffs, min sum u with
-# P' u >= 1; each by the dual simplex and by its interior-point method with crossover.
+# The programs that HiGHS solves: the value program max v with A' p >= v, or, with positive payoffs, min sum u
+# with P' u >= 1; each by the dual simplex and by its interior-point method with crossover.
 METHODS = ("highs-ds", "highs-ipm")
 
 
 def value_program(skew: np.ndarray, method: str) -> np.ndarray:
-    """The policy that maximizes what it wins at least."""
+    """The policy that maximizes its guaranteed payoff."""
     n = len(skew)
     answer = linprog(
         np.append(np.zeros(n), -1.0),

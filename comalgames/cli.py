@@ -1,40 +1,34 @@
-"""The command line: reproduce a paper, solve a game from a file, redraw figures, list, check the set-up."""
+"""The command line: reproduce a paper, solve a game from a file, redraw figures, list, check the set-up.
+
+Nothing heavy is imported before a command runs: `--help` and `--version` load no JAX.
+"""
 
 from __future__ import annotations
 
 import argparse
-import importlib
-import inspect
 import json
 import os
 import sys
 import tempfile
-import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
+from comalgames.papers import registry
 
-import comalgames as cg
-from comalgames import report, validation
-from comalgames.algorithms.guarantees import GUARANTEES
-from comalgames.experiments import DamagedRun, Paper, environment, load_run
-from comalgames.experiments.store import save_figures
-from comalgames.papers.reward_models import picks
+if TYPE_CHECKING:
+    from comalgames.experiments import Paper
+    from comalgames.experiments.report import Published
 
 OK, FAILED, BAD_INPUT, DAMAGED, INTERRUPTED = 0, 1, 2, 3, 130
 
-# Importing a paper costs nothing but its module; none is imported before it is asked for.
-PAPERS = {
-    name: f"comalgames.papers.{name}"
-    for name in (
-        "comal", "inpo", "sppo", "nash_md", "egpo", "online_ipo", "mpo", "onpo", "spo", "mnpo",
-        "general_preference", "judges", "best_of_n", "spin", "lm",
-    )
-}  # fmt: skip
+REPRODUCE = """Run the experiments of papers, check their claims, and draw their figures.
+
+A paper is skipped if DIR holds a complete run of it with the same settings, the same versions of Python and
+packages, the same devices and the same --quick; so an interrupted or repeated command goes on with the papers
+that are not finished. Settings are compared by a hash of numbers, names of functions and claims: it does not
+see changes of this package's code within one version. After such a change use --fresh."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,17 +42,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(_complaint(unknown, arguments.options))
     try:
         return int(arguments.run(arguments))
-    except DamagedRun as error:
-        print(f"comalgames: {error}", file=sys.stderr)
-        return DAMAGED
     except (ValueError, FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        from comalgames.experiments import DamagedRun
+
         print(f"comalgames: {error}", file=sys.stderr)
-        return BAD_INPUT
+        return DAMAGED if isinstance(error, DamagedRun) else BAD_INPUT
     except (ArithmeticError, OSError) as error:
         print(f"comalgames: {error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
-        print("comalgames: interrupted; nothing was kept of this run.", file=sys.stderr)
+        print("comalgames: interrupted.", file=sys.stderr)
         return INTERRUPTED
 
 
@@ -68,7 +61,7 @@ class _Parser(argparse.ArgumentParser):
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
             try:
-                validation.known(str(action.metavar or action.dest), value, action.choices)
+                _known(str(action.metavar or action.dest), value, action.choices)
             except ValueError as error:
                 raise argparse.ArgumentError(None, str(error)) from error
 
@@ -78,11 +71,18 @@ class _Parser(argparse.ArgumentParser):
         return tuple(self._option_string_actions)
 
 
+def _known(name: str, value: Any, accepted: Iterable[str]) -> None:
+    """Refuse a word that is not accepted, with the nearest one that is."""
+    from comalgames import validation
+
+    validation.known(name, value, list(accepted))
+
+
 def _complaint(unknown: Sequence[str], options: Sequence[str]) -> str:
-    """What to say of words that no argument took."""
+    """The message about words that no argument took."""
     word = unknown[0].partition("=")[0]
     try:
-        validation.known("option", word, options)
+        _known("option", word, options)
     except ValueError as error:
         if word.startswith("-"):
             return str(error)
@@ -90,16 +90,28 @@ def _complaint(unknown: Sequence[str], options: Sequence[str]) -> str:
 
 
 def _parser() -> _Parser:
-    parser = _Parser(prog="comalgames", description=cg.__doc__.partition("\n")[0])
-    parser.add_argument("--version", action="version", version=f"comalgames {cg.__version__}")
+    # The package is there before its command line is; its own imports are not repeated here.
+    about = (sys.modules["comalgames"].__doc__ or "").partition("\n")[0]
+    parser = _Parser(prog="comalgames", description=about)
+    parser.add_argument("--version", action="version", version=f"comalgames {metadata.version('comalgames')}")
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
 
-    reproduce = commands.add_parser("reproduce", help="run a paper's experiments and check its claims")
+    reproduce = commands.add_parser(
+        "reproduce",
+        help="run a paper's experiments and check its claims",
+        description=REPRODUCE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     reproduce.add_argument(
         "papers", nargs="*", default=["comal"], metavar="paper", help="default: comal; or all"
     )
     reproduce.add_argument(
-        "--quick", action="store_true", help="only what takes seconds; lists the rest as not run"
+        "--quick",
+        action="store_true",
+        help="run only experiments of seconds; the others are listed as not run",
+    )
+    reproduce.add_argument(
+        "--fresh", action="store_true", help="run papers again that have a complete run with these settings"
     )
     reproduce.add_argument(
         "--out", type=Path, default=Path("results"), metavar="DIR", help="default: results"
@@ -136,56 +148,109 @@ def _parser() -> _Parser:
     return parser
 
 
-def _paper(name: str) -> Paper:
-    module = importlib.import_module(PAPERS[validation.known("paper", name, PAPERS)])
-    paper: Paper = module.PAPER
-    return paper
+# reproduce and plot
+# ------------------------------------------------------------------------------------------
 
 
 def _reproduce(arguments: argparse.Namespace) -> int:
     for name in arguments.papers:
-        validation.known("paper", name, [*PAPERS, "all"])
-    names = list(PAPERS) if "all" in arguments.papers else list(dict.fromkeys(arguments.papers))
+        _known("paper", name, [*registry.NAMES, "all"])
+    names = registry.NAMES if "all" in arguments.papers else tuple(dict.fromkeys(arguments.papers))
+    from comalgames.experiments import finished_run, report, store
+    from comalgames.experiments.progress import display
+
+    out, quick = arguments.out, arguments.quick
     talk = sys.stderr if arguments.json else sys.stdout
-    everything = []
-    for name in names:
-        claims, _ = report.publish(
-            _paper(name), arguments.out, arguments.quick, lambda line: print(line, file=talk, flush=True)
+    store.check_root(out)
+    papers = registry.load_all(names)
+    kept = {} if arguments.fresh else {paper.name: finished_run(out, paper, quick) for paper in papers}
+    expected = {
+        key: seconds
+        for paper in papers
+        if kept.get(paper.name) is None
+        for key, seconds in _expected(paper, out, quick).items()
+    }
+    progress = display(expected, talk)
+    published: list[Published] = []
+    try:
+        for paper in papers:
+            folder = kept.get(paper.name)
+            if folder is None:
+                published.append(report.publish(paper, out, quick, progress))
+            else:
+                progress.say(
+                    f"{paper.name}: kept {folder}, a complete run with these settings (--fresh runs it again)"
+                )
+                published.append(report.saved(paper, folder))
+            report.write_index(out, registry.load_all())
+    except KeyboardInterrupt:
+        progress.close()
+        done = ", ".join(each.paper for each in published) or "no paper"
+        print(
+            f"comalgames: interrupted; nothing was kept of the paper that ran. Finished: {done}. The same "
+            "command goes on with the others.",
+            file=sys.stderr,
         )
-        everything += [{"paper": name, **claim} for claim in claims]
+        return INTERRUPTED
+    finally:
+        progress.close()
+    print(f"{report.overview(published)}\n\n{out / 'index.html'}", file=talk, flush=True)
+    claims = [{"paper": each.paper, **claim} for each in published for claim in each.claims]
     if arguments.json:
-        print(json.dumps(everything, indent=2))
-    return FAILED if any(claim["status"] == "failed" for claim in everything) else OK
+        print(json.dumps(claims, indent=2))
+    return FAILED if any(claim["status"] == "failed" for claim in claims) else OK
+
+
+def _expected(paper: Paper, out: Path, quick: bool) -> dict[tuple[str, str], float]:
+    """Seconds of each experiment: as in the last run that was saved, else equal shares of the paper's."""
+    from comalgames.experiments import store
+    from comalgames.experiments.run import chosen_experiments
+
+    chosen = [experiment.name for experiment in chosen_experiments(paper, quick)]
+    entry, before = registry.PAPERS[paper.name], store.saved_seconds(out, paper.name)
+    share = (entry.quick_seconds if quick else entry.seconds) / max(1, len(chosen))
+    return {(paper.name, name): before.get(name, share) for name in chosen}
 
 
 def _plot(arguments: argparse.Namespace) -> int:
-    spec, data, _ = load_run(arguments.folder)
-    paper = _paper(spec["paper"])
-    try:
-        figures = report.drawn_figures(paper, data)
-    except KeyError as error:
-        message = f"{arguments.folder} lacks {error}, which this version's figures show; reproduce it again."
-        raise DamagedRun(message) from error
-    for path in save_figures(arguments.folder / "figures", figures):
+    from comalgames.experiments import load_run, report, store
+
+    spec, _, _ = load_run(arguments.folder)
+    (paper,) = registry.load_all([spec["paper"]])
+    figures = report.redrawn_figures(paper, arguments.folder)
+    for path in store.save_figures(arguments.folder / "figures", figures):
         print(path)
     return OK
 
 
+# nash
+# ------------------------------------------------------------------------------------------
+
+
 def _nash(arguments: argparse.Namespace) -> int:
+    import warnings
+
+    import jax
+    import numpy as np
+
+    from comalgames import games
+    from comalgames.equilibria import nash
+    from comalgames.equilibria.picks import picks
+
     exclude = [label for label in arguments.exclude.split(",") if label.strip()]
     with jax.enable_x64(True), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         if arguments.file.suffix.lower() in (".toc", ".soc"):
-            game = cg.games.from_rankings(arguments.file, exclude)
+            game = games.from_rankings(arguments.file, exclude)
         else:
-            game = cg.games.from_winrates(arguments.file, arguments.symmetrize, exclude)
-        solution = cg.nash(game)
-        found = picks(game, solution.policy)
+            game = games.from_winrates(arguments.file, arguments.symmetrize, exclude)
+        solution = nash(game)
+        chosen = picks(game, solution.policy)
     for warning in caught:
         print(f"comalgames: {warning.message}", file=sys.stderr)
     if solution.status != "certified":
-        gap = f"the best found has gap {solution.gap:.3g}"
-        doubt = f"{gap}, but which options it needs hangs on payoffs of the size of rounding"
+        gap = f"the best policy has a duality gap of {solution.gap:.3g}"
+        doubt = f"{gap}, but its support depends on payoffs no larger than rounding error"
         print(
             f"comalgames: no certified Nash policy; {doubt if solution.status == 'undecided' else gap}.",
             file=sys.stderr,
@@ -200,8 +265,8 @@ def _nash(arguments: argparse.Namespace) -> int:
         "unique": bool(solution.unique),
         "dimension": int(solution.dimension),
         "win_rate_against_nash": dict(zip(game.names, map(float, against), strict=True)),
-        "reward_pick": game.names[found.reward_pick],
-        "nash_beats_reward_pick": found.nash_beats_reward,
+        "reward_pick": game.names[chosen.reward_pick],
+        "nash_beats_reward_pick": chosen.nash_beats_reward,
     }
     print(json.dumps(answer, indent=2) if arguments.json else _describe(answer))
     return OK
@@ -223,7 +288,7 @@ def _describe(answer: dict[str, Any]) -> str:
     if policy.get(pick) == 1.0:
         verdict = "the Nash policy's own pick"
     elif pick in policy:
-        verdict = "one that the Nash policy plays too; against each other they tie"
+        verdict = "the Nash policy plays it too; against each other they tie"
     else:
         verdict = f"the Nash policy beats it {beats:.1%} of the time"
     return "\n".join(
@@ -232,34 +297,47 @@ def _describe(answer: dict[str, Any]) -> str:
             *listed(policy, ".6f"),
             "It is the only Nash policy." if answer["unique"] else several,
             f"A Bradley-Terry reward fitted on uniform pairs (Borda) would pick {pick}: {verdict}.",
-            "Win rate of every option against the Nash policy (none is above 50%):",
+            "Win rate of every option against the Nash policy (no option is above 50%):",
             *listed(rates, "7.2%"),
         ]
     )
 
 
+# list and doctor
+# ------------------------------------------------------------------------------------------
+
+
 def _list(arguments: argparse.Namespace) -> int:
-    listings = {"papers": _papers, "algorithms": _algorithms, "games": _games}
+    listings: dict[str, Callable[[], list[str]]] = {
+        "papers": _papers,
+        "algorithms": _algorithms,
+        "games": _games,
+    }
     for kind in arguments.kinds:
-        validation.known("kind", kind, listings)
+        _known("kind", kind, listings)
     print("\n\n".join("\n".join(listings[kind]()) for kind in arguments.kinds or listings))
     return OK
 
 
 def _papers() -> list[str]:
-    papers = [_paper(name) for name in PAPERS]
-    lines = [f"  {paper.name:<26}{paper.title}. {len(paper.claims)} claims." for paper in papers]
+    lines = [f"  {paper.name:<26}{paper.title}. {len(paper.claims)} claims." for paper in registry.load_all()]
     return ["papers (comalgames reproduce NAME)", *lines]
 
 
 def _games() -> list[str]:
-    functions = inspect.getmembers(cg.games, inspect.isfunction)
+    import inspect
+
+    from comalgames import games
+
+    functions = inspect.getmembers(games, inspect.isfunction)
     lines = [f"  {name:<26}{_summary(function)}" for name, function in functions]
     return ["games (comalgames.games.NAME)", *lines]
 
 
 def _algorithms() -> list[str]:
-    """A table: what each converges to, under which step, who says so, and what a step costs."""
+    """A table: the limit of each, under which step, its source, and the queries of a step."""
+    from comalgames.algorithms.guarantees import GUARANTEES
+
     head = ("name", "converges to", "queries", "under which step", "source")
     rows = [
         (name, known.limit, known.queries, known.condition, known.source)
@@ -286,10 +364,16 @@ def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _summary(thing: Any) -> str:
     """The first paragraph of its docstring, on one line."""
+    import inspect
+
     return " ".join((inspect.getdoc(thing) or "").partition("\n\n")[0].split())
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
+    import jax.numpy as jnp
+
+    from comalgames.experiments import environment
+
     def writable(folder: Path) -> bool:
         try:
             with tempfile.TemporaryFile(dir=folder):
@@ -299,7 +383,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
     checks = {
         **environment(),
-        "comalgames": cg.__version__,
+        "comalgames": metadata.version("comalgames"),
         "x64": jnp.result_type(float) == jnp.float64,
         "compilation_cache": os.environ.get("JAX_COMPILATION_CACHE_DIR", "none"),
         "writable": {str(folder): writable(folder) for folder in (Path.cwd(), Path(tempfile.gettempdir()))},
@@ -311,7 +395,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
         for name, value in checks.items():
             print(f"{name:<20}{value}")
         if not checks["x64"]:
-            print("\nx64 is off (the default): gaps below 1e-6 are rounding. For smaller ones put")
+            print("\nx64 is off (the default): gaps below 1e-6 are rounding error. For smaller ones call")
             print(
                 'jax.config.update("jax_enable_x64", True) first. reproduce, nash and qre use float64 anyway.'
             )

@@ -50,10 +50,10 @@ print(results["COMAL"])
 # of its regularized game, multiplicative weights (iterative IPO, SPPO) spirals away.
 
 # %%
-cg.plot_gap(results)
+_ = cg.plot_gap(results)
 
 # %%
-cg.plot_simplex(
+_ = cg.plot_simplex(
     {name: result for name, result in results.items() if name != "multiplicative weights"},
     truth.policy,
     game.names,

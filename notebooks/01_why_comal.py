@@ -108,7 +108,7 @@ exact = {
     f"tau {tau:g}": cg.solve(game, cg.COMAL(cg.ExactProx(tau), period=1), 60, init=start, metrics=watch)
     for tau in (0.1, 0.3, 1.0)
 }
-cg.plot_gap(exact, x="steps", curve="KL").set(
+_ = cg.plot_gap(exact, x="steps", curve="KL").set(
     title="COMAL, exact: KL only falls", xlabel="moves of the reference", ylabel="KL(Nash, policy)"
 )
 
@@ -127,12 +127,12 @@ rules = {
     "COMAL, exact": cg.COMAL(cg.ExactProx(0.1), period=1),
 }
 runs = {name: cg.solve(game, rule, 600, init=start, metrics=watch) for name, rule in rules.items()}
-cg.plot_gap(runs).set_xlim(0, 600)
+_ = cg.plot_gap(runs).set_xlim(0, 600)
 
 # %%
 shown = ("iterative IPO = SPPO", "iterative DPO", "INPO, tau 0.1", "COMAL, 20 steps")
 paths = {name: cg.solve(game, rules[name], 100, init=start, metrics=watch) for name in shown}
-cg.plot_simplex(paths, nash.policy, game.names)
+_ = cg.plot_simplex(paths, nash.policy, game.names)
 
 # %% [markdown]
 # All of it, as numbers:

@@ -47,7 +47,7 @@ alone = {
     name: cg.solve(game, rule, 2_000, init=start, metrics=["policy"])
     for name, rule in {"my chi-squared": mine, **built_in}.items()
 }
-cg.plot_gap(alone, x="steps").set_title("alone: each stops at its own regularized equilibrium")
+_ = cg.plot_gap(alone, x="steps").set_title("alone: each stops at its own regularized equilibrium")
 
 # %% [markdown]
 # Inside COMAL, the reference moves to the policy reached, every 50 steps. Now every one of them reaches Nash.
@@ -58,10 +58,10 @@ inside = {
     for name, rule in {"my chi-squared": mine, **built_in}.items()
 }
 inside["multiplicative weights"] = cg.solve(game, cg.MWU(1.0), 20_000, init=start)
-cg.plot_gap(inside).set_title("inside COMAL: all reach Nash")
+_ = cg.plot_gap(inside).set_title("inside COMAL: all reach Nash")
 
 # %%
-cg.plot_simplex(
+_ = cg.plot_simplex(
     {name: result for name, result in inside.items() if "policy" in result.history},
     cg.nash(game).policy,
     game.names,

@@ -34,19 +34,20 @@ class MyNashMD(cg.AbstractUpdateRule):
     step_size: float
     temperature: float
 
-    @property
-    def pull(self):
-        return self.step_size * self.temperature
+    def form(self, step):
+        return cg.Form(pull=self.step_size * self.temperature, step="step_size")
 
     def propose(self, key, state, feedback):
-        mixture = jax.nn.log_softmax((1 - self.pull) * state.logp + self.pull * state.reference)
+        pull = self.step_size * self.temperature
+        mixture = jax.nn.log_softmax((1 - pull) * state.logp + pull * state.reference)
         return mixture + self.step_size * feedback.advantage(key, mixture), state
 
 
 # %% [markdown]
-# Policies are log-probabilities. The opponent must be normalized, hence `log_softmax`; what `propose` returns
-# need not be. `pull`, the weight of the reference in one step, tells `COMAL` that there is a reference to
-# move. Everything else (`solve`, `sweep`, `vmap`, several prompts) works as for any other rule.
+# Policies are log-probabilities. The opponent must be normalized, hence `log_softmax`; the target that
+# `propose` returns need not be. `form` states the numbers of the rule that others read: `pull`, the weight of
+# the reference in one step, tells `COMAL` that there is a reference to move, and `step` names the field that
+# `diagnose` varies. Everything else (`solve`, `sweep`, `vmap`, several prompts) works as for any other rule.
 
 # %%
 game = cg.games.comal_cycle()

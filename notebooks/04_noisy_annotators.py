@@ -85,7 +85,7 @@ for k, rate in enumerate(rates):
         label=f"p = {rate:.1f}",
     )
 right.set(xlabel="queries", ylabel="true duality gap", title="COMAL: the same limit, later")
-right.legend(frameon=False)
+_ = right.legend(frameon=False)
 
 # %% [markdown]
 # ## Few comparisons
@@ -148,7 +148,7 @@ for name, color, marker in (("COMAL", "#0072B2", "s"), ("INPO", "#D55E00", "o"))
 right.axhline(bias, color="0.4", linestyle="--", linewidth=1, label="INPO without noise")
 right.set(xlabel="comparisons per query", ylabel="duality gap, mean of last 1,000 steps")
 right.set_title("more data help the unbiased rule")
-right.legend(frameon=False, fontsize=8)
+_ = right.legend(frameon=False, fontsize=8)
 
 # %% [markdown]
 # ## A bias that no amount of data removes
@@ -183,7 +183,7 @@ for name, run in selected.items():
 figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 3.8), layout="constrained")
 cg.plot_gap(selected, ax=left).set(title="COMAL on infinitely many pairs", xlabel="queries", xlim=(0, 1_000))
 cg.plot_simplex(selected, nash.policy, game.names, ax=right).get_legend().remove()
-right.set_title("circle: start, squares: where they end, star: Nash")
+_ = right.set_title("circle: start, squares: where they end, star: Nash")
 
 # %%
 assert (flipped["COMAL"].duality_gap < 1e-9).all()

@@ -46,10 +46,10 @@ inpo = cg.diagnose(game, cg.INPO(eta=1.0, tau=tau), init=start)
 print(inpo)
 
 # %%
-cg.plot_diagnosis(weights)
+_ = cg.plot_diagnosis(weights)
 
 # %%
-cg.plot_diagnosis(inpo)
+_ = cg.plot_diagnosis(inpo)
 
 # %% [markdown]
 # Multiplicative weights (iterative IPO, SPPO) multiply what is off by 1 + i s w, s the step size: its modulus
@@ -66,7 +66,7 @@ mirror = cg.phase_diagram(
     init=start,
     num_steps=5_000,
 )
-cg.plot_phase(mirror)
+_ = cg.plot_phase(mirror)
 
 # %% [markdown]
 # Light blue is the equilibrium of the regularized game, which is not Nash: the pull of a fixed reference has
@@ -87,7 +87,7 @@ comal = cg.phase_diagram(
     y={"period": np.arange(1, 41)},
     init=start,
 )
-cg.plot_phase(comal)
+_ = cg.plot_phase(comal)
 
 # %% [markdown]
 # Below the line COMAL turns before it has come near; right of it the inner solver is itself unstable. Bands
@@ -111,7 +111,7 @@ tuned = cg.phase_diagram(
     y={"temperature": np.geomspace(0.01, 0.4, 30)},
     init=start,
 )
-cg.plot_phase(tuned)
+_ = cg.plot_phase(tuned)
 
 # %% [markdown]
 # Compare with the first diagram, of its inner rule alone. Where that converges, COMAL now ends at Nash, or is

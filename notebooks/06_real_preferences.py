@@ -53,7 +53,7 @@ ax.axhline(0.5, color="0.6", linestyle="--", linewidth=0.8)
 ax.plot(borda, worst, "o", color="#0072B2", alpha=0.6)
 for name in ("22", "25", "23", "27"):
     ax.annotate(name, (borda[at[name]], worst[at[name]]), xytext=(6, 3), textcoords="offset points")
-ax.set(
+_ = ax.set(
     xlabel="mean win rate (Borda score)",
     ylabel="win rate against its worst opponent",
     title="27 is best on average, 22 is never beaten",
@@ -92,7 +92,7 @@ ax.bar(places + 0.2, worth["annotator-robust"], width=0.38, color="#E69F00", lab
 ax.axhline(0.5, color="0.3", linestyle="--", linewidth=1, label="a blind draw")
 ax.set(xlabel="team", ylabel="win rate against a blind draw", xticks=places, ylim=(0, 1.25))
 ax.set_title("what a policy is worth to each team")
-ax.legend(frameon=False, ncols=3, loc="upper center")
+_ = ax.legend(frameon=False, ncols=3, loc="upper center")
 
 # %% [markdown]
 # ## Other weights, other winners?
@@ -118,7 +118,7 @@ for (row, column), gap in np.ndenumerate(gaps):
     )
 ax.set(xlabel="team", ylabel="how often it counts", xticks=range(10), xticklabels=places)
 ax.set_title("duality gap of trajectory 22 if one team counts more or less")
-figure.colorbar(image)
+_ = figure.colorbar(image)
 
 # %% [markdown]
 # ## Without the favourites
@@ -167,7 +167,7 @@ for k, color in zip(np.flatnonzero(played), ("#009E73", "#D55E00", "#0072B2"), s
 policy_ax.plot([], [], color="0.8", label="others")
 policy_ax.plot([], [], ":", color="0.3", label="Nash")
 policy_ax.set(xlim=(0, 4_000), xlabel="queries", ylabel="probability", title="COMAL's policy")
-policy_ax.legend(frameon=False)
+_ = policy_ax.legend(frameon=False)
 
 # %%
 assert game.names[cg.games.condorcet_winner(game)] == "Trajectory 22"

@@ -100,7 +100,7 @@ print("largest difference of log-probabilities, with 2:", np.abs(by_sgd - by_hal
 ax = cg.plot_gap(taken)
 ax.lines[0].set(linewidth=6, alpha=0.3)
 ax.set(xlabel="queries", title="an optimizer step is a mirror step")
-ax.legend(frameon=False)
+_ = ax.legend(frameon=False)
 
 # %% [markdown]
 # ## So the number of gradient steps is a step size
@@ -136,7 +136,7 @@ ax.loglog(num_fits, np.maximum(late, 1e-17), "o", color="#0072B2", label="larges
 ax.set(xlabel="gradient steps a round", ylabel="duality gap", title="COMAL, reference moved every 6 rounds")
 ax.set_xticks([1, 2, 4, 8, 16, 32], ["1", "2", "4", "8", "16", "32"])
 ax.minorticks_off()
-ax.legend(frameon=False, loc="lower left")
+_ = ax.legend(frameon=False, loc="lower left")
 
 # %% [markdown]
 # ## Which pairs are compared matters
@@ -198,7 +198,7 @@ for name, run in contextual.items():
     print(f"{name}: parameters {run.state.params.shape}, gap in each prompt {run.duality_gap}")
 
 # %%
-cg.plot_gap(contextual).set(xlabel="queries", title="three prompts: median, and quartiles shaded")
+_ = cg.plot_gap(contextual).set(xlabel="queries", title="three prompts: median, and quartiles shaded")
 
 # %%
 for run in learnt[200].values():

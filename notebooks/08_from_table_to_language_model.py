@@ -124,7 +124,7 @@ for name, (each, loss) in methods.items():
     ax.semilogy(predicted, ":", color=line.get_color(), label=f"{name}, table")
 ax.set_xlabel("rounds")
 ax.set_ylabel("duality gap, mean of two prompts")
-ax.legend()
+_ = ax.legend()
 
 # %% [markdown]
 # SPPO cycles, INPO stops at the equilibrium of its regularized game, COMAL goes on to Nash: the network does

@@ -11,6 +11,9 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 # As many workers as cores compile at once: splitting one compilation over threads only costs.
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_parallel_codegen_split_count=1")
 
+# Progress bars are tested where they are switched on.
+os.environ.setdefault("TQDM_DISABLE", "1")
+
 import jax
 import jaxtyping
 import matplotlib as mpl

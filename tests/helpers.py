@@ -25,11 +25,26 @@ class Cooling(cg.AbstractSchedule):
 
 
 class Entry(NamedTuple):
-    """How to make an algorithm from its leaves, and two choices of leaves that need the same compilation."""
+    """One algorithm in the contract table.
+
+    Attributes:
+        make: makes the algorithm from its leaves.
+        leaves: numbers with which it runs well.
+        other_leaves: other numbers, which need the same compilation.
+        arrives: the algorithm with numbers under which its guarantee holds, and how many steps to give it;
+            for one entry of each class.
+        may_be_zero: its numbers that may be 0, where 0 has a meaning.
+        is_linear: whether it reads payoffs through its numbers only, so that flips can be corrected.
+        on_answers: what the language-model bridge makes of it: "target", "labels" (a fit), or "refused".
+    """
 
     make: Callable[..., cg.AbstractAlgorithm[Any]]
     leaves: tuple[float, ...]
     other_leaves: tuple[float, ...]
+    arrives: tuple[cg.AbstractAlgorithm[Any], int] | None = None
+    may_be_zero: tuple[str, ...] = ()
+    is_linear: bool = True
+    on_answers: str = "target"
 
     @property
     def rule(self) -> cg.AbstractAlgorithm[Any]:
@@ -79,55 +94,170 @@ def history(step_size: float, temperature: float, share: Any) -> cg.HistoryMirro
 OPTIMIZER = optax.sgd(0.5)
 
 CONTRACT = {
-    "MWU": Entry(cg.MWU, (0.3,), (1.0,)),
+    "MWU": Entry(cg.MWU, (0.3,), (1.0,), arrives=(cg.MWU(0.5), 4000)),
     "MWU, step size falling": Entry(lambda start: cg.MWU(Cooling(start)), (1.0,), (3.0,)),
-    "SPPO": Entry(cg.SPPO, (0.3,), (1.0,)),
-    "IterativeIPO": Entry(cg.IterativeIPO, (2.0,), (1.0,)),
-    "IterativeDPO": Entry(cg.IterativeDPO, (10.0,), (4.0,)),
-    "MirrorDescent": Entry(cg.MirrorDescent, (0.3, 0.1), (1.0, 0.05)),
-    "MMD": Entry(cg.MMD, (0.5, 0.1), (2.0, 0.05)),
-    "INPO": Entry(cg.INPO, (2.0, 0.1), (1.0, 0.2)),
-    "Extragradient": Entry(cg.Extragradient, (2.0, 0.0), (1.0, 0.1)),
-    "OptimisticMWU": Entry(cg.OptimisticMWU, (1.0,), (0.3,)),
-    "ExactProx": Entry(cg.ExactProx, (0.1,), (0.5,)),
-    "RegularizedMirrorDescent": Entry(regularized(cg.regularizers.chi_squared), (0.3, 0.1), (0.5, 0.05)),
+    "SPPO": Entry(cg.SPPO, (0.3,), (1.0,), arrives=(cg.SPPO(0.5, exact=True), 4000)),
+    "IterativeIPO": Entry(cg.IterativeIPO, (2.0,), (1.0,), arrives=(cg.IterativeIPO(2.0), 4000)),
+    "IterativeDPO": Entry(
+        cg.IterativeDPO,
+        (10.0,),
+        (4.0,),
+        arrives=(cg.IterativeDPO(4.0), 4000),
+        is_linear=False,
+        on_answers="labels",
+    ),
+    "MirrorDescent": Entry(
+        cg.MirrorDescent,
+        (0.3, 0.1),
+        (1.0, 0.05),
+        arrives=(cg.MirrorDescent(1.0, 0.1), 2000),
+        may_be_zero=("temperature",),
+    ),
+    "MMD": Entry(
+        cg.MMD, (0.5, 0.1), (2.0, 0.05), arrives=(cg.MMD(1.0, 0.1), 2000), may_be_zero=("temperature",)
+    ),
+    "INPO": Entry(cg.INPO, (2.0, 0.1), (1.0, 0.2), arrives=(cg.INPO(1.0, 0.1), 2000), may_be_zero=("tau",)),
+    "Extragradient": Entry(
+        cg.Extragradient,
+        (2.0, 0.0),
+        (1.0, 0.1),
+        arrives=(cg.Extragradient(2.0), 2000),
+        may_be_zero=("temperature",),
+    ),
+    "OptimisticMWU": Entry(
+        cg.OptimisticMWU, (1.0,), (0.3,), arrives=(cg.OptimisticMWU(2.0), 2000), on_answers="refused"
+    ),
+    "ExactProx": Entry(cg.ExactProx, (0.1,), (0.5,), arrives=(cg.ExactProx(0.1), 2), on_answers="refused"),
+    "RegularizedMirrorDescent": Entry(
+        regularized(cg.regularizers.chi_squared),
+        (0.3, 0.1),
+        (0.5, 0.05),
+        arrives=(cg.RegularizedMirrorDescent(1.0, 0.1, cg.regularizers.kl), 2000),
+        may_be_zero=("temperature",),
+    ),
     # Contracts demand finite log-probabilities, which the projection keeps with small steps only.
     "RegularizedMirrorDescent, euclidean": Entry(
-        geometry(cg.regularizers.chi_squared, cg.mirrors.euclidean), (0.01, 0.1), (0.02, 0.05)
+        geometry(cg.regularizers.chi_squared, cg.mirrors.euclidean),
+        (0.01, 0.1),
+        (0.02, 0.05),
+        on_answers="refused",
     ),
-    "Parametric": Entry(taught(cg.objectives.Regression()), (1.0, 0.1, 20, 5), (0.5, 0.2, 12, 3)),
-    "SPPO, exact": Entry(lambda step_size: cg.SPPO(step_size, exact=True), (0.3,), (1.0,)),
-    "NCA": Entry(cg.NCA, (4.0,), (2.0,)),
-    "BCO": Entry(cg.BCO, (8.0,), (4.0,)),
-    "GPO": Entry(cg.GPO, (20.0,), (10.0,)),
-    "OnlineDPO": Entry(cg.OnlineDPO, (2.0, 0.5), (1.0, 0.3)),
-    "NashMD": Entry(cg.NashMD, (0.3, 0.1), (1.0, 0.05)),
+    "Parametric": Entry(
+        taught(cg.objectives.Regression()),
+        (1.0, 0.1, 20, 5),
+        (0.5, 0.2, 12, 3),
+        arrives=(
+            cg.Parametric(cg.COMAL(cg.MirrorDescent(1.0, 0.1), 20), cg.Tabular(), None, optax.sgd(0.5), 20),
+            2000,
+        ),
+        is_linear=False,
+    ),
+    "SPPO, exact": Entry(
+        lambda step_size: cg.SPPO(step_size, exact=True), (0.3,), (1.0,), on_answers="refused"
+    ),
+    "NCA": Entry(cg.NCA, (4.0,), (2.0,), arrives=(cg.NCA(2.0), 4000), is_linear=False),
+    "BCO": Entry(cg.BCO, (8.0,), (4.0,), arrives=(cg.BCO(4.0), 20000), is_linear=False),
+    "GPO": Entry(cg.GPO, (20.0,), (10.0,), arrives=(cg.GPO(4.0), 4000), is_linear=False),
+    "OnlineDPO": Entry(
+        cg.OnlineDPO,
+        (2.0, 0.5),
+        (1.0, 0.3),
+        arrives=(cg.OnlineDPO(1.0, 0.2), 2000),
+        is_linear=False,
+        on_answers="labels",
+    ),
+    "NashMD": Entry(
+        cg.NashMD,
+        (0.3, 0.1),
+        (1.0, 0.05),
+        arrives=(cg.NashMD(cg.InverseTime(2.0 / 0.1, 2.0), 0.1), 100000),
+        may_be_zero=("temperature",),
+    ),
     "NashMD, step size falling": Entry(
         lambda scale, tau: cg.NashMD(cg.InverseTime(scale, 2.0), tau), (2.0, 0.5), (1.0, 1.0)
     ),
-    "NashEMA": Entry(cg.NashEMA, (0.3, 0.1, 0.5), (0.5, 0.05, 0.2)),
-    "NashMDPG": Entry(cg.NashMDPG, (0.3, 0.1, 0.2), (1.0, 0.05, 0.0)),
-    "HistoryMirrorDescent": Entry(history, (0.3, 0.1, 0.5), (0.5, 0.2, 0.7)),
-    "HistoryMirrorDescent, against itself": Entry(
-        lambda step_size, tau: cg.HistoryMirrorDescent(step_size, tau, (0.7, 0.3)), (0.5, 0.1), (1.0, 0.2)
+    "NashEMA": Entry(
+        cg.NashEMA,
+        (0.3, 0.1, 0.5),
+        (0.5, 0.05, 0.2),
+        arrives=(cg.NashEMA(0.3, 0.1, 0.5), 2000),
+        may_be_zero=("temperature",),
     ),
-    "SPIN": Entry(cg.SPIN, (20.0,), (40.0,)),
-    "Averaged": Entry(lambda step_size: cg.Averaged(cg.MWU(step_size)), (0.3,), (1.0,)),
+    "NashMDPG": Entry(
+        cg.NashMDPG,
+        (0.3, 0.1, 0.2),
+        (1.0, 0.05, 0.0),
+        arrives=(cg.NashMDPG(0.3, 0.1), 20000),
+        may_be_zero=("temperature",),
+        on_answers="refused",
+    ),
+    "HistoryMirrorDescent": Entry(
+        history,
+        (0.3, 0.1, 0.5),
+        (0.5, 0.2, 0.7),
+        arrives=(cg.HistoryMirrorDescent(0.3, 0.1, (0.5, 0.5), (0.2, 0.8)), 2000),
+        may_be_zero=("temperature",),
+        on_answers="refused",
+    ),
+    "HistoryMirrorDescent, against itself": Entry(
+        lambda step_size, tau: cg.HistoryMirrorDescent(step_size, tau, (0.7, 0.3)),
+        (0.5, 0.1),
+        (1.0, 0.2),
+        on_answers="refused",
+    ),
+    "SPIN": Entry(cg.SPIN, (20.0,), (40.0,), arrives=(cg.SPIN(2.0), 100), is_linear=False),
+    "Averaged": Entry(
+        lambda step_size: cg.Averaged(cg.MWU(step_size)),
+        (0.3,),
+        (1.0,),
+        arrives=(cg.Averaged(cg.OptimisticMWU(1.0)), 20000),
+    ),
     "MovingReference": Entry(
         lambda step, tau, rate: cg.MovingReference(cg.MMD(step, tau), rate), (1.0, 0.1, 0.03), (0.5, 0.2, 0.1)
     ),
-    "COMAL of NashMDPG": Entry(comal(cg.NashMDPG), (1.0, 0.1, 0.0, 150), (0.5, 0.1, 0.0, 240)),
-    "COMAL of OnlineDPO": Entry(comal(cg.OnlineDPO), (0.4, 0.2, 20), (1.0, 0.2, 12)),
+    "COMAL of NashMDPG": Entry(
+        comal(cg.NashMDPG), (1.0, 0.1, 0.0, 150), (0.5, 0.1, 0.0, 240), on_answers="refused"
+    ),
+    "COMAL of OnlineDPO": Entry(
+        comal(cg.OnlineDPO), (0.4, 0.2, 20), (1.0, 0.2, 12), is_linear=False, on_answers="labels"
+    ),
     "COMAL of MirrorDescent": Entry(comal(cg.MirrorDescent), (1.0, 0.1, 20), (0.5, 0.2, 12)),
     "COMAL of Extragradient": Entry(comal(cg.Extragradient), (1.0, 0.1, 10), (2.0, 0.1, 7)),
-    "COMAL of ExactProx": Entry(comal(cg.ExactProx), (0.3, 1), (1.0, 2)),
+    "COMAL of ExactProx": Entry(comal(cg.ExactProx), (0.3, 1), (1.0, 2), on_answers="refused"),
     "COMAL of RegularizedMirrorDescent": Entry(
         comal(regularized(cg.regularizers.chi_squared)), (0.5, 0.1, 15), (0.3, 0.2, 10)
     ),
-    "COMAL of MirrorDescent, tuned": Entry(tuned(cg.MirrorDescent), (1.0, 0.1, 0.3), (0.5, 0.2, 0.7)),
-    "COMAL of Extragradient, tuned": Entry(tuned(cg.Extragradient), (1.0, 0.1, 0.3), (2.0, 0.1, 0.7)),
-    "COMAL of ExactProx, tuned": Entry(tuned(cg.ExactProx), (0.3, 0.3), (1.0, 0.7)),
+    "COMAL of MirrorDescent, tuned": Entry(
+        tuned(cg.MirrorDescent),
+        (1.0, 0.1, 0.3),
+        (0.5, 0.2, 0.7),
+        arrives=(cg.COMAL(cg.MirrorDescent(1.0, 0.1)), 2000),
+        on_answers="refused",
+    ),
+    "COMAL of Extragradient, tuned": Entry(
+        tuned(cg.Extragradient), (1.0, 0.1, 0.3), (2.0, 0.1, 0.7), on_answers="refused"
+    ),
+    "COMAL of ExactProx, tuned": Entry(tuned(cg.ExactProx), (0.3, 0.3), (1.0, 0.7), on_answers="refused"),
     "COMAL of COMAL": Entry(nested, (1.0, 0.1, 20, 30), (0.5, 0.2, 12, 18)),
+}
+
+# Published names: a rule with the paper's own numbers, and how many steps it is given.
+PUBLISHED: dict[str, tuple[cg.AbstractAlgorithm[Any], int]] = {
+    "MovingReference": (cg.MovingReference(cg.MMD(1.0, 0.1), 0.03), 2000),
+    "DNO": (cg.DNO(2.0), 4000),
+    "EGPO": (cg.EGPO(0.9, 0.1), 2000),
+    "IterativeRLHF": (cg.IterativeRLHF(1.0), 2000),
+    "MNPO": (cg.MNPO(1 / 0.3, 0.1), 2000),
+    "MPO": (cg.MPO(1.0, 0.1, 20), 2000),
+    "NashMirrorProx": (cg.NashMirrorProx(2 * 0.1, 0.1), 2000),
+    "NashProx": (cg.NashProx(1.0, 0.1, 300), 12000),
+    "ONPO": (cg.ONPO(0.5), 2000),
+    "OnlineIPO": (cg.OnlineIPO(1.0, 0.1), 2000),
+    "OnlineIPOGradient": (cg.OnlineIPOGradient(0.3, 0.1), 20000),
+    "REBEL": (cg.REBEL(0.5), 4000),
+    "RLHF": (cg.RLHF(0.25), 2000),
+    "RSPO": (cg.RSPO(1.0, 0.1), 2000),
+    "SPO": (cg.SPO(0.5), 4000),
 }
 
 COMAL_START = (0.2, 0.5, 0.3)

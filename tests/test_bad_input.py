@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib
-import inspect
 import re
 
 import jax
@@ -10,9 +9,9 @@ import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 import pytest
+from helpers import CONTRACT
 
 import comalgames as cg
-from comalgames import algorithms
 from comalgames.algorithms.base import with_dtype
 
 GAME = cg.games.comal_cycle()
@@ -191,37 +190,11 @@ def test_a_policy_that_does_not_fit_the_prompts_or_players(argument):
 
 # Numbers of rules
 
-ARGUMENTS = {
-    "step_size": 0.5, "temperature": 0.1, "eta": 1.0, "tau": 0.25, "beta": 1.0, "period": 20,
-    "inner": cg.MirrorDescent(1.0, 0.1), "regularizer": cg.regularizers.kl,
-    "mirror": cg.mirrors.entropy, "exact": True, "damping": 0.5, "decay": 0.5,
-    "mixture_share": 0.2, "base_weights": (0.5, 0.5), "opponent_weights": (1.0,), "regularization": 2.0,
-    "when": cg.Every(20),
-}  # fmt: skip
-RULES = [
-    rule
-    for rule in (getattr(algorithms, name) for name in algorithms.__all__)
-    if inspect.isclass(rule)
-    and issubclass(rule, algorithms.AbstractAlgorithm)
-    and not inspect.isabstract(rule)
-]
+# One entry of the contract table for each rule.
+ENTRIES = {type(entry.rule): entry for entry in reversed(CONTRACT.values()) if entry.arrives}
+RULES = [rule for rule in ENTRIES if rule is not cg.Parametric]
 # 0 has a meaning there: no regularization.
-MAY_BE_ZERO = {
-    *[
-        (rule, "temperature")
-        for rule in (
-            cg.MirrorDescent,
-            cg.MMD,
-            cg.Extragradient,
-            cg.RegularizedMirrorDescent,
-            cg.NashMD,
-            cg.NashEMA,
-            cg.NashMDPG,
-            cg.HistoryMirrorDescent,
-        )
-    ],
-    (cg.INPO, "tau"),
-}
+MAY_BE_ZERO = {(rule, name) for rule, entry in ENTRIES.items() for name in entry.may_be_zero}
 NUMBERS = [
     (rule, field.name) for rule in RULES for field in dataclasses.fields(rule) if field.type == "Number"
 ]
@@ -229,7 +202,7 @@ NUMBERS = [
 
 def made(rule, **changes):
     """The rule with valid arguments, except for these."""
-    return rule(**{field.name: ARGUMENTS[field.name] for field in dataclasses.fields(rule)} | changes)
+    return dataclasses.replace(ENTRIES[rule].rule, **changes)
 
 
 def test_every_rule_and_each_of_its_numbers_is_walked():

@@ -11,7 +11,7 @@ import pytest
 from helpers import COMAL_NASH
 
 import comalgames as cg
-from comalgames import cli, experiments
+from comalgames import cli, equilibria, experiments
 from comalgames.algorithms.guarantees import GUARANTEES
 
 MARINER = str(resources.files("comalgames") / "data" / "mariner.toc")
@@ -165,8 +165,8 @@ def test_win_rates_that_do_not_add_up_need_symmetrize_which_says_what_it_changed
 
 
 def test_a_game_without_a_certified_solution_is_a_failed_run(comalgames, tmp_path, monkeypatch):
-    real = cg.nash
-    monkeypatch.setattr(cg, "nash", lambda game: real(game)._replace(status="failed", gap=0.123))
+    real = equilibria.nash
+    monkeypatch.setattr(equilibria, "nash", lambda game: real(game)._replace(status="failed", gap=0.123))
     code, out, err = comalgames("nash", file_with(tmp_path, CYCLE_CSV))
     assert (code, out) == (FAILED, "")
     assert "no certified Nash policy" in err
@@ -246,6 +246,44 @@ def test_help_and_version(comalgames):
     assert (code, out) == (OK, f"comalgames {cg.__version__}\n")
 
 
+HELP = """
+import sys, types
+package = types.ModuleType("comalgames")
+package.__path__ = [{path!r}]  # without running its __init__.py
+sys.modules["comalgames"] = package
+from comalgames import cli
+try:
+    cli.main([{option!r}])
+except SystemExit as ended:
+    assert ended.code == 0
+heavy = {{"jax", "numpy", "scipy", "matplotlib", "equinox", "xarray"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_and_version_load_nothing_heavy(option):
+    code = HELP.format(path=str(resources.files("comalgames")), option=option)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "comalgames" in done.stdout
+
+
+def test_the_help_of_reproduce_says_what_the_hash_does_not_see(comalgames):
+    out = " ".join(comalgames("reproduce", "--help")[1].split())
+    for words in (
+        "--fresh",
+        "is skipped",
+        "does not see changes of this package's code",
+        "--quick",
+    ):
+        assert words in out
+
+
+def test_the_description_is_the_first_line_of_the_package(comalgames):
+    assert cg.__doc__.partition("\n")[0] in " ".join(comalgames("--help")[1].split())
+
+
 # Runs that cannot be
 # ------------------------------------------------------------------------------------------
 
@@ -254,7 +292,7 @@ def test_a_place_that_cannot_be_written_to_is_refused_before_anything_runs(refus
     def fail(*args, **kwargs):
         raise AssertionError("an experiment ran")
 
-    monkeypatch.setattr("comalgames.report.run_experiments", fail)
+    monkeypatch.setattr("comalgames.experiments.report.run_experiments", fail)
     in_the_way = file_with(tmp_path, "a file", "results")
     for out in (in_the_way, in_the_way / "below"):
         assert f"cannot write to {out}" in refused("reproduce", "--quick", "--out", out)
@@ -262,14 +300,14 @@ def test_a_place_that_cannot_be_written_to_is_refused_before_anything_runs(refus
         cli.main(["reproduce", "--quick", "--out", str(tmp_path / "fine")])
 
 
-def test_ctrl_c_says_that_nothing_was_kept(comalgames, tmp_path, monkeypatch):
+def test_ctrl_c_says_that_nothing_was_kept_of_the_paper_that_ran(comalgames, tmp_path, monkeypatch):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("comalgames.report.run_experiments", interrupt)
+    monkeypatch.setattr("comalgames.experiments.report.run_experiments", interrupt)
     code, _, err = comalgames("reproduce", "--out", tmp_path)
     assert code == INTERRUPTED
-    assert "nothing was kept" in err
+    assert "nothing was kept of the paper that ran. Finished: no paper." in err
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
@@ -277,7 +315,7 @@ def test_a_full_disk_is_a_failed_run_and_leaves_nothing(comalgames, tmp_path, mo
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("comalgames.report.run_experiments", lambda *args: {})
+    monkeypatch.setattr("comalgames.experiments.report.run_experiments", lambda *args: ({}, {}))
     monkeypatch.setattr("comalgames.experiments.store._write_arrays", full)
     code, _, err = comalgames("reproduce", "--out", tmp_path)
     assert code == FAILED

@@ -1,6 +1,9 @@
 """What every algorithm promises, whatever its mathematics, and what `solve` promises about any algorithm."""
 
+import dataclasses
+import functools
 import inspect
+import itertools
 from collections import Counter
 from typing import Any
 
@@ -14,6 +17,8 @@ from helpers import COMAL_NASH, COMAL_START, CONTRACT, Entry, gap, random_game, 
 from jaxtyping import Array, Bool, Float, Int
 
 import comalgames as cg
+from comalgames.algorithms import AbstractWhen
+from comalgames.algorithms.base import with_dtype
 from comalgames.drivers.trajectory import prepare
 from comalgames.feedback import asked
 from comalgames.parametric.objectives import NoAdvantage
@@ -465,6 +470,77 @@ def test_a_policy_that_stops_being_finite_raises() -> None:
     assert cg.solve(CYCLE, breaking(False), 7, init=[COMAL_START]).first_nonfinite == -1
 
 
+# Numbers that change with the step
+# ------------------------------------------------------------------------------------------
+
+# Shares are annotated as any number, and these two are read at the step too.
+SCHEDULED_SHARES = {"damping", "rate"}
+
+
+def scheduled_numbers(rule: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Where a rule and the rules within take a schedule: paths of field names."""
+    paths = []
+    for field in dataclasses.fields(rule):
+        value, here = getattr(rule, field.name), (*path, field.name)
+        if isinstance(value, cg.AbstractAlgorithm | AbstractWhen):
+            paths += scheduled_numbers(value, here)
+        elif "Number" in str(field.type) or field.name in SCHEDULED_SHARES:
+            paths.append(here)
+    return paths
+
+
+def with_schedules(rule: Any, schedules: dict[tuple[str, ...], Any]) -> Any:
+    """The rule with these numbers replaced."""
+
+    def places(rule: Any) -> list[Any]:
+        return [functools.reduce(getattr, path, rule) for path in schedules]
+
+    return eqx.tree_at(places, rule, list(schedules.values()))
+
+
+def halving(first: float, factor: float = 0.5) -> cg.Geometric:
+    return cg.Geometric(*map(jnp.asarray, (first, factor, 0.0)))
+
+
+@jax.jit
+def one_step_at(rule: Any, number: Any) -> Any:
+    """The state after a step from STARTS[0] around STARTS[1] that is counted as the given one."""
+    state = rule.init(*jnp.log(STARTS))
+    is_step = [jax.tree_util.keystr(path).endswith(".step") for path, _ in jax.tree.leaves_with_path(state)]
+    leaves, structure = jax.tree.flatten(state)
+    counted = [jnp.asarray(number, x.dtype) if at else x for x, at in zip(leaves, is_step, strict=True)]
+    return rule.step(jax.random.key(0), jax.tree.unflatten(structure, counted), cg.Exact(CYCLE))
+
+
+@each_entry
+def test_a_step_reads_every_schedule_at_its_own_number(entry: Entry) -> None:
+    """Step k of a rule whose numbers halve is that of the rule with the constants of step k, and no other."""
+    rule, k = with_dtype(entry.rule, np.float64), 3
+    cases = [(rule, scheduled_numbers(rule))]
+    if isinstance(rule, cg.COMAL) and isinstance(rule.when, cg.Near):
+        # With this error it moves at once, to where the temperature says.
+        moving = eqx.tree_at(lambda rule: rule.when.relative_error, rule, jnp.asarray(1e3))
+        cases.append((moving, [path for path in cases[0][1] if path[-1] == "temperature"]))
+    for case, paths in cases:
+        assert paths
+
+        def leaves(schedules: Any, case: Any = case) -> list[np.ndarray]:
+            after = one_step_at(with_schedules(case, schedules), k)
+            return [np.asarray(leaf, float) for leaf in jax.tree.leaves(after)]
+
+        def constant(step: int) -> cg.Geometric:
+            return halving(0.4 * 0.5**step, 1.0)
+
+        falling = leaves({path: halving(0.4) for path in paths})
+        held = {path: constant(k) for path in paths}
+        for one, other in zip(falling, leaves(held), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-13)
+        for path, step in itertools.product(paths, (k - 1, k + 1)):
+            shifted = leaves(held | {path: constant(step)})
+            difference = [np.abs(a - b).max(initial=0) for a, b in zip(falling, shifted, strict=True)]
+            assert max(difference) > 1e-6, path
+
+
 # Notes
 # -----------------------------------------------------------------------------------------------------------
 
@@ -478,6 +554,20 @@ def test_gaps_below_what_float32_resolves_are_noted() -> None:
     assert "float32" in result.notes[0]
     assert cg.solve(single, cg.MWU(1.0), 1000, init=COMAL_START).notes == ()
     assert cg.solve(CYCLE, rule, 1000, init=COMAL_START).notes == ()
+
+
+def test_the_note_on_float32_begins_where_its_rounding_does() -> None:
+    """A gap of 1e-6 is resolved, one below 8 times 1.2e-7 is not, whatever the length of the run."""
+    single = cg.PreferenceGame.from_skew(CYCLE.skew.astype(np.float32))
+    rule = cg.COMAL(cg.MirrorDescent(1.0, 0.1), 20)
+    with pytest.warns(UserWarning, match="float32"):
+        gaps = cg.solve(single, rule, 300, init=COMAL_START).history["duality_gap"]
+    coarse = int(np.argmax(gaps < 8 * 1.2e-7))
+    assert gaps[:coarse].min() < 2e-6
+    assert cg.solve(single, rule, coarse - 1, init=COMAL_START).notes == ()
+    with pytest.warns(UserWarning, match="float32"):
+        (note,) = cg.solve(single, rule, coarse, init=COMAL_START).notes
+    assert "1e-06" in note
 
 
 def test_a_short_period_is_noted_with_one_that_would_do() -> None:

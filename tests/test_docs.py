@@ -41,7 +41,7 @@ MODULES = (
     "comalgames.parametric",
     "comalgames.parametric.models",
     "comalgames.parametric.objectives",
-    "comalgames.panels",
+    "comalgames.experiments.panels",
     "comalgames.plots",
     *(["comalgames.lm.trl"] if HAS_TRL else []),
 )
@@ -105,7 +105,7 @@ def test_the_public_names_were_found():
         "comalgames.games.comal_cycle",
         "comalgames.regularizers.kl",
         "comalgames.diagnostics.spectrum",
-        "comalgames.panels.draw",
+        "comalgames.experiments.panels.draw",
         "comalgames.experiments.Paper",
     } <= set(PUBLIC)
     assert len(RULES) == 24

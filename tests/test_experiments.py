@@ -1,7 +1,8 @@
-"""Claims are decided by numbers; a saved run is complete or absent, and comes back as it was."""
+"""Claims are decided by numbers; a saved run is complete or absent, and comes back unchanged."""
 
 import csv
 import dataclasses
+import io
 import json
 import math
 import os
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -27,16 +29,25 @@ from comalgames.experiments import (
     Measurement,
     Panel,
     Paper,
+    Reading,
+    Silent,
+    Statement,
     Verdict,
     at_least,
     at_most,
     between,
     check_claims,
+    finished_run,
     load_run,
+    page as pages,
+    progress as progresses,
+    reads,
+    report,
     run_experiments,
     save_run,
+    store,
 )
-from comalgames.experiments.spec import AbstractExperiment
+from comalgames.experiments.spec import AbstractExperiment, plain
 
 
 def cycle_games():
@@ -71,14 +82,21 @@ ODD = Measurement("odd numbers", "Do all kinds of numbers survive?", odd_numbers
 
 
 AT_MOST_ONE = at_most(1.0)
+SENTENCE = "A half is at most one."
 
 
-def claim(id="C1", measure=lambda data: 0.5, bound=AT_MOST_ONE, needs=("odd numbers",)):
-    return Claim(id, "A half is at most one.", "arithmetic", "a half", measure, bound, needs)
+def half(data):
+    return 0.5
+
+
+def claim(id="C1", measure=half, bound=AT_MOST_ONE, needs=("odd numbers",)):
+    reading = Reading(measure, needs, measure.__name__)
+    return Claim(id=id, quantity="a half", source="arithmetic", reading=reading, bound=bound)
 
 
 def paper(*claims, figures=(), experiments=(SMALL, ODD), name="tiny"):
-    return Paper(name, "A tiny paper", "nobody, 1900", experiments, claims, figures)
+    statements = (Statement(SENTENCE, *claims),) if claims else ()
+    return Paper(name, "A tiny paper", "nobody, 1900", experiments, statements, figures)
 
 
 # Bounds, claims and papers
@@ -129,6 +147,56 @@ def test_claims_are_measured_in_float64():
     assert verdict.status == "passed"
 
 
+# Statements and readings
+# ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "fragment",
+    [
+        "and it falls.",
+        "which is not Nash.",
+        "It falls.",
+        "It falls in every single step",
+        "",
+        "so it does and holds.",
+    ],
+)
+def test_a_fragment_is_no_statement(fragment):
+    with pytest.raises(ValueError, match="`sentence` must be read alone"):
+        Statement(fragment, claim())
+
+
+def test_a_statement_needs_a_claim_and_every_row_of_it_carries_the_sentence():
+    with pytest.raises(ValueError, match=r"`claims` of .* are missing"):
+        Statement(SENTENCE)
+    both = paper(claim("one"), claim("two"))
+    rows = store.claims_as_json(check_claims(both, {"odd numbers": None}))
+    assert [(row["id"], row["sentence"]) for row in rows] == [("one", SENTENCE), ("two", SENTENCE)]
+
+
+def test_a_claim_takes_keywords_only():
+    with pytest.raises(TypeError):
+        Claim("C1", "a half", "arithmetic", Reading(half, ()), AT_MOST_ONE)
+
+
+@reads("always")
+def scaled(data, experiment: str, factor: float = 2.0) -> float:
+    """Twice a number."""
+    return factor * data[experiment]
+
+
+def test_a_reading_carries_its_needs_and_the_call_that_made_it():
+    reading = scaled("small sweep", factor=3.0)
+    assert reading.needs == ("always", "small sweep")
+    assert reading({"small sweep": 2.0}) == 6.0
+    assert reading.text == f"{__name__}.scaled(experiment='small sweep', factor=3.0)"
+    assert scaled("small sweep").text.endswith("factor=2.0)"), "defaults are part of the call"
+    assert scaled.__doc__ == "Twice a number."
+    with pytest.raises(TypeError):
+        scaled()
+
+
 def test_a_need_that_is_not_there_is_refused_with_the_nearest():
     with pytest.raises(ValueError, match="Did you mean 'small sweep'"):
         paper(claim(needs=("smal sweep",)))
@@ -141,9 +209,9 @@ def test_a_need_that_is_not_there_is_refused_with_the_nearest():
     ("changes", "message"),
     [
         ({"experiments": (SMALL, SMALL)}, "two of 'small sweep'"),
-        ({"claims": (claim("A"), claim("A"))}, "two of 'A'"),
+        ({"statements": (Statement(SENTENCE, claim("A")), Statement(SENTENCE, claim("A")))}, "two of 'A'"),
         ({"figures": (Figure("f", "F.", ()), Figure("f", "G.", ()))}, "two of 'f'"),
-        ({"experiments": (dataclasses.replace(ODD, name="odd/numbers"),), "claims": ()}, "slash"),
+        ({"experiments": (dataclasses.replace(ODD, name="odd/numbers"),), "statements": ()}, "slash"),
         ({"figures": (Figure("../f", "F.", ()),)}, "names files"),
         ({"name": "../elsewhere"}, "names files"),
         ({"name": ""}, "names files"),
@@ -171,7 +239,43 @@ def test_the_spec_is_json_and_names_everything_that_decides_a_number():
     assert small["settings"] == {**SMALL.settings}
     assert small["games"].endswith("cycle_games")
     assert odd["measure"].endswith("odd_numbers")
-    assert spec["claims"] == [{"id": "C1", "bound": "<= 1"}]
+    (row,) = spec["claims"]
+    assert row == {"id": "C1", "sentence": SENTENCE, "quantity": "a half", "reading": "half", "bound": "<= 1"}
+
+
+def numbers(first, *, scale):
+    return xr.Dataset({"x": ("n", scale * np.arange(first))})
+
+
+def made_games(num_games, weights):
+    return {f"game {k}": cg.games.comal_cycle() for k in range(num_games)}
+
+
+def test_a_measurement_is_called_with_the_settings_that_the_spec_records():
+    measurement = Measurement("m", "How many?", numbers, {"first": 3, "scale": 0.5})
+    np.testing.assert_array_equal(measurement.run()["x"].values, [0, 0.5, 1])
+    assert measurement.spec()["settings"] == {"first": 3, "scale": 0.5}
+
+
+def test_partial_functions_in_the_spec_show_their_numbers():
+    settings = {"games": partial(made_games, 3, weights=(1.5, "w")), "rule": cg.MWU(0.25)}
+    assert plain(settings) == {
+        "games": f"{__name__}.made_games(3, weights=[1.5, 'w'])",
+        "rule": "MWU(step_size=0.25)",
+    }
+    assert plain(partial(made_games, cg.MWU(0.25))) == f"{__name__}.made_games(MWU(step_size=0.25))"
+    assert plain({"a": np.array([1.0, 2.5]), "b": np.int64(3), "c": (1, None)}) == {
+        "a": [1.0, 2.5],
+        "b": 3,
+        "c": [1, None],
+    }
+
+
+def test_a_partial_among_the_algorithms_makes_the_rule():
+    made = dataclasses.replace(SMALL, algorithms={"MWU": partial(cg.MWU, 1.0)})
+    assert made.spec()["algorithms"]["MWU"].endswith("MWU(1.0)")
+    whole = dataclasses.replace(SMALL, algorithms={"MWU": cg.MWU(1.0)})
+    assert made.run()["duality_gap"].equals(whole.run()["duality_gap"])
 
 
 def test_the_spec_hash_changes_with_a_setting_and_only_then():
@@ -182,9 +286,17 @@ def test_the_spec_hash_changes_with_a_setting_and_only_then():
         dataclasses.replace(SMALL, settings={**SMALL.settings, "init": (0.2, 0.5, 0.3)}),
         dataclasses.replace(SMALL, algorithms={**SMALL.algorithms, "MWU": cg.MWU(1.5)}),
         dataclasses.replace(SMALL, games=odd_numbers),
+        dataclasses.replace(SMALL, games=partial(made_games, 1, (1.0,))),
+        dataclasses.replace(SMALL, games=partial(made_games, 2, (1.0,))),
     ]
     hashes = [paper(claim(), experiments=(experiment, ODD)).spec_hash() for experiment in changed]
+    for settings in ({"first": 3}, {"first": 4}, {"first": 3.5}, {"first": (3, 4)}):
+        odd = dataclasses.replace(ODD, settings=settings)
+        hashes.append(paper(claim(), experiments=(SMALL, odd)).spec_hash())
     hashes += [paper(claim(bound=at_most(2.0))).spec_hash(), plain.spec_hash()]
+    hashes.append(paper(claim(measure=scaled)).spec_hash())
+    reworded = Statement("A half is less than one.", claim())
+    hashes.append(dataclasses.replace(plain, statements=(reworded,)).spec_hash())
     assert len(set(hashes)) == len(hashes)
 
 
@@ -196,7 +308,7 @@ def test_the_spec_hash_changes_with_a_setting_and_only_then():
 def data():
     """Results of both experiments, run while x64 is off."""
     with jax.enable_x64(False):
-        return run_experiments(paper())
+        return run_experiments(paper())[0]
 
 
 def test_experiments_run_in_float64_whatever_the_setting(data):
@@ -206,11 +318,96 @@ def test_experiments_run_in_float64_whatever_the_setting(data):
 
 
 def test_quick_leaves_out_what_is_not_quick():
-    told = []
     tiny = paper(experiments=(dataclasses.replace(ODD, name="quick", is_quick=True), ODD))
-    assert list(run_experiments(tiny, quick=True, tell=told.append)) == ["quick"]
-    (line,) = told
-    assert line.startswith("quick: ")
+    ticks = iter([10.0, 12.5])
+    told = Told()
+    data, seconds = run_experiments(tiny, True, told, lambda: next(ticks))
+    assert list(data) == ["quick"]
+    assert seconds == {"quick": 2.5}
+    assert told.heard == [("started", "tiny", "quick"), ("finished", "tiny", "quick", 2.5)]
+
+
+class Told(Silent):
+    """Notes everything that it is told."""
+
+    def __init__(self):
+        self.heard = []
+
+    def started(self, paper, experiment):
+        self.heard.append(("started", paper, experiment))
+
+    def finished(self, paper, experiment, seconds):
+        self.heard.append(("finished", paper, experiment, seconds))
+
+
+EXPECTED = {("a", "x"): 10.0, ("a", "y"): 30.0, ("b", "x"): 60.0}
+
+
+def test_the_time_left_is_scaled_by_how_slow_the_finished_experiments_were():
+    left = progresses.Remaining(EXPECTED)
+    assert (left.total, left.seconds) == (3, 100.0)
+    left.finish("a", "x", 2.0)
+    assert left.seconds == 90.0, "two seconds say nothing about the machine"
+    left.finish("a", "y", 78.0)
+    assert left.seconds == pytest.approx(60.0 * 80 / 40)
+    left.finish("b", "x", 1.0)
+    assert left.seconds == 0.0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "a few seconds"),
+        (11, "about 10 s"),
+        (94, "about 90 s"),
+        (95, "about 2 min"),
+        (600, "about 10 min"),
+    ],
+)
+def test_durations_are_as_rough_as_they_are_known(seconds, words):
+    assert progresses.about(seconds) == words
+
+
+def test_a_log_gets_a_line_before_and_after_each_experiment():
+    stream = io.StringIO()
+    log = progresses.display(EXPECTED, stream)
+    log.started("a", "x")
+    log.finished("a", "x", 12.3)
+    log.started("a", "y")
+    assert stream.getvalue().splitlines() == [
+        "running a: x (3 left, about 2 min)",
+        "  ran x: 12.3 s",
+        "running a: y (2 left, about 2 min)",
+    ]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_gets_one_line_that_is_drawn_anew():
+    terminal = Terminal()
+    bar = progresses.Bar(progresses.Remaining(EXPECTED), terminal, disable=False)
+    bar.started("a", "x")
+    bar.say("text above the bar")
+    bar.finished("a", "x", 12.3)
+    bar.started("a", "y")
+    bar.close()
+    shown = terminal.getvalue()
+    assert "a: x" in shown
+    assert "3 left, about 2 min" in shown
+    assert "a: y" in shown
+    assert "1/3" in shown
+    assert shown.count("\n") <= 2, "only the text above ends a line"
+    assert "text above the bar" in shown
+
+
+@pytest.mark.parametrize("expected", [{}, EXPECTED])
+def test_a_terminal_gets_lines_if_there_is_nothing_to_show_or_the_bar_is_switched_off(expected, monkeypatch):
+    real = progresses.Bar
+    monkeypatch.setattr(progresses, "Bar", lambda *args: real(*args, disable=True))
+    assert isinstance(progresses.display(expected, Terminal()), progresses.Log)
 
 
 # Saving and loading
@@ -239,7 +436,7 @@ def same_bits(one, other):
 
 def test_a_run_comes_back_bit_by_bit(saved, data):
     spec, loaded, claims = load_run(saved)
-    assert spec == {"schema": 1, **json.loads(json.dumps(TINY.spec()))}
+    assert spec == {"schema": 2, **json.loads(json.dumps(TINY.spec()))}
     assert set(loaded) == set(data)
     for name, before in data.items():
         after = loaded[name]
@@ -261,7 +458,7 @@ def test_claims_json_says_what_was_claimed_by_whom_and_what_must_hold(saved):
     first = json.loads((saved / "claims.json").read_text())[0]
     assert first == {
         "id": "C1",
-        "sentence": "A half is at most one.",
+        "sentence": SENTENCE,
         "source": "arithmetic",
         "quantity": "a half",
         "measured": 0.5,
@@ -272,7 +469,7 @@ def test_claims_json_says_what_was_claimed_by_whom_and_what_must_hold(saved):
 
 
 def test_a_claim_that_was_not_run_is_neither_passed_nor_failed(tmp_path):
-    verdicts = [Verdict(claim(), math.nan, "not run")]
+    verdicts = [Verdict(SENTENCE, claim(), math.nan, "not run")]
     folder = save_run(tmp_path, TINY, {}, verdicts, lambda folder: None)
     (entry,) = load_run(folder)[2]
     assert (entry["measured"], entry["passed"], entry["status"]) == (None, None, "not run")
@@ -376,6 +573,104 @@ def test_kill_9_in_the_middle_leaves_no_folder_that_looks_complete(tmp_path):
     assert [path.name for path in left if not path.name.startswith(".unfinished-")] == []
     # What it left does not disturb the next run.
     assert set(load_run(save(tmp_path))[1]) == {"odd numbers"}
+
+
+# Runs that are there already
+# ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def published(tmp_path):
+    """A published run of a paper whose experiment takes no time."""
+    tiny = paper(claim(), experiments=(dataclasses.replace(ODD, is_quick=True),))
+    return tiny, tmp_path, report.publish(tiny, tmp_path, progress=Silent())
+
+
+def test_a_complete_run_with_the_same_settings_is_found_again(published):
+    tiny, root, run = published
+    assert finished_run(root, tiny, quick=False) == run.folder
+    assert report.saved(tiny, run.folder).claims == run.claims
+    assert json.loads((run.folder / "run.json").read_text())["quick"] is False
+    assert set(store.saved_seconds(root, "tiny")) == {"odd numbers"}
+
+
+def test_other_settings_flags_versions_and_damage_are_no_finished_run(published, monkeypatch):
+    tiny, root, run = published
+    assert finished_run(root, tiny, quick=True) is None
+    other = dataclasses.replace(tiny, statements=(Statement(SENTENCE, claim(bound=at_most(0.7))),))
+    assert finished_run(root, other, quick=False) is None
+    here = store.environment()
+    for changed in ({"python": "3.0"}, {"packages": {**here["packages"], "jax": "0.0"}}, {"devices": ["?"]}):
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "environment", lambda changed=changed: {**here, **changed})
+            assert finished_run(root, tiny, quick=False) is None
+    (run.folder / "records.npz").write_bytes(b"PK")
+    assert finished_run(root, tiny, quick=False) is None
+    (run.folder / "environment.json").unlink()
+    assert finished_run(root, tiny, quick=False) is None
+
+
+def test_of_several_runs_the_newest_counts(published):
+    tiny, root, run = published
+    again = report.publish(tiny, root, progress=Silent())
+    assert again.folder != run.folder
+    assert finished_run(root, tiny, quick=False) == again.folder
+    (again.folder / "claims.json").unlink()
+    assert finished_run(root, tiny, quick=False) == run.folder
+
+
+# The index and the overview
+# ------------------------------------------------------------------------------------------
+
+
+def test_the_index_lists_papers_with_verdicts_figures_and_links(published):
+    tiny, root, run = published
+    (run.folder / "figures").mkdir(exist_ok=True)
+    for name in ("second", "first"):
+        (run.folder / "figures" / f"{name}.png").write_bytes(b"")
+    other = dataclasses.replace(tiny, name="other", title="Another <paper>")
+    path = report.write_index(root, [other])
+    text = path.read_text(encoding="utf-8")
+    assert path == root / "index.html"
+    assert "Another &lt;paper&gt;" in text
+    assert "not run yet" in text
+    here = run.folder.relative_to(root).as_posix()
+    assert f'<a href="{here}/report.html">A tiny paper</a>' in text
+    assert f'src="{here}/figures/first.png"' in text, "one figure"
+    assert "second.png" not in text
+    assert "1 hold" in text
+    assert "1 of 1 claims hold." in text
+    assert text.index("Another") < text.index("A tiny paper"), "the papers asked for come first"
+    assert 'name="viewport"' in text
+    assert [each.name for each in root.iterdir() if each.name.startswith(".")] == []
+
+
+def test_the_index_shows_the_newest_intact_run(published):
+    tiny, root, run = published
+    again = report.publish(tiny, root, progress=Silent())
+    assert again.folder.name in report.write_index(root, [tiny]).read_text()
+    (again.folder / "claims.json").write_text("{")
+    text = report.write_index(root, [tiny]).read_text()
+    assert again.folder.name not in text
+    assert run.folder.name in text
+
+
+def test_the_overview_has_one_line_a_paper_and_a_sum(published):
+    _, _, run = published
+    failed = {**run.claims[0], "status": "failed", "passed": False}
+    lines = report.overview(
+        [run._replace(seconds=1.25), run._replace(paper="b", claims=[failed], seconds=0.0)]
+    )
+    rows = [line.split() for line in lines.splitlines()]
+    assert rows[0] == ["paper", "passed", "failed", "not", "run", "seconds", "run", "folder"]
+    assert rows[1] == ["tiny", "1", "0", "0", "1.2", str(run.folder)]
+    assert rows[2] == ["b", "0", "1", "0", "kept", str(run.folder)]
+    assert rows[3] == ["all", "1", "1", "0", "1.2"]
+
+
+def test_settings_are_shown_in_few_digits_and_long_lists_by_their_ends():
+    assert pages.setting([0.1 + 0.2, 3, "a", None, True]) == "0.3, 3, a, null, true"
+    assert pages.setting(list(range(100))) == "0, 1, ..., 99 (100 values)"
 
 
 # Damage

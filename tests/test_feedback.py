@@ -7,6 +7,7 @@ and each test also shows how many of them a wrong law would be away.
 import itertools
 import re
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jaxtyping
@@ -16,6 +17,7 @@ import pytest
 from helpers import COMAL_START, gap, log_normalize, one_step, random_game, random_policy
 
 import comalgames as cg
+from comalgames.feedback import asked
 from comalgames.numerics import bradley_terry, pairs
 
 N = 4
@@ -327,6 +329,22 @@ def test_every_pipeline_against_every_set_ranked_by_hand(size, rejected, labels,
     np.testing.assert_allclose(found, by_hand(skew, policy, size, rejected, labels), rtol=0, atol=1e-11)
 
 
+# Tenths whose sums tie in many sets of four, and differ by rounding where they are added in another order.
+TENTHS = np.array([[0, -3, 1, 3], [3, 0, -2, -2], [-1, 2, 0, -2], [-3, 2, 2, 0]]) / 10
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_scores_that_differ_by_rounding_are_ties(dtype):
+    policy = random_policy(4, seed=6)
+    for rejected in ("worst", "second"):
+        feedback = cg.RegressedPairs(
+            cg.PreferenceGame.from_skew(dtype(TENTHS)), None, 4, rejected, labels="ranked"
+        )
+        found = ADVANTAGES(feedback, KEYS[0], jnp.log(dtype(policy)))
+        # Weights of 256 sets, and a solve; sets that are ranked otherwise move it by 1e-3.
+        np.testing.assert_allclose(found, by_hand(TENTHS, policy, 4, rejected, "ranked"), rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize(("labels", "behaviour"), [("drawn", None), ("ranked", [0.1, 0.2, 0.3, 0.4])])
 def test_sampled_sets_have_the_enumerated_law(labels, behaviour):
     law = POLICY if behaviour is None else np.array(behaviour)
@@ -473,6 +491,42 @@ def test_a_rule_that_draws_needs_a_key(rule):
         cg.solve(GAME, rule, 2)
 
 
+class Listening(cg.AbstractFeedback):
+    """Exact feedback that notes the keys it was asked with."""
+
+    game: cg.PreferenceGame
+    keys: list = eqx.field(static=True, default_factory=list)
+
+    @property
+    def is_random(self):
+        return True
+
+    def advantage(self, key, opponent_logp):
+        self.keys.append(tuple(np.asarray(jax.random.key_data(key)).tolist()))
+        return self.game.advantage(opponent_logp)
+
+    def pairwise(self, key):
+        return self.game.skew
+
+
+# The last asks twice in COMAL only, which tests the policy itself and not the mixture.
+@pytest.mark.parametrize(
+    "rule",
+    [
+        cg.Extragradient(1.0, 0.1),
+        cg.COMAL(cg.Extragradient(1.0, 0.1)),
+        cg.COMAL(cg.NashMDPG(0.3, 0.1), relative_error=0.5),
+    ],
+    ids=["extragradient", "extragradient in COMAL", "policy gradient in COMAL"],
+)
+def test_each_query_of_a_step_is_drawn_with_a_key_of_its_own(rule):
+    feedback = Listening(CYCLE)
+    start = jnp.log(jnp.array(COMAL_START))
+    rule.propose(KEYS[0], rule.init(start, start), feedback)
+    assert len(feedback.keys) == asked(rule, 3).cost == 2
+    assert len(set(feedback.keys)) == 2
+
+
 def test_a_sweep_of_one_game_takes_the_feedback_itself():
     game = cg.games.comal_cycle()
     feedback = cg.Sampled(game, 5)
@@ -515,3 +569,34 @@ def test_the_noise_floor_of_mirror_descent_is_that_of_a_linear_recursion():
         covariance = jacobian @ covariance @ jacobian.T + noise
     np.testing.assert_allclose(floor.covariance, covariance, rtol=1e-9, atol=1e-15)
     assert floor.kl == pytest.approx(np.trace(slope @ covariance) / 2, rel=1e-9)
+
+
+def test_the_noise_floor_of_comal_is_the_mean_over_the_steps_of_its_period():
+    """d' = (1 - s tau) d + s tau r + s A (diag p - p p') d + s e; r' = d' after every period, else r."""
+    step, tau, period = 3.0, 0.1, 6
+    policy = cg.nash(CYCLE).policy
+    feedback = cg.Sampled(CYCLE, 1000)
+    floor = cg.diagnostics.noise_floor(
+        CYCLE, cg.COMAL(cg.MirrorDescent(step, tau), period), feedback, np.log(policy)
+    )
+    centred, zero = np.eye(3) - 1 / 3, np.zeros((3, 3))
+    slope = np.diag(policy) - np.outer(policy, policy)
+    own = centred @ ((1 - step * tau) * np.eye(3) + step * np.asarray(CYCLE.skew) @ slope) @ centred
+    inner = np.block([[own, step * tau * centred], [zero, centred]])
+    move = np.block([[centred, zero], [centred, zero]])
+    of_query = step**2 * centred @ np.asarray(feedback.covariance(jnp.log(jnp.asarray(policy)))) @ centred
+    noise = np.block([[of_query, zero], [zero, zero]])
+    now, steps = np.zeros((6, 6)), np.zeros((period, 3, 3))
+    for number in range(period * 300):
+        now = inner @ now @ inner.T + noise
+        if (number + 1) % period == 0:
+            now = move @ now @ move.T
+        steps[number % period] = now[:3, :3]
+    np.testing.assert_allclose(floor.covariance, steps.mean(0), rtol=1e-9, atol=1e-15)
+    assert floor.kl == pytest.approx(np.sum(slope * steps.mean(0)) / 2, rel=1e-9)
+    # The expected gap of each step by draws; what is drawn there and here is known to 1% each.
+    roots = [vectors * np.sqrt(np.maximum(values, 0)) for values, vectors in map(np.linalg.eigh, steps)]
+    draws = np.random.default_rng(1).normal(size=(20_000, 3))
+    gaps = [np.mean(gap(CYCLE, np.exp(log_normalize(np.log(policy) + draws @ root.T)))) for root in roots]
+    assert floor.gap == pytest.approx(np.mean(gaps), rel=0.03)
+    assert gaps[-1] < 0.9 * np.mean(gaps)

@@ -2,18 +2,17 @@
 
 import inspect
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 import scipy.optimize
-from helpers import COMAL_NASH, COMAL_START, gap, log_normalize
+from helpers import COMAL_NASH, COMAL_START, CONTRACT, PUBLISHED, gap, log_normalize
 
 import comalgames as cg
-from comalgames import cli
 from comalgames.algorithms import published
 from comalgames.algorithms.guarantees import (
     AVERAGE,
@@ -25,54 +24,15 @@ from comalgames.algorithms.guarantees import (
     OWN,
     REGULARIZED,
 )
+from comalgames.papers import registry
 
 CYCLE = cg.PreferenceGame.from_skew(cg.games.comal_cycle().skew)
 SKEW, START = np.asarray(CYCLE.skew), np.array(COMAL_START)
 TAU = 0.1
 
 # Each with numbers under which its limit is promised, and how many steps it is given.
-EXAMPLES: dict[str, tuple[cg.AbstractAlgorithm[Any], int]] = {
-    "Averaged": (cg.Averaged(cg.OptimisticMWU(1.0)), 20_000),
-    "BCO": (cg.BCO(4.0), 20_000),
-    "COMAL": (cg.COMAL(cg.MirrorDescent(1.0, TAU)), 2000),
-    "ExactProx": (cg.ExactProx(TAU), 2),
-    "Extragradient": (cg.Extragradient(2.0), 2000),
-    "GPO": (cg.GPO(4.0), 4000),
-    "HistoryMirrorDescent": (cg.HistoryMirrorDescent(0.3, TAU, (0.5, 0.5), (0.2, 0.8)), 2000),
-    "INPO": (cg.INPO(1.0, TAU), 2000),
-    "IterativeDPO": (cg.IterativeDPO(4.0), 4000),
-    "IterativeIPO": (cg.IterativeIPO(2.0), 4000),
-    "MMD": (cg.MMD(1.0, TAU), 2000),
-    "MWU": (cg.MWU(0.5), 4000),
-    "MirrorDescent": (cg.MirrorDescent(1.0, TAU), 2000),
-    "MovingReference": (cg.MovingReference(cg.MMD(1.0, TAU), 0.03), 2000),
-    "NCA": (cg.NCA(2.0), 4000),
-    "NashEMA": (cg.NashEMA(0.3, TAU, 0.5), 2000),
-    "NashMD": (cg.NashMD(cg.InverseTime(2.0 / TAU, 2.0), TAU), 100_000),
-    "NashMDPG": (cg.NashMDPG(0.3, TAU), 20_000),
-    "OnlineDPO": (cg.OnlineDPO(1.0, 0.2), 2000),
-    "OptimisticMWU": (cg.OptimisticMWU(2.0), 2000),
-    "Parametric": (
-        cg.Parametric(cg.COMAL(cg.MirrorDescent(1.0, TAU), 20), cg.Tabular(), None, optax.sgd(0.5), 20),
-        2000,
-    ),
-    "RegularizedMirrorDescent": (cg.RegularizedMirrorDescent(1.0, TAU, cg.regularizers.kl), 2000),
-    "SPIN": (cg.SPIN(2.0), 100),
-    "SPPO": (cg.SPPO(0.5, exact=True), 4000),
-    "DNO": (cg.DNO(2.0), 4000),
-    "EGPO": (cg.EGPO(0.9, TAU), 2000),
-    "IterativeRLHF": (cg.IterativeRLHF(1.0), 2000),
-    "MNPO": (cg.MNPO(1 / 0.3, TAU), 2000),
-    "MPO": (cg.MPO(1.0, TAU, 20), 2000),
-    "NashMirrorProx": (cg.NashMirrorProx(2 * TAU, TAU), 2000),
-    "NashProx": (cg.NashProx(1.0, TAU, 300), 12_000),
-    "ONPO": (cg.ONPO(0.5), 2000),
-    "OnlineIPO": (cg.OnlineIPO(1.0, TAU), 2000),
-    "OnlineIPOGradient": (cg.OnlineIPOGradient(0.3, TAU), 20_000),
-    "REBEL": (cg.REBEL(0.5), 4000),
-    "RLHF": (cg.RLHF(0.25), 2000),
-    "RSPO": (cg.RSPO(1.0, TAU), 2000),
-    "SPO": (cg.SPO(0.5), 4000),
+EXAMPLES: dict[str, tuple[cg.AbstractAlgorithm[Any], int]] = PUBLISHED | {
+    type(entry.rule).__name__: entry.arrives for entry in CONTRACT.values() if entry.arrives
 }
 
 
@@ -93,16 +53,24 @@ def off(policy: np.ndarray, other: np.ndarray) -> float:
     return float(np.abs(policy - other).max())
 
 
-def test_every_rule_and_every_published_name_has_a_row() -> None:
+def test_every_rule_and_every_published_name_has_a_row_and_an_entry() -> None:
+    exported = [getattr(cg, name) for name in (*cg.algorithms.__all__, "Parametric")]
     rules = {
-        name
-        for name, value in vars(cg).items()
+        value.__name__
+        for value in exported
         if inspect.isclass(value)
         and issubclass(value, cg.AbstractAlgorithm)
-        and not inspect.isabstract(value)
+        and not value.__name__.startswith("Abstract")
     }
     names = {name for name, value in vars(published).items() if inspect.isfunction(value) and name[0] != "_"}
-    assert rules | {name for name in names if hasattr(cg, name)} == set(GUARANTEES) == set(EXAMPLES)
+    names &= set(cg.algorithms.__all__)
+    missing = (rules | names) - set(GUARANTEES)
+    assert not missing, f"decorate {missing} with @guaranteed(limit, condition, source)"
+    assert not rules - set(EXAMPLES), (
+        f"give {rules - set(EXAMPLES)} an Entry(..., arrives=...) in tests/helpers.py"
+    )
+    assert not names - set(EXAMPLES), f"give {names - set(EXAMPLES)} a row of PUBLISHED in tests/helpers.py"
+    assert rules | names == set(EXAMPLES) == set(GUARANTEES)
     assert {name for name, known in GUARANTEES.items() if known.same_as} <= names
     assert {known.limit for known in GUARANTEES.values()} == set(LIMITS)
 
@@ -179,6 +147,89 @@ def test_beyond_its_condition_a_rule_does_not_settle(rule: Any) -> None:
     assert np.ptp(late, axis=0).max() > 1e-2
 
 
+class Bounded(NamedTuple):
+    """A number that a row bounds: its words, the bound for a frequency w, and the rule with a number."""
+
+    words: str
+    bound: Callable[[float], float]
+    make: Callable[[float], cg.AbstractAlgorithm[Any]]
+
+
+EXPLICIT = "2 tau / (tau^2 + w^2)", lambda w: 2 * TAU / (TAU**2 + w**2)
+BOUNDED = {
+    "Extragradient": Bounded("step < 1 / w;", lambda w: 1 / w, cg.Extragradient),
+    "INPO": Bounded(f"1 / eta < {EXPLICIT[0]}", EXPLICIT[1], lambda step: cg.INPO(1 / step, TAU)),
+    "IterativeRLHF": Bounded("beta above 4 times the frequency", lambda w: 4 * w, cg.IterativeRLHF),
+    "MMD": Bounded(
+        "step < 2 tau / (w^2 - tau^2);", lambda w: 2 * TAU / (w**2 - TAU**2), lambda step: cg.MMD(step, TAU)
+    ),
+    "MirrorDescent": Bounded(f"step < {EXPLICIT[0]}", EXPLICIT[1], lambda step: cg.MirrorDescent(step, TAU)),
+    "ONPO": Bounded("1 / eta < 1 / (3^1/2 w)", lambda w: 1 / (3**0.5 * w), lambda step: cg.ONPO(1 / step)),
+    "OnlineIPO": Bounded(f"step < {EXPLICIT[0]}", EXPLICIT[1], lambda step: cg.OnlineIPO(step, TAU)),
+    "OptimisticMWU": Bounded("step < 1 / (3^1/2 w);", lambda w: 1 / (3**0.5 * w), cg.OptimisticMWU),
+    "RLHF": Bounded("beta > w;", lambda w: w, cg.RLHF),
+    "SPIN": Bounded("lambda > 1/2", lambda w: 0.5, cg.SPIN),
+}
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+def test_a_condition_is_met_just_within_its_bound_and_not_just_beyond(name: str) -> None:
+    """A run that starts next to the limit comes closer within the bound, and goes away beyond it."""
+    row, (words, bound, make) = GUARANTEES[name], BOUNDED[name]
+    assert words in row.condition
+    at_tau = COMAL_NASH if row.limit in (NASH, OWN) else regularized(TAU)
+    w = cg.diagnostics.rotation_frequencies(CYCLE, jnp.log(at_tau)).max()
+    larger_is_better = "<" not in words
+    for factor in (0.9, 1.1):
+        number = factor * bound(float(w))
+        if name == "SPIN":
+            limit = np.array([0.6, 0.3, 0.1])
+        elif name == "IterativeRLHF":  # damped, it has the same limit and settles
+            limit = run(cg.OnlineDPO(number, 0.2), 2000, record_every=5).policy
+        elif name == "RLHF":
+            limit = regularized(number)
+        else:
+            limit = at_tau
+        start = limit + 1e-5 * np.array([1, -2, 1])
+        reference = limit if name == "SPIN" else START
+        last = cg.solve(
+            CYCLE, make(number), 2000, init=start, reference=reference, throw=False, record_every=5
+        ).policy
+        closer = off(last, limit) / off(start, limit)
+        if (factor > 1) == larger_is_better:
+            assert closer < 1e-2
+        else:
+            assert not closer < 10  # or nan
+
+
+def test_mmd_takes_any_step_where_its_temperature_exceeds_the_frequency() -> None:
+    assert "any step if tau >= w" in GUARANTEES["MMD"].condition
+    for temperature, settles in ((0.25, True), (0.15, False)):
+        limit = regularized(temperature)
+        w = cg.diagnostics.rotation_frequencies(CYCLE, jnp.log(limit)).max()
+        assert (temperature >= w) == settles
+        start = limit + 1e-5 * np.array([1, -2, 1])
+        last = cg.solve(
+            CYCLE, cg.MMD(1000.0, temperature), 2000, init=start, reference=START, record_every=5
+        ).policy
+        assert (off(last, limit) < 1e-2 * off(start, limit)) == settles
+
+
+@pytest.mark.filterwarnings("ignore:COMAL's period of 6 is short")
+def test_policy_gradients_converge_at_the_period_they_are_advised_and_not_at_that_of_mirror_steps() -> None:
+    """Nash gives one action 1/20: its steps are as many times smaller, and 1/20 of the advice diverges."""
+    nash = np.array([0.05, 0.475, 0.475])
+    game = cg.PreferenceGame.from_skew(cg.games.cycle(0.5, 0.05 / 0.95, 0.5).skew)
+    np.testing.assert_allclose(cg.nash(game).policy, nash, rtol=1e-12)
+    inner = cg.NashMDPG(1.0, TAU)
+    advised = int(np.ceil(inner.shortest_period))
+    start = nash + 1e-4 * np.array([1, -1, 0])
+    for period, bounds in ((advised, (0, 1e-4)), (advised // 20, (2, np.inf))):
+        rule = cg.COMAL(inner, period)
+        last = cg.solve(game, rule, 40 * advised, init=start, record_every=advised).policy
+        assert bounds[0] < off(last, nash) / off(start, nash) < bounds[1]
+
+
 def test_nash_md_with_a_constant_step_has_a_biased_limit() -> None:
     eta = 0.3
     last = run(cg.NashMD(eta, TAU), 4000).policy
@@ -228,4 +279,4 @@ def test_the_page_of_papers_names_every_rule_and_tests_that_exist() -> None:
     }
     assert claimed <= defined, claimed - defined
     rows = [row for row in page.splitlines() if row.startswith("|")][2:]
-    assert {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[5])} <= set(cli.PAPERS)
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[5])} <= set(registry.NAMES)

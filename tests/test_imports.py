@@ -1,11 +1,13 @@
 """What an import costs, counted in modules, and what it binds."""
 
+import ast
 import importlib
 import json
 import pkgutil
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import comalgames
 
@@ -37,6 +39,23 @@ def test_every_public_name_can_be_used():
     for name in comalgames.__all__:
         assert getattr(comalgames, name) is not None
     assert set(comalgames.__all__) <= set(dir(comalgames))
+
+
+def test_the_stub_lists_the_same_names():
+    """Type checkers and editors read `__init__.pyi`, Python reads `__init__.py`."""
+    stub = ast.parse(Path(comalgames.__file__).with_suffix(".pyi").read_text())
+    listed = {
+        (f".{node.module or ''}", alias.name)
+        for node in stub.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert (".algorithms", "*") in listed
+    for module, name in listed - {(".algorithms", "*")}:
+        place = importlib.import_module(module.rstrip("."), "comalgames") if module != "." else comalgames
+        assert getattr(comalgames, name) is getattr(place, name), name
+    names = {name for _, name in listed} - {"*"}
+    assert names | set(comalgames.algorithms.__all__) == set(comalgames.__all__)
 
 
 def test_no_function_is_bound_over_a_module():

@@ -50,6 +50,9 @@ SIGN = np.where(FIRST_WINS == 1, 1.0, -1.0)
 PAIR = cg.Candidates(HARD, LAST)
 
 
+PROPOSE = jax.jit(lambda rule, state, feedback: rule.propose(KEY, state, feedback))
+
+
 # Published formulas
 # ------------------------------------------------------------------------------------------
 
@@ -233,6 +236,33 @@ def test_a_mirror_rule_on_the_logistic_loss_is_damped_dpo_and_not_the_rule():
     assert np.abs(jax.grad(loss)(jnp.asarray(goal.target))).max() > 1e-3
 
 
+@pytest.mark.parametrize(
+    ("rule", "step"),
+    [
+        (cg.IterativeDPO(1.5), 0),
+        (cg.OnlineDPO(1.5, 0.3), 0),
+        (cg.OnlineDPO(cg.Geometric(1.5, 0.5), cg.Geometric(0.8, 0.9)), 3),
+        (cg.COMAL(cg.OnlineDPO(1.5, 0.3), 20), 0),
+    ],
+    ids=["iterative", "online", "online, both falling", "online in COMAL"],
+)
+def test_the_logistic_loss_at_the_beta_handed_out_is_least_at_dpos_own_step(rule, step):
+    """Convex in the scores and flat at the rule's step, with all answers enumerated; half of beta is not."""
+    every = cg.Candidates(GAME.preference, np.full(5, np.log(0.2)))
+    columns = {"logp": np.log(POLICY), "reference": np.log(ANCHOR_POLICY)}
+    goal = cg.lm.targets(rule, KEY, columns, every, step)
+    state = rule.init(jnp.log(jnp.asarray(POLICY)), jnp.log(jnp.asarray(ANCHOR_POLICY)))
+    stepped, _ = PROPOSE(rule, dataclasses.replace(state, step=jnp.asarray(step, jnp.int32)), cg.Exact(GAME))
+
+    def slope(scores, beta):
+        goal_at = goal._replace(beta=beta)
+        loss = lambda x: cg.lm.losses.named("logistic", x, goal_at, GAME.preference, jnp.asarray(POLICY))  # noqa: E731
+        return np.abs(jax.grad(loss)(scores)).max()
+
+    assert slope(stepped, goal.beta) < 1e-9
+    assert slope(stepped, goal.beta / 2) > 1e-3
+
+
 def test_a_schedule_of_two_passes_commits_the_second():
     with pytest.warns(UserWarning, match="period"):
         passes = list(cg.lm.schedule(cg.COMAL(cg.Extragradient(1.0, 0.1), 2), 2, train_opponents=True))
@@ -250,23 +280,21 @@ def test_a_schedule_of_two_passes_commits_the_second():
 
 GAME = random_game(5, seed=2)
 POLICY, ANCHOR_POLICY = random_policy(5, seed=3), random_policy(5, seed=4)
-RULES = {name: entry.rule for name, entry in CONTRACT.items() if name not in ("Parametric", "Averaged")}
-# Rules that remember advantages or several policies, or need the probabilities of all actions.
-REFUSED_RULES = {
-    "SPPO, exact", "NashMDPG", "COMAL of NashMDPG", "HistoryMirrorDescent",
-    "HistoryMirrorDescent, against itself", "OptimisticMWU", "ExactProx",
-    "COMAL of ExactProx", "RegularizedMirrorDescent, euclidean",
-    *(f"COMAL of {inner}, tuned" for inner in ("MirrorDescent", "Extragradient", "ExactProx")),
-}  # fmt: skip
-ON_ANSWERS = [name for name, rule in RULES.items() if name not in REFUSED_RULES and not fits_labels(rule)]
+RULES = {name: e.rule for name, e in CONTRACT.items() if isinstance(e.rule, cg.AbstractUpdateRule)}
+ON_ANSWERS = [name for name in RULES if CONTRACT[name].on_answers == "target"]
 
 
-def test_every_rule_is_one_that_answers_can_follow_or_is_refused_by_name():
-    """So that a rule has one copy: what the table follows is what the bridge asks, for every rule."""
-    assert set(RULES) - set(ON_ANSWERS) - REFUSED_RULES == {"IterativeDPO", "OnlineDPO", "COMAL of OnlineDPO"}
-    for name in REFUSED_RULES:
-        with pytest.raises(ValueError, match=type(RULES[name]).__name__):
-            cg.lm.policies_of(RULES[name])
+@pytest.mark.parametrize("name", RULES)
+def test_every_rule_is_one_that_answers_can_follow_or_is_refused_by_name(name):
+    """So that a rule has one copy: the bridge asks the rule that the table follows, for every rule."""
+    rule, expected = RULES[name], CONTRACT[name].on_answers
+    if expected == "refused":
+        # It remembers advantages or several policies, or needs the probabilities of all actions.
+        with pytest.raises(ValueError, match=type(rule).__name__):
+            cg.lm.policies_of(rule)
+    else:
+        assert "logp" in cg.lm.policies_of(rule)
+        assert fits_labels(rule) == (expected == "labels")
 
 
 def test_regularizers_that_are_sums_over_actions_are_the_ones_that_answers_can_follow():
@@ -413,6 +441,9 @@ def test_progress_is_exact_when_all_answers_are_enumerated():
         assert won == pytest.approx(reached @ preference @ other, abs=1e-12)
         assert divergence == pytest.approx(np.sum(reached * np.log(reached / other)), abs=1e-12)
     assert np.isnan(cg.lm.progress(np.log(reached), {"logp": np.log(last)}, every, goal).kl_reference)
+    # Half of the way from where the round began, whatever the reference.
+    half = log_normalize((np.log(last) + np.asarray(goal.target)) / 2)
+    assert cg.lm.progress(half, policies, every, goal).fit_residual == pytest.approx(0.5, abs=1e-12)
 
 
 def test_the_kl_of_a_round_is_unbiased_and_does_not_explode():

@@ -11,6 +11,7 @@ from helpers import COMAL_NASH, COMAL_START, log_normalize, random_game, random_
 from scipy.optimize import linprog
 
 import comalgames as cg
+from comalgames.equilibria.solution import certify
 
 # A closed form evaluated in float64, against a solution of a small well-conditioned linear system.
 CLOSED_FORM = {"rtol": 0, "atol": 1e-14}
@@ -328,6 +329,25 @@ def test_agrees_with_nashpy_on_small_zero_sum_games(seed):
     assert solution.unique
 
 
+# The certificate
+# ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-200])
+def test_the_certificate_is_the_gap_in_units_of_the_largest_payoff(scale):
+    """(4 + t, 3 - t, 4) / 11 against COMAL's cycle: the gap is 2 max_i (A d)_i t / 11, d = (1, -1, 0)."""
+    skew = scale * np.asarray(cg.games.comal_cycle().skew)
+    slope = 2 * np.max(skew @ [1, -1, 0]) / 11 / np.abs(skew).max()
+    support = np.ones(3, bool)
+    for relative_gap, status in ((1e-10, "failed"), (3e-12, "failed"), (3e-13, "certified")):
+        policy = COMAL_NASH + relative_gap / slope / 11 * np.array([1, -1, 0])
+        solution = certify(skew_game(skew), policy, support, np.array(0), np.array(True))
+        # Probabilities are rounded to 1e-16.
+        for found in (solution.relative_gap, solution.gap / np.abs(skew).max()):
+            np.testing.assert_allclose(found, relative_gap, rtol=0, atol=1e-15)
+        assert solution.status == status
+
+
 # Two players
 # ------------------------------------------------------------------------------------------
 
@@ -406,6 +426,18 @@ def test_tiny_advantages_are_solved_as_well_as_large_ones(scale):
     check_certificate(game, solution)
     np.testing.assert_allclose(solution.policy, np.array([2, 3, 1]) / 6, **CLOSED_FORM)
     assert solution.unique
+
+
+@pytest.mark.parametrize("scale", [1e-100, 1e-300])
+def test_payoffs_far_below_rounding_are_solved_in_their_own_unit(scale):
+    """Nothing but the ratios of payoffs decides, here and below the size at which their squares vanish."""
+    game = skew_game(scale * np.asarray(cg.games.cycle(0.1, 0.2, 0.3).skew))
+    solution = cg.nash(game)
+    assert (solution.status, bool(solution.unique), int(solution.dimension)) == ("certified", True, 0)
+    np.testing.assert_allclose(solution.policy, np.array([2, 3, 1]) / 6, **CLOSED_FORM)
+    two_players = cg.nash(cg.ZeroSumGame(scale * SKEWED))
+    assert (two_players.status, bool(two_players.unique)) == ("certified", True)
+    np.testing.assert_allclose(two_players.policy, SKEWED_NASH, **CLOSED_FORM)
 
 
 def test_a_constant_added_to_all_payoffs_does_not_matter():

@@ -198,6 +198,17 @@ def test_it_is_infinite_iff_every_nash_policy_uses_what_the_policy_excludes():
     assert np.isinf(float(metric(game, log(np.array([0.0, 0.3, 0.4, 0.3])))))
 
 
+@pytest.mark.parametrize("weight", [1e-2, 1e-5, 3e-8])
+def test_a_small_nash_weight_on_an_excluded_action_is_infinitely_far(weight):
+    """The cycle's Nash policy gives the action opposite an edge a share in proportion to that edge."""
+    edge = 0.7 * weight / (1 - weight)
+    for game in (cg.games.cycle(edge, 0.3, 0.4), copied(cg.games.cycle(edge, 0.3, 0.4).skew, [0, 1, 2, 1])):
+        metric, logp = cg.kl_to_nash_set(game), np.full(game.num_actions, 1 / (game.num_actions - 1))
+        assert np.isfinite(float(metric(game, log(np.full(game.num_actions, 1 / game.num_actions)))))
+        logp[2] = 0.0
+        assert np.isinf(float(metric(game, log(logp))))
+
+
 def test_it_is_recorded_in_runs_and_comal_never_moves_away_from_the_set():
     game, _ = disc(8)
     rule = cg.COMAL(cg.ExactProx(0.1), period=1)

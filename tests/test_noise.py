@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import sys
 
 import equinox as eqx
 import jax
@@ -151,8 +152,8 @@ def test_undoing_flips_that_cannot_have_been_is_refused_or_clipped():
 
 # Rules corrected for flips
 
-NOT_LINEAR = {"IterativeDPO", "OnlineDPO", "COMAL of OnlineDPO", "NCA", "BCO", "GPO", "SPIN"}
-LINEAR = sorted(set(CONTRACT) - NOT_LINEAR - {"Parametric"})
+LINEAR = [name for name, entry in CONTRACT.items() if entry.is_linear]
+NOT_LINEAR = set(CONTRACT) - set(LINEAR)
 
 
 @eqx.filter_jit
@@ -435,6 +436,22 @@ def test_a_robust_policy_in_closed_form():
     np.testing.assert_allclose(solution.policy, [(a + radius) / (2 * radius), (radius - a) / (2 * radius)])
     assert solution.gap == pytest.approx(2 * (radius**2 - a**2) / (2 * radius), abs=1e-15)
     assert np.array_equal(robust_nash(game, 0.05).policy, [1.0, 0.0])
+
+
+def test_a_robust_policy_of_a_solver_that_stops_early_is_not_certified(monkeypatch):
+    """A policy moved by 1e-6 loses about as much to the bound that the exact responses prove."""
+
+    def early(*arguments, **settings):
+        answer = linprog(*arguments, **settings)
+        answer.x[:-1] = (1 - 1e-6) * answer.x[:-1] + 1e-6 / (len(answer.x) - 1)
+        return answer
+
+    game = random_game(5, 2)
+    assert robust_nash(game, 0.1).status == "certified"
+    monkeypatch.setattr(sys.modules[robust_nash.__module__], "linprog", early)
+    solution = robust_nash(game, 0.1)
+    assert 1e-8 < solution.gap - solution.lower_bound < 1e-5
+    assert solution.status == "failed"
 
 
 def test_robust_policies_of_prompts_are_found_one_by_one():

@@ -1,5 +1,6 @@
-"""Every notebook runs from top to bottom, as a notebook, and shows a picture."""
+"""Every notebook runs from top to bottom, as a notebook, and each plotting cell shows one picture."""
 
+import re
 from pathlib import Path
 
 import jupytext
@@ -7,6 +8,7 @@ import nbclient
 import nbformat
 import pytest
 
+PLOTS = re.compile(r"cg\.plot_|plt\.subplots")
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.py"))
 assert NOTEBOOKS, "the notebooks were not found"
 
@@ -24,7 +26,15 @@ def test_a_notebook_runs_and_shows_a_picture(path, tmp_path):
     assert [output for output in outputs if output.output_type == "error"] == []
     # Warnings would be the first thing that a reader sees.
     assert [output.text for output in outputs if output.get("name") == "stderr"] == []
-    assert any("image/png" in output.get("data", {}) for output in outputs)
+    # A cell that draws shows its figure once, without the text of an object above it.
+    plotting = [cell for cell in code if PLOTS.search(cell.source)]
+    assert plotting
+    for cell in plotting:
+        shown = [output.get("data", {}) for output in cell.outputs if output.output_type != "stream"]
+        assert ["image/png" in data for data in shown] == [True], cell.source
+        assert [output.output_type for output in cell.outputs if "data" in output] == ["display_data"], (
+            cell.source
+        )
     assert list(tmp_path.iterdir()) == [], "a notebook leaves files behind"
 
 

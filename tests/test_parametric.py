@@ -288,6 +288,18 @@ def test_ktos_first_step_is_along_the_advantage():
     np.testing.assert_allclose(gradient, expected, **ROUNDING)
 
 
+def test_ktos_baseline_is_beta_times_the_kl_to_the_anchor():
+    """The loss away from the anchor, by its formula: w s(z - r) + (1 - w) s(r - z), r = beta h."""
+    step_size = 0.4
+    lesson = taught(objectives.KTO(), cg.MWU(step_size))  # its anchor is the policy
+    logp = log_normalize(np.log(POLICY) + np.array([0.8, -0.5, 0.1, -1.0, 0.4]))
+    log_ratio, win_rate = logp - np.log(POLICY), ADVANTAGE + 0.5
+    divergence = np.sum(np.exp(logp) * log_ratio)
+    r, z = log_ratio / step_size, divergence / step_size
+    expected = POLICY @ (win_rate * expit(z - r) + (1 - win_rate) * expit(r - z))
+    assert float(loss_of(jnp.asarray(logp), objectives.KTO(), lesson)) == pytest.approx(expected, rel=1e-12)
+
+
 # Gradients --------------------------------------------------------------------------------------------------
 
 

@@ -80,6 +80,55 @@ def test_burn_in_and_another_beginning_are_left_out():
     np.testing.assert_allclose(shares, [100, 200, 500], atol=1)
 
 
+def test_a_law_must_have_been_seen_for_so_many_decades():
+    """Of the fall in log gap the first fifth is burn-in: the rest must be 3 decades, or 1.5 of the steps."""
+    for decades, kind in ((3.6, "none"), (3.9, "linear")):
+        steps = np.arange(decades * np.log(10) / -np.log(0.97))
+        fit = fit_rate(steps, 0.97**steps)
+        assert fit.kind == kind
+        assert fit.decades == pytest.approx(0.8 * decades, abs=0.03)
+    for decades, kind in ((1.82, "none"), (1.95, "power")):
+        steps = np.unique(np.round(10 ** np.linspace(3, 3 + decades, 300)))
+        fit = fit_rate(steps, steps**-0.5)
+        assert fit.kind == kind
+        assert np.log10(fit.window[1] / fit.window[0]) == pytest.approx(0.8 * decades, abs=0.03)
+
+
+@pytest.mark.parametrize(("num_records", "is_known"), [(7, False), (8, True)])
+def test_eight_records_decide(num_records, is_known):
+    steps = np.arange(1, num_records + 1)
+    for gaps, kind in ((0.1**steps, "linear"), (1.0 / 10**steps, "power")):
+        fit = fit_rate(steps if kind == "linear" else 10**steps, gaps, burn_in=0)
+        assert fit.kind == (kind if is_known else "none")
+        assert is_known or f"it has {num_records} records" in fit.reason
+
+
+def test_evidence_is_the_records_times_the_log_ratio_of_the_variances():
+    """AIC of two lines, so the same number of parameters; on a hundred records or fewer."""
+    for gaps in (0.97**LATER_STEPS, 1.0 / LATER_STEPS, 0.97**LATER_STEPS * (2 + np.cos(LATER_STEPS))):
+        fit = fit_rate(LATER_STEPS, gaps)
+        num_records = fit.evidence / np.log(fit.variance_ratio)
+        assert num_records == pytest.approx(np.round(num_records), rel=1e-9)
+        assert 50 < num_records <= 100
+
+
+def test_a_run_that_ends_in_a_trough_counts_to_its_last_top():
+    """The largest gap still to come follows |cos| down to the end, 5% of a swing's top."""
+    gaps = 0.97**STEPS * np.abs(np.cos(0.05 * STEPS + 0.3))
+    trough = int(np.flatnonzero(gaps[:345] < 0.05 * 0.97 ** STEPS[:345])[-1]) + 1
+    fit = fit_rate(STEPS[:trough], gaps[:trough])
+    assert np.log(fit.rate) == pytest.approx(np.log(0.97), rel=3e-3)
+    assert fit.window[1] < trough - 10
+
+
+@pytest.mark.parametrize("factor", [0.97, 0.98])
+def test_records_that_thin_out_weigh_as_much_as_the_steps_between_them(factor):
+    """A slow swing on log-spaced records; with equal weights the dense ones would make it 2% and more."""
+    steps = np.unique(np.round(np.logspace(0, 3.2, 150)))
+    fit = fit_rate(steps, factor**steps * (1 + 0.6 * np.cos(0.01 * steps + 0.3)))
+    assert np.log(fit.rate) == pytest.approx(np.log(factor), rel=0.01)
+
+
 # Sequences without one
 # ------------------------------------------------------------------------------------------
 

@@ -354,6 +354,17 @@ def test_what_is_not_smooth_is_not_solved_silently():
     assert np.isnan(cg.regularized_gap(1.0, np.log(start), distance)(game, np.log([0.3, 0.3, 0.4])))
 
 
+def test_a_small_kink_is_refused_as_a_large_one_is():
+    """Payoffs of 2e-4 against a kink of 1e-4: what is left to gain is of that size, far above 1e-12."""
+
+    def kinked(p, reference):
+        return chi_squared(p, reference) + 1e-4 * jnp.sum(jnp.abs(p - reference))
+
+    game = cg.PreferenceGame.from_skew(1e-3 * cg.games.comal_cycle().skew)
+    with pytest.raises(ArithmeticError, match=r"the regularized gap is \de-0[456]"):
+        cg.qre(game, 1.0, COMAL_START, kinked)
+
+
 # check_regularizer
 
 

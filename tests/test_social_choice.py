@@ -20,7 +20,7 @@ from comalgames.games import (
     smith_set,
 )
 from comalgames.numerics import bradley_terry
-from comalgames.papers import comal_noise
+from comalgames.papers.comal import annotators
 
 
 def with_ties(n, seed):
@@ -246,9 +246,9 @@ def test_two_player_games_are_no_elections(notion, monkeypatch):
 
 
 def test_left_out_or_counted_twice_no_team_unseats_trajectory_22():
-    found = comal_noise.annotators_left_out()
+    found = annotators.annotators_left_out()
     assert found["gap"].shape == (2, 10)
-    assert comal_noise.gap_when_reweighted({"annotators left out": found}) < 1e-15
+    assert annotators.gap_when_reweighted()({"annotators left out": found}) < 1e-15
     # Team 8 ranks 22 below the middle, team 1 third: without team 1 it no longer beats every other one.
     assert found["unique"].sel(change="left out", team="team 8")
     assert not found["unique"].sel(change="left out", team="team 1")
@@ -258,7 +258,7 @@ def test_left_out_or_counted_twice_no_team_unseats_trajectory_22():
 
 
 def test_the_policy_robust_to_every_team_shares_their_favourites():
-    found = comal_noise.annotators()
+    found = annotators.annotators()
     teams = mariner_teams()
     # Rankings by one team leave it a sure win, gap 1, unless its favourite is played. Seven answers are a
     # favourite of each team, none fewer: the favourites 5 and 22 of team 9 tie, and 22 is also team 3's.
@@ -268,5 +268,5 @@ def test_the_policy_robust_to_every_team_shares_their_favourites():
     expected = np.isin(np.arange(32), favourites) / 7
     np.testing.assert_allclose(found["policy"].sel(policy_name="robust"), expected, rtol=0, atol=1e-12)
     np.testing.assert_allclose(found["worst"], [1.0, 1 - 1 / 7, 1 - 1 / 32], rtol=0, atol=1e-12)
-    assert comal_noise.gain_of_robustness({"annotators": found}) == pytest.approx(1 / 7, abs=1e-12)
+    assert annotators.gain_of_robustness()({"annotators": found}) == pytest.approx(1 / 7, abs=1e-12)
     assert np.all(found["gap"].max("team") == found["worst"])

@@ -249,6 +249,25 @@ def test_another_root_key_is_another_noise(noisy):
     assert np.abs(other.values[0, 0] - noisy.sel(algorithm="MWU", game="cycle").values).max(-1).min() > 1e-3
 
 
+def test_random_starts_are_drawn_apart_from_the_noise(noisy):
+    """A first step leaves the start by its noise, whose key no child of the start's own key is."""
+    given = []
+
+    def start(key, game):
+        given.append((key, random_start(key, game)))
+        return given[-1][1]
+
+    games, rules = {"cycle": CYCLE, "twin": CYCLE}, {"MWU": cg.MWU(1.0), "SPPO": cg.SPPO(1.0)}
+    settings = {"num_seeds": 2, "feedback": Noisy, "record_every": 30}
+    finals = cg.sweep(games, rules, 1, init=start, **settings)["final_policy"].sel(algorithm="MWU")
+    assert len(given) == 4
+    for (key, policy), final in zip(given, finals.values.reshape(4, 3), strict=True):
+        met = np.log(final / policy) - CYCLE.skew @ policy
+        for draw in (key, jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)):
+            noise = 0.1 * jax.random.normal(draw, (3,))
+            assert np.abs((met - met.mean()) - (noise - noise.mean())).max() > 1e-3
+
+
 # Starts and references
 # ------------------------------------------------------------------------------------------
 

@@ -39,6 +39,12 @@ def table(rule, num_steps=1, logp=LOGP):
     return np.asarray(run.records["logp"])
 
 
+def spread(policy, error):
+    """Root mean square of the differences of errors, over pairs that the policy draws."""
+    pairs = (error[:, :, None] - error[:, None]) ** 2
+    return np.sqrt(np.einsum("pi,pj,pij->p", policy, policy, pairs))
+
+
 # The network
 # ------------------------------------------------------------------------------------------
 
@@ -131,12 +137,21 @@ def test_the_residual_is_0_at_the_target_and_1_at_the_start():
         np.testing.assert_allclose(left, share, rtol=1e-12, atol=1e-14)
 
 
+def test_a_rounds_learning_rate_falls_along_a_cosine():
+    """So short a round that the gradient stays: Adam moves each weight by the sum of the rates.
+
+    lr sum_k (1 + cos(pi k / n)) / 2 = lr (n + 1) / 2; that of a rate that stays would be lr n.
+    """
+    num_steps, rate = 10, 1e-8
+    run = tiny.train(GAME, cg.INPO(1 / STEP, TAU), MODEL, 1, tiny.Fit("regression", rate, num_steps))
+    moved = jnp.abs(run.model.unembed - MODEL.unembed)
+    # Adam's 1e-8 beside gradients of 1e-2, and weights rounded to 1e-16.
+    assert float(jnp.max(moved)) == pytest.approx(rate * (num_steps + 1) / 2, rel=1e-4)
+
+
 def test_the_distance_is_the_root_mean_square_over_pairs_that_the_policy_draws():
     rule = cg.INPO(1 / STEP, TAU)
-    difference = LOGP - table(rule)[1]
-    p = np.exp(LOGP)
-    pairs = (difference[:, :, None] - difference[:, None]) ** 2
-    expected = np.sqrt(np.einsum("pi,pj,pij->p", p, p, pairs))
+    expected = spread(np.exp(LOGP), LOGP - table(rule)[1])
     distance, _ = rounds.distance_and_residual(KEY, GAME, rule, LOGP, LOGP, LOGP, 0)
     np.testing.assert_allclose(distance, expected, rtol=1e-12)
     assert np.all(np.asarray(distance) > 0.1)
@@ -191,6 +206,14 @@ def test_the_reference_is_the_network_reached_when_the_schedule_says_so():
     np.testing.assert_array_equal(rounds.answers_logp(never.reference), never.logp[0])
     np.testing.assert_array_equal(never.logp[:6], run.logp[:6])
     assert np.abs(never.logp[6] - run.logp[6]).max() > 1e-3
+    # What a round had to go, and left, is measured by the reference that it was trained with.
+    for number, reference in ((2, run.logp[0]), (4, run.logp[0]), (6, run.logp[5])):
+        before, after = run.logp[number : number + 2]
+        advantage = np.einsum("pij,pj->pi", np.asarray(GAME.skew), np.exp(before))
+        target = (1 - TAU * STEP) * before + TAU * STEP * reference + STEP * advantage
+        whole, left = (spread(np.exp(before), policy - target) for policy in (before, after))
+        np.testing.assert_allclose(run.distance[number], whole, rtol=1e-9)
+        np.testing.assert_allclose(run.fit_residual[number], left / whole, rtol=1e-9)
 
 
 def test_the_network_follows_the_table():

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from comalgames.algorithms.base import AbstractAlgorithm, State
+from comalgames.algorithms.guarantees import NASH, guaranteed
 from comalgames.algorithms.wrapper import AbstractWrapper
 from comalgames.feedback import AbstractFeedback
 
@@ -24,6 +25,12 @@ class AveragedState(State):
     inner: Any
 
 
+@guaranteed(
+    NASH,
+    "around MWU: step of order T^-1/2; OptimisticMWU: a small step",
+    "Freund and Schapire 1999",
+    queries="inner",
+)
 class Averaged(AbstractWrapper[AveragedState]):
     """Play `inner`, and return the mean of all its policies so far, the first included.
 

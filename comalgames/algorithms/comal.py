@@ -10,11 +10,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from comalgames import regularizers, validation
 from comalgames.algorithms.base import AbstractUpdateRule, S
 from comalgames.algorithms.form import Form
+from comalgames.algorithms.guarantees import NASH, guaranteed
 from comalgames.algorithms.when import AbstractWhen, Every, Near
 from comalgames.algorithms.wrapper import AbstractRuleWrapper
 from comalgames.feedback import AbstractFeedback
 
 
+@guaranteed(NASH, "any temperature; an inner rule that converges", "Liu et al. 2024", queries="inner")
 class COMAL(AbstractRuleWrapper[S]):
     """Convergent meta-alignment: a proximal-point loop around a solver of regularized games.
 

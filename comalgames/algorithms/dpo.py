@@ -10,12 +10,14 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from comalgames import validation
 from comalgames.algorithms.base import AbstractUpdateRule, State
 from comalgames.algorithms.form import Form
+from comalgames.algorithms.guarantees import NOTHING, OWN, guaranteed
 from comalgames.algorithms.schedules import Number, at
 from comalgames.feedback import AbstractFeedback
 from comalgames.numerics import bradley_terry
 from comalgames.numerics.updates import mirror_target
 
 
+@guaranteed(NOTHING, "spirals out; its average is off too", "Liu et al. 2024; measured")
 class IterativeDPO(AbstractUpdateRule[State]):
     """DPO repeated with the last policy as its reference, each round trained to its minimum.
 
@@ -53,6 +55,7 @@ class IterativeDPO(AbstractUpdateRule[State]):
         return mirror_target(state.logp, scores, 1.0 / at(self.beta, state.step)), state
 
 
+@guaranteed(OWN, "small damping; near the equilibrium at beta / 4, not it", "Calandriello et al. 2024")
 class OnlineDPO(AbstractUpdateRule[State]):
     """DPO with a reference that stays, on pairs of the current policy; and RLHF whose reward is refitted.
 

@@ -10,12 +10,16 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from comalgames import validation
 from comalgames.algorithms.base import AbstractUpdateRule, State
 from comalgames.algorithms.form import Form
+from comalgames.algorithms.guarantees import NASH, guaranteed
 from comalgames.algorithms.schedules import Number, at
 from comalgames.feedback import AbstractFeedback
 from comalgames.numerics import simplex
 from comalgames.numerics.updates import mirror_target
 
 
+@guaranteed(
+    NASH, "step < 1 / w; tau > 0: regularized, step <= 1 / (1 + tau)", "Cen, Wei and Chi 2021", queries="2"
+)
 class Extragradient(AbstractUpdateRule[State]):
     """Entropic extragradient (mirror prox): step along the advantage against the policy half a step ahead.
 

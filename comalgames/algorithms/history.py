@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from comalgames import validation
 from comalgames.algorithms.base import AbstractUpdateRule, State
 from comalgames.algorithms.form import Form
+from comalgames.algorithms.guarantees import REGULARIZED, guaranteed
 from comalgames.algorithms.schedules import Number, at
 from comalgames.feedback import AbstractFeedback
 from comalgames.numerics import simplex
@@ -30,6 +31,7 @@ class HistoryState(State):
     known: Int[Array, ""]
 
 
+@guaranteed(REGULARIZED, "temperature > 0 and a small step; with 0 nothing, or the average", "measured")
 class HistoryMirrorDescent(AbstractUpdateRule[HistoryState]):
     """Mirror descent from a mixture of its last policies, against another mixture of them.
 

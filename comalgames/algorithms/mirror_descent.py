@@ -10,11 +10,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from comalgames import validation
 from comalgames.algorithms.base import AbstractMirrorRule, State
 from comalgames.algorithms.form import Form
+from comalgames.algorithms.guarantees import AVERAGE, REGULARIZED, guaranteed
 from comalgames.algorithms.schedules import Number, at
 from comalgames.feedback import AbstractFeedback
 from comalgames.numerics.lambert import least_squares_policy
 
 
+@guaranteed(AVERAGE, "step of order T^-1/2", "Freund and Schapire 1999")
 class MWU(AbstractMirrorRule):
     """Multiplicative weights (Hedge): raise each action's probability exponentially in its advantage.
 
@@ -46,6 +48,7 @@ class MWU(AbstractMirrorRule):
         )
 
 
+@guaranteed(AVERAGE, "step of order T^-1/2; exact: a small step", "Wu et al. 2024")
 class SPPO(AbstractMirrorRule):
     """Self-play preference optimization, the step its authors intend: exponential weights on the win rate.
 
@@ -99,6 +102,7 @@ class SPPO(AbstractMirrorRule):
         return least_squares_policy(state.logp, aim), state
 
 
+@guaranteed(AVERAGE, "tau of order T^1/2", "Freund and Schapire 1999")
 class IterativeIPO(AbstractMirrorRule):
     """IPO repeated with the last policy as its reference: exactly `MWU` with step 1 / tau.
 
@@ -130,6 +134,7 @@ class IterativeIPO(AbstractMirrorRule):
         )
 
 
+@guaranteed(REGULARIZED, "step < 2 tau / (tau^2 + w^2)", "Liu et al. 2024; derived")
 class MirrorDescent(AbstractMirrorRule):
     """Mirror descent on the KL-regularized game, with an explicit step for the regularizer (online IPO).
 
@@ -170,6 +175,7 @@ class MirrorDescent(AbstractMirrorRule):
         )
 
 
+@guaranteed(REGULARIZED, "step < 2 tau / (w^2 - tau^2); any step if tau >= w", "Sokota et al. 2023; derived")
 class MMD(AbstractMirrorRule):
     """Magnetic mirror descent: `MirrorDescent` with the regularizer's gradient taken implicitly.
 
@@ -209,6 +215,7 @@ class MMD(AbstractMirrorRule):
         )
 
 
+@guaranteed(REGULARIZED, "1 / eta < 2 tau / (tau^2 + w^2)", "Zhang et al. 2024; derived")
 class INPO(AbstractMirrorRule):
     """Iterative Nash policy optimization, in its own parameters: `MirrorDescent(1 / eta, tau)`.
 

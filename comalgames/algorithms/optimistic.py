@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from comalgames import validation
 from comalgames.algorithms.base import AbstractUpdateRule, State
 from comalgames.algorithms.form import Form
+from comalgames.algorithms.guarantees import NASH, guaranteed
 from comalgames.algorithms.schedules import Number, at
 from comalgames.feedback import AbstractFeedback
 from comalgames.numerics.updates import mirror_target
@@ -26,6 +27,7 @@ class OptimisticState(State):
     previous: Float[Array, "*batch n"]
 
 
+@guaranteed(NASH, "step < 1 / (3^1/2 w); theory: 1/4", "Wei et al. 2021")
 class OptimisticMWU(AbstractUpdateRule[OptimisticState]):
     """Multiplicative weights on the advantage extrapolated one step ahead (OMWU).
 

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from comalgames import validation
 from comalgames.algorithms.base import AbstractUpdateRule, State
 from comalgames.algorithms.form import Form
+from comalgames.algorithms.guarantees import REGULARIZED, guaranteed
 from comalgames.algorithms.schedules import Number, at
 from comalgames.feedback import AbstractFeedback
 from comalgames.numerics import simplex
@@ -18,6 +19,7 @@ from comalgames.numerics import simplex
 UNLIKELY = 0.05
 
 
+@guaranteed(REGULARIZED, "share 0 and a small step; any other share is biased", "Calandriello et al. 2024")
 class NashMDPG(AbstractUpdateRule[State]):
     """Nash-MD by policy gradient: one gradient step on the scores, against a mixture with the reference.
 

@@ -10,11 +10,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from comalgames import validation
 from comalgames.algorithms.base import AbstractUpdateRule, State
 from comalgames.algorithms.form import Form
+from comalgames.algorithms.guarantees import REGULARIZED, guaranteed
 from comalgames.algorithms.schedules import Number, at
 from comalgames.feedback import AbstractFeedback
 from comalgames.numerics import proximal
 
 
+@guaranteed(REGULARIZED, "always", "Liu et al. 2024", queries="n")
 class ExactProx(AbstractUpdateRule[State]):
     """Solve the game regularized by `temperature * KL(policy || reference)` exactly, in one step.
 

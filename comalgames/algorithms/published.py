@@ -14,6 +14,7 @@ from comalgames.algorithms.base import AbstractUpdateRule
 from comalgames.algorithms.comal import COMAL
 from comalgames.algorithms.dpo import OnlineDPO
 from comalgames.algorithms.extragradient import Extragradient
+from comalgames.algorithms.guarantees import AVERAGE, NASH, OWN, REGULARIZED, guaranteed
 from comalgames.algorithms.history import HistoryMirrorDescent
 from comalgames.algorithms.mirror_descent import INPO, MMD, MWU, MirrorDescent
 from comalgames.algorithms.optimistic import OptimisticMWU
@@ -35,6 +36,7 @@ def _number(name: str, value: Number) -> Any:
     return value
 
 
+@guaranteed(AVERAGE, "eta of order T^1/2", "Rosset et al. 2024", same_as="MWU(1 / eta)")
 def DNO(eta: Number) -> MWU:
     """Direct Nash optimization, each round trained to its minimum: `MWU(1 / eta)`.
 
@@ -48,6 +50,7 @@ def DNO(eta: Number) -> MWU:
     return MWU(1.0 / _number("eta", eta))
 
 
+@guaranteed(AVERAGE, "eta of order T^-1/2", "Gao et al. 2024", same_as="MWU(eta)")
 def REBEL(eta: Number) -> MWU:
     """Regression to relative rewards, which are the win rates against the current policy: `MWU(eta)`.
 
@@ -61,6 +64,9 @@ def REBEL(eta: Number) -> MWU:
     return MWU(eta)
 
 
+@guaranteed(
+    AVERAGE, "step of order T^-1/2", "Swamy et al. 2024", same_as="MWU(step_size), or HistoryMirrorDescent"
+)
 def SPO(step_size: Number, queue: int = 1) -> MWU | HistoryMirrorDescent:
     """Self-play preference optimization (Swamy) with Hedge: `MWU`, against the mean of the last policies.
 
@@ -81,6 +87,12 @@ def SPO(step_size: Number, queue: int = 1) -> MWU | HistoryMirrorDescent:
     return HistoryMirrorDescent(step_size, 0.0, opponent_weights=(1.0 / length,) * length)
 
 
+@guaranteed(
+    REGULARIZED,
+    "step < 2 tau / (tau^2 + w^2)",
+    "Calandriello et al. 2024",
+    same_as="MirrorDescent(step_size, temperature)",
+)
 def OnlineIPO(step_size: Number, temperature: Number) -> MirrorDescent:
     """Online IPO, its first version (three answers a comparison): `MirrorDescent`, under another name.
 
@@ -94,6 +106,9 @@ def OnlineIPO(step_size: Number, temperature: Number) -> MirrorDescent:
     return MirrorDescent(step_size, temperature)
 
 
+@guaranteed(
+    REGULARIZED, "a small step", "Calandriello et al. 2024", same_as="NashMDPG(step_size, temperature)"
+)
 def OnlineIPOGradient(step_size: Number, temperature: Number) -> NashMDPG:
     """Online IPO, its second version (pairs of the policy, not differentiated): self-play policy gradient.
 
@@ -109,6 +124,13 @@ def OnlineIPOGradient(step_size: Number, temperature: Number) -> NashMDPG:
     return NashMDPG(step_size, temperature)
 
 
+@guaranteed(
+    REGULARIZED,
+    "step <= 1 / (1 + tau): KL shrinks by 1 - eta tau",
+    "Zhou et al. 2025",
+    queries="2",
+    same_as="Extragradient(step_size, temperature)",
+)
 def EGPO(step_size: Number, temperature: Number) -> Extragradient:
     """Extragradient preference optimization: `Extragradient` with a temperature, under another name.
 
@@ -121,6 +143,13 @@ def EGPO(step_size: Number, temperature: Number) -> Extragradient:
     return Extragradient(step_size, temperature)
 
 
+@guaranteed(
+    REGULARIZED,
+    "eta <= 2 beta",
+    "Tiapkin et al. 2025, v1",
+    queries="2",
+    same_as="Extragradient(eta / (beta (1 + eta)), beta)",
+)
 def NashMirrorProx(step_size: Number, temperature: Number) -> Extragradient:
     """Nash mirror prox: both of its steps are proximal. `Extragradient(eta / (beta (1 + eta)), beta)`.
 
@@ -137,6 +166,7 @@ def NashMirrorProx(step_size: Number, temperature: Number) -> Extragradient:
     return Extragradient(eta / (beta * (1.0 + eta)), beta)
 
 
+@guaranteed(NASH, "a period long enough", "Tiapkin et al. 2026, v2", same_as="COMAL(NashMDPG(...), period)")
 def NashProx(step_size: Number, temperature: Number, period: Any) -> COMAL[Any]:
     """Proximal point Nash learning: self-play policy gradient inside `COMAL`.
 
@@ -150,6 +180,9 @@ def NashProx(step_size: Number, temperature: Number, period: Any) -> COMAL[Any]:
     return COMAL(OnlineIPOGradient(step_size, temperature), period)
 
 
+@guaranteed(
+    NASH, "a period long enough", "Wang et al. 2024", same_as="COMAL(MMD(step_size, temperature), period)"
+)
 def MPO(step_size: Number, temperature: Number, period: Any) -> COMAL[Any]:
     """Magnetic preference optimization: `COMAL` around `MMD`, the magnet moved every so many steps.
 
@@ -163,6 +196,7 @@ def MPO(step_size: Number, temperature: Number, period: Any) -> COMAL[Any]:
     return COMAL(MMD(step_size, temperature), period)
 
 
+@guaranteed(NASH, "a slow rate, such as .03", "Sokota et al. 2023; measured", queries="inner")
 def MovingReference(inner: AbstractUpdateRule[Any], rate: Any) -> COMAL[Any]:
     """A reference that follows the policy a little with every step: `COMAL(inner, when=Follow(rate))`.
 
@@ -180,6 +214,7 @@ def MovingReference(inner: AbstractUpdateRule[Any], rate: Any) -> COMAL[Any]:
     return COMAL(inner, when=Follow(rate))
 
 
+@guaranteed(NASH, "1 / eta < 1 / (3^1/2 w)", "Zhang et al. 2025", same_as="OptimisticMWU(1 / eta)")
 def ONPO(eta: Number) -> OptimisticMWU:
     """Optimistic online mirror descent for preferences: `OptimisticMWU(1 / eta)`.
 
@@ -196,6 +231,12 @@ def ONPO(eta: Number) -> OptimisticMWU:
     return OptimisticMWU(1.0 / _number("eta", eta))
 
 
+@guaranteed(
+    REGULARIZED,
+    "tau > 0 and a small step; with 0 nothing",
+    "Wu et al. 2025; measured",
+    same_as="HistoryMirrorDescent",
+)
 def MNPO(
     eta: Number, tau: Number, weights: Sequence[float] = (0.5, 0.5), opponents: str = "policy"
 ) -> HistoryMirrorDescent:
@@ -220,6 +261,7 @@ def MNPO(
     return HistoryMirrorDescent(step_size, tau, players, players if opponents == "past" else (1.0,))
 
 
+@guaranteed(REGULARIZED, "a small step", "Tang et al. 2025", same_as="MMD, or RegularizedMirrorDescent")
 def RSPO(
     step_size: Number, temperature: Number, regularizer: Regularizer = regularizers.kl
 ) -> MMD | RegularizedMirrorDescent:
@@ -242,6 +284,12 @@ def RSPO(
     return RegularizedMirrorDescent(step_size, temperature, regularizer)
 
 
+@guaranteed(
+    REGULARIZED,
+    "beta > w; with a fixed reward its maximizer",
+    "derived",
+    same_as="MirrorDescent(1 / beta, beta)",
+)
 def RLHF(beta: Number) -> MirrorDescent:
     """One exact round of RLHF, from the reference: `MirrorDescent(1 / beta, beta)`, whose pull is 1.
 
@@ -261,6 +309,7 @@ def RLHF(beta: Number) -> MirrorDescent:
     return MirrorDescent(1.0 / _number("beta", beta), beta)
 
 
+@guaranteed(OWN, "beta above 4 times the frequency, about", "measured", same_as="OnlineDPO(beta)")
 def IterativeRLHF(beta: Number) -> OnlineDPO:
     """RLHF whose Bradley-Terry reward is fitted anew to pairs of each policy: `OnlineDPO(beta)`.
 

@@ -9,11 +9,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from comalgames import validation
 from comalgames.algorithms.base import AbstractUpdateRule, State
 from comalgames.algorithms.form import Form
+from comalgames.algorithms.guarantees import OWN, guaranteed
 from comalgames.algorithms.schedules import Number, at
 from comalgames.feedback import AbstractFeedback
 from comalgames.numerics import simplex
 
 
+@guaranteed(OWN, "the data's law, at rate 1 - 1 / lambda; lambda > 1/2", "Chen et al. 2024", queries="0")
 class SPIN(AbstractUpdateRule[State]):
     """Self-play fine-tuning: a classifier tells the data from the policy, and the policy follows it.
 

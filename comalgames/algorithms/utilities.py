@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from comalgames import validation
 from comalgames.algorithms.base import AbstractUpdateRule, State
 from comalgames.algorithms.form import Form
+from comalgames.algorithms.guarantees import NOTHING, guaranteed
 from comalgames.algorithms.schedules import Number, at
 from comalgames.feedback import AbstractFeedback
 from comalgames.numerics import bradley_terry
@@ -22,6 +23,7 @@ from comalgames.numerics.updates import mirror_target
 CLIP = bradley_terry.CLIP
 
 
+@guaranteed(NOTHING, "spirals out; its average is off too", "measured")
 class NCA(AbstractUpdateRule[State]):
     """Noise-contrastive alignment: exponential weights on the logarithm of the win rate.
 
@@ -59,6 +61,7 @@ class NCA(AbstractUpdateRule[State]):
         return mirror_target(state.logp, utility, 1.0 / at(self.beta, state.step)), state
 
 
+@guaranteed(NOTHING, "spirals out; its average is off too", "measured")
 class BCO(AbstractUpdateRule[State]):
     """Binary classifier optimization: exponential weights on the log-odds of the win rate.
 
@@ -95,6 +98,7 @@ class BCO(AbstractUpdateRule[State]):
         return mirror_target(state.logp, log_odds, 1.0 / at(self.beta, state.step)), state
 
 
+@guaranteed(NOTHING, "spirals out; its average: Nash of the log-odds, another game", "measured")
 class GPO(AbstractUpdateRule[State]):
     """General preference optimization: exponential weights on the mean log-odds against the policy.
 

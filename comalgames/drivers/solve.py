@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -15,6 +14,7 @@ from jaxtyping import PRNGKeyArray
 from comalgames import validation
 from comalgames.algorithms.base import AbstractAlgorithm, with_dtype
 from comalgames.drivers.arguments import check_pair, check_questions, starting_policy, with_reference
+from comalgames.drivers.bar import progress_bar
 from comalgames.drivers.host import Compiled, host_loop, statuses
 from comalgames.drivers.trajectory import Carry, Records, Run, first_nonfinite, prepare, record_steps
 from comalgames.feedback import AbstractFeedback
@@ -103,7 +103,7 @@ def solve(
     record_every: int = 1,
     tolerance: float | None = None,
     throw: bool = True,
-    progress: bool = False,
+    progress: bool | None = None,
     chunk_steps: int | None = None,
 ) -> Result:
     """Run `algorithm` on `game` and record the duality gap (and what else is asked) along the way.
@@ -128,7 +128,8 @@ def solve(
             records (it is looked at when the number of steps is a power of two >= 1024), and call such
             members "converged".
         throw: raise when a policy stops being finite; otherwise say so in `status`.
-        progress: show a progress bar.
+        progress: whether to show a progress bar. By default one appears in a terminal or notebook if the run
+            takes longer than about two seconds.
         chunk_steps: length of the compiled chunks; chosen by the clock by default. It changes no bit of the
             result.
 
@@ -162,9 +163,7 @@ def solve(
         warnings.warn(note, stacklevel=2)
 
     first = run.begin(logp, anchor)
-    # Imported by those who ask for a bar: in a notebook without ipywidgets tqdm.auto greets with a warning.
-    tqdm = importlib.import_module("tqdm.auto" if progress else "tqdm").tqdm
-    with tqdm(total=num_steps, disable=not progress, desc=type(algorithm).__name__) as bar:
+    with progress_bar(num_steps, type(algorithm).__name__, progress) as bar:
         carried, history, taken, interrupted = host_loop(
             Compiled(partial(_advance, run), partial(_observe, run)), first, num_steps, record_every,
             tolerance=tolerance, chunk_steps=chunk_steps, tick=bar.update,

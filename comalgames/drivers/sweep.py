@@ -20,6 +20,7 @@ from jaxtyping import Array, Key, PRNGKeyArray
 from comalgames import validation
 from comalgames.algorithms.base import AbstractAlgorithm, with_dtype
 from comalgames.drivers.arguments import check_pair, check_questions, starting_policy
+from comalgames.drivers.bar import progress_bar
 from comalgames.drivers.dataset import dataset
 from comalgames.drivers.grouping import all_metrics, check_same_functions, groups, kind, stack, structure
 from comalgames.drivers.host import Compiled, host_loop, statuses
@@ -76,6 +77,7 @@ def sweep(
     metrics: Mapping[str, Metric] | Sequence[str | Metric] | None = None,
     game_metrics: Callable[[AbstractGame], Mapping[str, Metric]] | None = None,
     record_every: int = 1,
+    progress: bool | None = None,
 ) -> Any:
     """Run every algorithm on every game with every seed.
 
@@ -102,6 +104,8 @@ def sweep(
             `lambda game: {"kl": cg.kl_to(cg.nash(game).logp)}`. Games of one shape run together, so the data
             must be in fields of an `eqx.Module`, not in a function made for each game.
         record_every: record every so many steps.
+        progress: whether to show a progress bar. By default one appears in a terminal or notebook if it
+            takes longer than about two seconds.
 
     Returns:
         An `xarray.Dataset` over (game, algorithm, seed, record): the three curves of the gap and the other
@@ -156,22 +160,25 @@ def sweep(
             costs[label, name] = check_questions(game, algorithm, logp.shape[1:]).cost
             _num_steps(algorithm, costs[label, name], num_steps, budget)
 
-    runs: dict[tuple[str, str], dict[str, np.ndarray]] = {}
+    together = []
     for game_names in groups(setups, lambda setup: (jax.tree.structure(setup.run), structure(setup))):
-        some_game = games[game_names[0]]
         check_same_functions([setups[label].run.metrics for label in game_names])
-        setup = stack([setups[label] for label in game_names])
-        leaves = {label: with_dtype(rule, some_game.dtype) for label, rule in algorithms.items()}
+        leaves = {label: with_dtype(rule, games[game_names[0]].dtype) for label, rule in algorithms.items()}
         for rule_names in groups(leaves, kind):
-            queries = costs[game_names[0], rule_names[0]]
-            steps = _num_steps(algorithms[rule_names[0]], queries, num_steps, budget)
+            cost = costs[game_names[0], rule_names[0]]
+            steps = _num_steps(algorithms[rule_names[0]], cost, num_steps, budget)
             rules = stack([leaves[label] for label in rule_names])
-            history, progress = _run_together(rules, len(rule_names), setup, steps)
+            together.append((game_names, rule_names, rules, cost, steps))
+
+    runs: dict[tuple[str, str], dict[str, np.ndarray]] = {}
+    with progress_bar(sum(group[-1] for group in together), "sweep", progress) as bar:
+        for game_names, rule_names, rules, cost, steps in together:
+            setup, some_game = stack([setups[label] for label in game_names]), games[game_names[0]]
+            history, carry = _run_together(rules, len(rule_names), setup, steps, bar.update)
             recorded = record_steps(steps, record_every)
-            last_logp = np.asarray(progress.state.logp)
-            status = statuses(
-                None, first_nonfinite(some_game, history, last_logp, recorded, 3, np), None, False
-            )
+            last_logp = np.asarray(carry.state.logp)
+            failed_at = first_nonfinite(some_game, history, last_logp, recorded, 3, np)
+            status = statuses(None, failed_at, None, False)
             for (r, rule_name), (g, game_name) in itertools.product(
                 enumerate(rule_names), enumerate(game_names)
             ):
@@ -181,7 +188,7 @@ def sweep(
                     "final_policy": np.exp(last_logp[r, g]),
                     "status": status[r, g],
                     "steps": recorded,
-                    "queries": recorded * queries,
+                    "queries": recorded * cost,
                 }
     notes = tuple(f"{label}: {note}" for label, rule in algorithms.items() for note in rule.notes(num_steps))
     for note in notes:
@@ -209,14 +216,16 @@ PER_SEED = Setup(run=None, keys=0, logp=0, reference=0)
 
 
 def _run_together(
-    rules: Any, num_rules: int, setup: Setup, num_steps: int
+    rules: Any, num_rules: int, setup: Setup, num_steps: int, tick: Callable[[int], Any]
 ) -> tuple[dict[str, np.ndarray], Carry]:
     """Run `rules` on all games of `setup`; axes of what is returned are rule, game, seed, then records."""
     functions = Compiled(
         partial(_advance, rules, num_rules, setup), partial(_observe, rules, num_rules, setup), record_axis=3
     )
     progress = _begin(rules, num_rules, setup)
-    progress, history, _, interrupted = host_loop(functions, progress, num_steps, setup.run.record_every)
+    progress, history, _, interrupted = host_loop(
+        functions, progress, num_steps, setup.run.record_every, tick=tick
+    )
     if interrupted:
         raise KeyboardInterrupt
     return history, progress

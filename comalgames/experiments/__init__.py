@@ -1,20 +1,19 @@
 """Experiments, the claims they must support, and the only code that writes files."""
 
-from comalgames.experiments.run import Verdict, check_claims, run_experiments
-from comalgames.experiments.spec import (
+from comalgames.experiments.claims import (
     Bound,
     Claim,
     Data,
-    Experiment,
-    Figure,
-    Measurement,
-    Panel,
-    Paper,
+    Reading,
+    Statement,
     at_least,
     at_most,
     between,
+    reads,
 )
-from comalgames.experiments.store import DamagedRun, environment, load_run, save_run
+from comalgames.experiments.run import Silent, Verdict, check_claims, run_experiments
+from comalgames.experiments.spec import Experiment, Figure, Measurement, Panel, Paper
+from comalgames.experiments.store import DamagedRun, environment, finished_run, load_run, save_run
 
 __all__ = [
     "Bound",
@@ -26,13 +25,18 @@ __all__ = [
     "Measurement",
     "Panel",
     "Paper",
+    "Reading",
+    "Silent",
+    "Statement",
     "Verdict",
     "at_least",
     "at_most",
     "between",
     "check_claims",
     "environment",
+    "finished_run",
     "load_run",
+    "reads",
     "run_experiments",
     "save_run",
 ]

@@ -1,4 +1,4 @@
-"""Run a paper's experiments and check its claims against what was measured."""
+"""Run a paper's experiments and check its claims against the measured numbers."""
 
 from __future__ import annotations
 
@@ -9,42 +9,91 @@ from typing import Any, NamedTuple
 
 import jax
 
-from comalgames.experiments.spec import Claim, Data, Paper
+from comalgames.experiments.claims import Claim, Data
+from comalgames.experiments.spec import AbstractExperiment, Paper
 
 
 class Verdict(NamedTuple):
-    """A claim beside what was measured.
+    """A claim beside its measured number.
 
     Attributes:
-        claim: what was claimed.
+        sentence: the statement that the claim decides.
+        claim: the quantity, its source and its bound.
         measured: the number, nan if it was not run.
         status: "passed", "failed" or "not run" (`--quick` leaves its experiments out).
     """
 
+    sentence: str
     claim: Claim
     measured: float
     status: str
 
 
-def run_experiments(
-    paper: Paper, quick: bool = False, tell: Callable[[str], None] = lambda line: None
-) -> dict[str, Any]:
-    """Results of every experiment by name, computed in float64.
+class Silent:
+    """A progress display that shows nothing; others have the same four methods."""
+
+    def started(self, paper: str, experiment: str) -> None:
+        """Called before an experiment runs.
+
+        Args:
+            paper: the name of the paper.
+            experiment: the name of the experiment.
+        """
+
+    def finished(self, paper: str, experiment: str, seconds: float) -> None:
+        """Called after an experiment has run.
+
+        Args:
+            paper: the name of the paper.
+            experiment: the name of the experiment.
+            seconds: how long it took.
+        """
+
+    def say(self, text: str) -> None:
+        """Called with text for the reader.
+
+        Args:
+            text: one line or more.
+        """
+
+    def close(self) -> None:
+        """Called once after the last experiment, or an interruption."""
+
+
+def chosen_experiments(paper: Paper, quick: bool) -> list[AbstractExperiment]:
+    """The experiments that a run of `paper` consists of.
 
     Args:
-        paper: what to run.
-        quick: run only the experiments that are marked quick.
-        tell: called with a line of text after each experiment.
+        paper: the paper to run.
+        quick: leave out the experiments that are not marked quick.
     """
-    data = {}
+    return [experiment for experiment in paper.experiments if experiment.is_quick or not quick]
+
+
+def run_experiments(
+    paper: Paper,
+    quick: bool = False,
+    progress: Silent | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """Run every experiment in float64 and return the results and the seconds, both by name.
+
+    Args:
+        paper: the paper to run.
+        quick: run only the experiments that are marked quick.
+        progress: told before and after each experiment.
+        clock: seconds since some moment.
+    """
+    progress = progress or Silent()
+    data, seconds = {}, {}
     with jax.enable_x64(True):
-        for experiment in paper.experiments:
-            if quick and not experiment.is_quick:
-                continue
-            began = time.perf_counter()
+        for experiment in chosen_experiments(paper, quick):
+            progress.started(paper.name, experiment.name)
+            began = clock()
             data[experiment.name] = experiment.run()
-            tell(f"{experiment.name}: {time.perf_counter() - began:.1f} s")
-    return data
+            seconds[experiment.name] = clock() - began
+            progress.finished(paper.name, experiment.name, seconds[experiment.name])
+    return data, seconds
 
 
 def check_claims(paper: Paper, data: Data) -> list[Verdict]:
@@ -56,10 +105,12 @@ def check_claims(paper: Paper, data: Data) -> list[Verdict]:
     """
     verdicts = []
     with jax.enable_x64(True):
-        for claim in paper.claims:
-            if not all(need in data for need in claim.needs):
-                verdicts.append(Verdict(claim, math.nan, "not run"))
-                continue
-            measured = float(claim.measure(data))
-            verdicts.append(Verdict(claim, measured, "passed" if claim.bound.holds(measured) else "failed"))
+        for statement in paper.statements:
+            for claim in statement.claims:
+                if all(need in data for need in claim.needs):
+                    measured = claim.reading(data)
+                    status = "passed" if claim.bound.holds(measured) else "failed"
+                else:
+                    measured, status = math.nan, "not run"
+                verdicts.append(Verdict(statement.sentence, claim, measured, status))
     return verdicts

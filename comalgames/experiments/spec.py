@@ -1,4 +1,4 @@
-"""What an experiment, a claim, a figure and a paper are: frozen descriptions that hold no results."""
+"""Experiments, figures and papers: frozen descriptions that hold no results."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+
 from comalgames import validation
 from comalgames.drivers.sweep import sweep
+from comalgames.experiments.claims import Claim, Statement
 
 # Names of folders and files.
 SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-
-# The results of a paper's experiments: an xarray.Dataset by experiment name.
-Data = Mapping[str, Any]
 
 
 @runtime_checkable
@@ -31,17 +31,17 @@ class AbstractExperiment(Protocol):
 
     @property
     def question(self) -> str:
-        """What it asks, in one sentence."""
+        """The question that the experiment answers, in one sentence."""
 
     @property
     def is_quick(self) -> bool:
         """Whether `--quick` runs it."""
 
     def run(self) -> Any:
-        """Its results, an `xarray.Dataset`."""
+        """The results, an `xarray.Dataset`."""
 
     def spec(self) -> dict[str, Any]:
-        """Its settings, for the record: JSON values only."""
+        """The settings, for the record: JSON values only."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,11 @@ class Experiment:
 
     Attributes:
         name: a word for file names and for claims to refer to.
-        question: what it asks, in one sentence.
-        games: makes the games by name (a function, so that importing makes no arrays).
-        algorithms: by name.
+        question: the question that the sweep answers, in one sentence.
+        games: makes the games by name (a function, so that importing makes no arrays). Use
+            `functools.partial` for one that takes numbers: spec.json then records them.
+        algorithms: by name. A `functools.partial` makes a rule whose `repr` would hide a number, such as an
+            optimizer's learning rate.
         settings: keyword arguments of `sweep`: `num_steps` or `num_queries`, `init`, `metrics`, ...
         is_quick: whether `--quick` runs it.
     """
@@ -65,122 +67,58 @@ class Experiment:
     is_quick: bool = True
 
     def run(self) -> Any:
-        """The sweep's `xarray.Dataset`. What the sweep warns of is in its attribute "notes"."""
+        """The `xarray.Dataset` of the sweep. Warnings of the sweep are in its attribute "notes"."""
+        rules = {
+            name: rule() if isinstance(rule, partial) else rule for name, rule in self.algorithms.items()
+        }
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            return sweep(self.games(), self.algorithms, **self.settings)
+            return sweep(self.games(), rules, **self.settings)
 
     def spec(self) -> dict[str, Any]:
-        """Settings as JSON values; functions by name."""
+        """Settings as JSON values; functions by name, with the numbers that they were given."""
         return {
             "name": self.name,
             "question": self.question,
-            "games": _plain(self.games),
-            "algorithms": {name: repr(rule) for name, rule in self.algorithms.items()},
-            "settings": {name: _plain(value) for name, value in self.settings.items()},
+            "games": plain(self.games),
+            "algorithms": {
+                name: plain(rule) if isinstance(rule, partial) else " ".join(repr(rule).split())
+                for name, rule in self.algorithms.items()
+            },
+            "settings": plain(self.settings),
         }
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """Numbers that no sweep gives: a function that computes an `xarray.Dataset`.
+    """Numbers that no sweep gives: a function that computes an `xarray.Dataset` from settings.
 
     Attributes:
         name: a word for file names and for claims to refer to.
-        question: what it asks, in one sentence.
-        measure: computes the results; takes nothing, so all settings are in its code.
+        question: the question that the measurement answers, in one sentence.
+        measure: computes the results; called with `settings` as keyword arguments.
+        settings: every number that decides the results, by name of the argument.
         is_quick: whether `--quick` runs it.
     """
 
     name: str
     question: str
-    measure: Callable[[], Any]
+    measure: Callable[..., Any]
+    settings: Mapping[str, Any] = field(default_factory=dict)
     is_quick: bool = True
 
     def run(self) -> Any:
         """The measured `xarray.Dataset`."""
-        return self.measure()
+        return self.measure(**self.settings)
 
     def spec(self) -> dict[str, Any]:
-        """The name of the function that holds the settings."""
-        return {"name": self.name, "question": self.question, "measure": _plain(self.measure)}
-
-
-@dataclass(frozen=True)
-class Bound:
-    """The interval a measured number must lie in, ends included; an end may be infinite.
-
-    Attributes:
-        low: the smallest number accepted.
-        high: the largest number accepted.
-    """
-
-    low: float = float("-inf")
-    high: float = float("inf")
-
-    def holds(self, measured: float) -> bool:
-        """Whether `measured` lies inside; nan never does."""
-        return bool(self.low <= measured <= self.high)
-
-    def __str__(self) -> str:
-        if self.low == self.high:
-            return f"= {self.low:g}"
-        if self.low == float("-inf"):
-            return f"<= {self.high:g}"
-        if self.high == float("inf"):
-            return f">= {self.low:g}"
-        return f"in [{self.low:g}, {self.high:g}]"
-
-
-def at_most(high: float) -> Bound:
-    """The measured number must not exceed `high`.
-
-    Args:
-        high: the largest number accepted.
-    """
-    return Bound(high=high)
-
-
-def at_least(low: float) -> Bound:
-    """The measured number must reach `low`.
-
-    Args:
-        low: the smallest number accepted.
-    """
-    return Bound(low=low)
-
-
-def between(low: float, high: float) -> Bound:
-    """The measured number must lie in [low, high].
-
-    Args:
-        low: the smallest number accepted.
-        high: the largest number accepted.
-    """
-    return Bound(low, high)
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A sentence that a measured number decides.
-
-    Attributes:
-        id: short and unique within the paper, such as "A4.exact".
-        sentence: what is claimed.
-        source: where it was claimed.
-        quantity: what the measured number is, with its unit.
-        measure: computes it from the results of the experiments in `needs`.
-        bound: where it must lie.
-        needs: names of the experiments it is read from.
-    """
-
-    id: str
-    sentence: str
-    source: str
-    quantity: str
-    measure: Callable[[Data], float]
-    bound: Bound
-    needs: tuple[str, ...]
+        """The name of the function, and its settings as JSON values."""
+        return {
+            "name": self.name,
+            "question": self.question,
+            "measure": plain(self.measure),
+            "settings": plain(self.settings),
+        }
 
 
 @dataclass(frozen=True)
@@ -202,11 +140,11 @@ class Panel:
 
 @dataclass(frozen=True)
 class Figure:
-    """Panels side by side, with a caption that says what to see.
+    """Panels side by side, with a caption.
 
     Attributes:
         name: a word for file names: letters, digits, - and _.
-        caption: what a reader should see in it.
+        caption: the observation that the figure shows, in full sentences.
         panels: from left to right.
     """
 
@@ -222,15 +160,15 @@ class Figure:
 
 @dataclass(frozen=True)
 class Paper:
-    """Everything the package says about one paper: what was run, what must hold, what to look at.
+    """Everything the package says about one paper: experiments, statements with their claims, and figures.
 
     Attributes:
         name: the word that `comalgames reproduce` takes: letters, digits, - and _.
         title: of the paper.
         source: authors, year, number.
         experiments: what is run; no two of one name.
-        claims: what must hold; no two of one id.
-        figures: what to look at; no two of one name.
+        statements: what must hold; no two claims of one id.
+        figures: drawn from the results; no two of one name.
 
     Raises:
         ValueError: a name is no word or is taken twice, or something needs an experiment that is not there.
@@ -240,7 +178,7 @@ class Paper:
     title: str
     source: str
     experiments: tuple[AbstractExperiment, ...]
-    claims: tuple[Claim, ...]
+    statements: tuple[Statement, ...]
     figures: tuple[Figure, ...]
 
     def __post_init__(self) -> None:
@@ -263,32 +201,59 @@ class Paper:
         for need in needs + [need for figure in self.figures for need in figure.needs]:
             validation.known("needs", need, names)
 
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """The claims of all statements."""
+        return tuple(claim for statement in self.statements for claim in statement.claims)
+
     def spec(self) -> dict[str, Any]:
-        """Every setting that decides a number, as JSON values."""
+        """Every setting that decides a number, and the claims, as JSON values."""
         return {
             "paper": self.name,
             "title": self.title,
             "source": self.source,
             "experiments": [experiment.spec() for experiment in self.experiments],
-            "claims": [{"id": claim.id, "bound": str(claim.bound)} for claim in self.claims],
+            "claims": [
+                {
+                    "id": claim.id,
+                    "sentence": statement.sentence,
+                    "quantity": claim.quantity,
+                    "reading": claim.reading.text,
+                    "bound": str(claim.bound),
+                }
+                for statement in self.statements
+                for claim in statement.claims
+            ],
+            "figures": [figure.name for figure in self.figures],
         }
 
     def spec_hash(self) -> str:
-        """Eight hexadecimal digits that change when a setting does."""
+        """Eight hexadecimal digits that change when a setting or a claim does."""
         text = json.dumps(self.spec(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A setting as JSON values: functions by name, `functools.partial` with its arguments.
+
+    Args:
+        value: a setting.
+    """
     if isinstance(value, partial):
-        arguments = [*map(repr, value.args), *(f"{name}={each!r}" for name, each in value.keywords.items())]
-        return f"{_plain(value.func)}({', '.join(arguments)})"
-    if callable(value):
-        return (
-            f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__qualname__)}"
-        )
+        named = (f"{name}={_shown(each)}" for name, each in value.keywords.items())
+        return f"{plain(value.func)}({', '.join([*map(_shown, value.args), *named])})"
+    if callable(value) and hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value if isinstance(value, (str, int, float, bool, type(None))) else repr(value)
+        return [plain(item) for item in value]
+    return value if isinstance(value, (str, int, float, bool, type(None))) else " ".join(repr(value).split())
+
+
+def _shown(value: Any) -> str:
+    """An argument as it stands in a call: text in quotes, functions and rules without."""
+    shown = plain(value)
+    return shown if isinstance(shown, str) and not isinstance(value, str) else repr(shown)

@@ -1,7 +1,7 @@
-"""Keep what was measured: one folder per run, complete or absent, that opens without this package.
+"""Save and load runs: one folder per run, complete or absent, that opens without this package.
 
-    <paper>/<date-time>-<spec hash>/   spec.json  environment.json  records.npz  metrics.csv  claims.json
-    figures/
+    <paper>/<date-time>-<spec hash>/   spec.json  environment.json  run.json  records.npz  metrics.csv
+                                       claims.json  report.html  figures/
 
 No pickle anywhere: arrays are stored as plain npz members named `<experiment>/<variable>`.
 """
@@ -22,19 +22,22 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-from matplotlib.figure import Figure
 
+from comalgames.experiments.claims import Data
 from comalgames.experiments.run import Verdict
-from comalgames.experiments.spec import Data, Paper
+from comalgames.experiments.spec import Paper
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PACKAGES = ("comalgames", "jax", "jaxlib", "equinox", "numpy", "scipy", "xarray", "matplotlib")
 
 
-# What NumPy and zipfile raise on an archive that was cut short or changed somewhere.
+# Exceptions that NumPy and zipfile raise on an archive that was cut short or changed somewhere.
 UNREADABLE = (
     OSError,
     ValueError,
@@ -52,7 +55,7 @@ class DamagedRun(ValueError):  # noqa: N818 (the word users read, as in "damaged
 
 
 def environment() -> dict[str, Any]:
-    """What the numbers were computed with."""
+    """Versions, platform and devices that the numbers were computed with."""
     versions = {}
     for package in PACKAGES:
         try:
@@ -82,7 +85,12 @@ def check_root(root: Path) -> None:
 
 
 def save_run(
-    root: Path, paper: Paper, data: Data, verdicts: Sequence[Verdict], finish: Callable[[Path], None]
+    root: Path,
+    paper: Paper,
+    data: Data,
+    verdicts: Sequence[Verdict],
+    finish: Callable[[Path], None],
+    run: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a run folder below `root` and return its path.
 
@@ -94,6 +102,7 @@ def save_run(
         data: the results by experiment, an `xarray.Dataset` each.
         verdicts: the claims beside what was measured.
         finish: called with the unfinished folder, to add figures and the report.
+        run: JSON values about the run itself, for run.json: `quick`, and `seconds` by experiment.
 
     Raises:
         ValueError: an experiment's results hold Python objects.
@@ -105,8 +114,9 @@ def save_run(
     draft = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=parent))
     try:
         draft.chmod(0o755)
-        _write_json(draft / "spec.json", {"schema": 1, **paper.spec()})
+        _write_json(draft / "spec.json", {"schema": 2, **paper.spec()})
         _write_json(draft / "environment.json", environment())
+        _write_json(draft / "run.json", dict(run or {}))
         _write_json(draft / "claims.json", claims_as_json(verdicts))
         _write_arrays(draft / "records.npz", data)
         _write_metrics(draft / "metrics.csv", data)
@@ -155,12 +165,82 @@ def load_run(folder: Path) -> tuple[dict[str, Any], dict[str, Any], list[dict[st
     return spec, data, claims
 
 
+def run_folders(root: Path, name: str) -> list[Path]:
+    """The finished run folders of a paper below `root`, the newest first.
+
+    Args:
+        root: the root of the run folders.
+        name: of the paper.
+    """
+    folders = [path.parent for path in (root / name).glob("[!.]*/report.html")]
+    # A second run within one second ends in -1, a third in -2.
+    return sorted(folders, key=lambda path: (path.name[:15], path.stat().st_mtime_ns), reverse=True)
+
+
+def finished_run(root: Path, paper: Paper, quick: bool) -> Path | None:
+    """The newest intact run of `paper` below `root` with the same settings, packages and `quick`; or None.
+
+    Settings are compared by the spec hash, which knows numbers, names of functions and claims. It does not
+    know the code of this package beyond its version.
+
+    Args:
+        root: the root of the run folders.
+        paper: the paper to look for.
+        quick: whether experiments that are not marked quick were left out.
+    """
+    now = environment()
+    for folder in run_folders(root, paper.name):
+        if paper.spec_hash() not in folder.name:
+            continue
+        then, run = _read_json(folder / "environment.json"), _read_json(folder / "run.json")
+        same = all(then.get(key) == now[key] for key in ("python", "packages", "devices"))
+        if same and run.get("quick") == quick:
+            try:
+                load_run(folder)
+            except DamagedRun:
+                continue
+            return folder
+    return None
+
+
+def saved_seconds(root: Path, name: str) -> dict[str, float]:
+    """Seconds that each experiment of a paper took in the newest run below `root` that ran it.
+
+    Args:
+        root: the root of the run folders.
+        name: of the paper.
+    """
+    seconds: dict[str, float] = {}
+    for folder in run_folders(root, name):
+        seconds = {**_read_json(folder / "run.json").get("seconds", {}), **seconds}
+    return seconds
+
+
+def read_claims(folder: Path) -> list[dict[str, Any]]:
+    """The claims of a saved run, without its records.
+
+    Args:
+        folder: a run folder.
+    """
+    claims: list[dict[str, Any]] = json.loads((folder / "claims.json").read_text())
+    return claims
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """A JSON object; an empty one where the file is missing or damaged."""
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
 def claims_as_json(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
     """Claims as JSON values; a number that was not measured is null."""
     return [
         {
             "id": claim.id,
-            "sentence": claim.sentence,
+            "sentence": sentence,
             "source": claim.source,
             "quantity": claim.quantity,
             "measured": measured if math.isfinite(measured) else None,
@@ -168,7 +248,7 @@ def claims_as_json(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
             "passed": None if status == "not run" else status == "passed",
             "status": status,
         }
-        for claim, measured, status in verdicts
+        for sentence, claim, measured, status in verdicts
     ]
 
 
@@ -245,5 +325,12 @@ def save_figures(folder: Path, figures: Mapping[str, Figure]) -> list[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, such as a report."""
-    path.write_text(text, encoding="utf-8")
+    """Write a text file, such as a report, so that readers see the old text or the new one.
+
+    Args:
+        path: of the file.
+        text: all of it.
+    """
+    draft = path.with_name(f".unfinished-{path.name}")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)

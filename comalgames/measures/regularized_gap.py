@@ -36,25 +36,28 @@ class RegularizedGap(eqx.Module):
         """Duality gap of the regularized game, per prompt."""
         validation.log_policy("logp", logp)
         reference_logp = self.reference_logp.astype(logp.dtype)
+        temperature = jnp.asarray(self.temperature, logp.dtype)
         advantage = game.advantage(logp)
         if self.regularizer is regularizers.kl:
-            response = simplex.log_normalize(reference_logp + advantage / self.temperature)
-            return self.temperature * game.over_players(simplex.kl_divergence(logp, response))
-        return game.over_players(self._gain(logp, advantage, reference_logp))
+            response = simplex.log_normalize(reference_logp + advantage / temperature)
+            return temperature * game.over_players(simplex.kl_divergence(logp, response))
+        return game.over_players(self._gain(logp, advantage, temperature, reference_logp))
 
     # The gain of a best response. Its derivative is that with the response fixed (envelope theorem). If the
     # response is not a best one (a regularizer that is not convex or not smooth), the gain would be too
     # small.
-    def _gain(self, logp: LogPolicy, advantage: Array, reference_logp: Array) -> Float[Array, "*batch"]:
+    def _gain(
+        self, logp: LogPolicy, advantage: Array, temperature: Array, reference_logp: Array
+    ) -> Float[Array, "*batch"]:
         response, excess = regularizers.equilibrium(
             self.regularizer,
             jnp.zeros((advantage.shape[-1],) * 2, advantage.dtype),
-            *jax.lax.stop_gradient((advantage, self.temperature, reference_logp)),
+            *jax.lax.stop_gradient((advantage, temperature, reference_logp)),
         )
 
         def payoff(logp: Array) -> Array:
             penalty = regularizers.value(self.regularizer, logp, reference_logp)
-            return jnp.sum(jnp.exp(logp) * advantage, axis=-1) - self.temperature * penalty
+            return jnp.sum(jnp.exp(logp) * advantage, axis=-1) - temperature * penalty
 
         gain = jnp.maximum(payoff(jnp.log(response)) - payoff(jnp.asarray(logp)), 0.0)
         return jnp.where(excess <= SOLVED * float(np.finfo(gain.dtype).eps) * (1.0 + gain), gain, jnp.nan)

@@ -1,1 +1,1 @@
-"""One file per paper: its experiments, its claims and its figures."""
+"""Papers as experiments and claims: one file a paper, listed in `registry`."""

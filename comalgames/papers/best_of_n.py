@@ -16,31 +16,40 @@ import scipy.optimize
 
 from comalgames import games
 from comalgames.algorithms import BCO, NCA
-from comalgames.experiments import Claim, Experiment, Figure, Measurement, Panel, Paper, at_least, at_most
+from comalgames.experiments import (
+    Claim,
+    Experiment,
+    Figure,
+    Measurement,
+    Panel,
+    Paper,
+    Statement,
+    at_least,
+    at_most,
+)
 from comalgames.feedback import Exact
-from comalgames.papers.comal_setting import START, cycle_game
-from comalgames.papers.reading import NEW, largest_late, last
+from comalgames.papers.reading import largest, largest_late, last
+from comalgames.papers.setting import NEW, START, cycle_game
 
-RULES: dict[str, Any] = {
-    "best of two (NCA, beta 1)": NCA(1.0),
-    "NCA, beta 4": NCA(4.0),
-    "BCO, beta 4": BCO(4.0),
-}
-NUM_GAMES, NUM_ACTIONS = 20, 6
+BEST = "best of two (NCA, beta 1)"
+RULES: dict[str, Any] = {BEST: NCA(1.0), "NCA, beta 4": NCA(4.0), "BCO, beta 4": BCO(4.0)}
 
 
-def one_step() -> Any:
-    """NCA's step with beta = 1, the law of the better of two draws, and the minimum of NCA's loss."""
+def one_step(num_games: int, num_answers: int) -> Any:
+    """NCA's step with beta = 1, the distribution of the better of two draws, and the minimum of NCA's loss.
+
+    Game k has seed k, and so has the policy, drawn uniformly from the simplex.
+    """
     import xarray as xr
 
     def loss(log_ratio: float, win_rate: float) -> float:
         return float(win_rate * np.logaddexp(0, -log_ratio) + np.logaddexp(0, log_ratio) / 2)
 
     with jax.enable_x64(True):
-        drawn, least = [], []
-        for seed in range(NUM_GAMES):
-            game = games.random(jax.random.key(seed), NUM_ACTIONS)
-            p = np.random.default_rng(seed).dirichlet(np.ones(NUM_ACTIONS))
+        drawn, smallest = [], []
+        for seed in range(num_games):
+            game = games.random(jax.random.key(seed), num_answers)
+            p = np.random.default_rng(seed).dirichlet(np.ones(num_answers))
             logp, preference = jnp.log(jnp.asarray(p)), np.asarray(game.preference)
             step = np.asarray(NCA(1.0).step(jax.random.key(0), NCA(1.0).init(logp, logp), Exact(game)).logp)
             # All ordered pairs of draws, and who of the two is returned.
@@ -50,54 +59,86 @@ def one_step() -> Any:
                 for w in preference @ p
             ]
             drawn.append(np.abs(np.exp(step) - better).max())
-            least.append(np.abs(step - np.log(p) - minimum).max())
-    return xr.Dataset({"best of two": ("game", drawn), "minimum of the loss": ("game", least)})
+            smallest.append(np.abs(step - np.log(p) - minimum).max())
+    return xr.Dataset({"best of two": ("game", drawn), "minimum of the loss": ("game", smallest)})
 
+
+STATEMENTS = (
+    Statement(
+        "To draw two answers and keep the preferred one is NCA's step with beta = 1: "
+        "policy' = 2 policy * win rate.",
+        Claim(
+            id="A26.law",
+            quantity="largest difference of a probability, 20 random games of 6 answers",
+            source=NEW,
+            reading=largest("one step", "best of two"),
+            bound=at_most(1e-14),
+        ),
+    ),
+    Statement(
+        "NCA's step with beta = 1 is the exact minimum of NCA's loss, and is normalized.",
+        Claim(
+            id="A26.loss",
+            quantity="largest difference of a log-ratio, 20 random games of 6 answers",
+            source=NEW,
+            reading=largest("one step", "minimum of the loss"),
+            bound=at_most(1e-7),
+        ),
+    ),
+    Statement(
+        "Best-of-2 sampling, iterated on the three-answer cycle, does not converge.",
+        Claim(
+            id="A26.last",
+            quantity="largest duality gap in the last quarter of the run",
+            source=NEW,
+            reading=largest_late("dynamics", BEST),
+            bound=at_least(0.55),
+        ),
+    ),
+    Statement(
+        "The average policy of best-of-2 sampling, iterated on the three-answer cycle, does not approach "
+        "Nash.",
+        Claim(
+            id="A26.average",
+            quantity="last duality gap of the average policy",
+            source=NEW,
+            reading=last("dynamics", BEST, "average_duality_gap"),
+            bound=at_least(0.1),
+        ),
+    ),
+)
+
+FIGURES = (
+    Figure(
+        "best_of_n",
+        "Iterated best-of-2 sampling and its relatives on the three-answer cycle: the gap of the last policy "
+        "(left) and of the average (right).",
+        (
+            Panel("gap", "dynamics", "last policy", {"until": 1500}),
+            Panel("gap", "dynamics", "average policy", {"curve": "average_duality_gap", "legend": None}),
+        ),
+    ),
+)
 
 PAPER = Paper(
-    "best_of_n",
-    "Best-of-2 sampling is NCA with beta = 1",
-    "Chen et al. 2024, arXiv 2402.05369; the identity is not in the paper",
-    (
-        Measurement("one step", "Is NCA's step with beta = 1 the law of the better of two draws?", one_step),
+    name="best_of_n",
+    title="Best-of-2 sampling is NCA with beta = 1",
+    source="Chen et al. 2024, arXiv 2402.05369; the identity is not in the paper",
+    experiments=(
+        Measurement(
+            "one step",
+            "Is NCA's step with beta = 1 the distribution of the better of two draws?",
+            one_step,
+            {"num_games": 20, "num_answers": 6},
+        ),
         Experiment(
-            "dynamics", "Where does it lead, step after step?", cycle_game, RULES,
+            "dynamics",
+            "Where does best-of-2 sampling lead, step after step?",
+            cycle_game,
+            RULES,
             {"num_queries": 10_000, "init": START, "record_every": 10},
         ),
     ),
-    (
-        Claim(
-            "A26.law", "Drawing two answers and keeping the preferred one is NCA's step with beta = 1: "
-            "policy' = 2 policy * win rate,", NEW, "largest difference of a probability, 20 games",
-            lambda data: float(data["one step"]["best of two"].max()), at_most(1e-14), ("one step",),
-        ),
-        Claim(
-            "A26.loss", "the exact minimum of NCA's loss, normalizer included.", NEW,
-            "largest difference of a log-ratio, 20 games",
-            lambda data: float(data["one step"]["minimum of the loss"].max()), at_most(1e-7), ("one step",),
-        ),
-        Claim(
-            "A26.last", "Iterated on the cycle it does not converge,", NEW, "largest gap in the last quarter",
-            partial(largest_late, experiment="dynamics", algorithm="best of two (NCA, beta 1)"),
-            at_least(0.55), ("dynamics",),
-        ),
-        Claim(
-            "A26.average", "nor does its average approach Nash.", NEW, "last gap of the average",
-            partial(
-                last, experiment="dynamics", algorithm="best of two (NCA, beta 1)",
-                variable="average_duality_gap",
-            ), at_least(0.1), ("dynamics",),
-        ),
-    ),
-    (
-        Figure(
-            "best_of_n",
-            "Iterated best-of-2 sampling and its relatives on the three-answer cycle: the gap of the last "
-            "policy (left) and of the average (right).",
-            (
-                Panel("gap", "dynamics", "last policy", {"until": 1500}),
-                Panel("gap", "dynamics", "average policy", {"curve": "average_duality_gap", "legend": None}),
-            ),
-        ),
-    ),
-)  # fmt: skip
+    statements=STATEMENTS,
+    figures=FIGURES,
+)

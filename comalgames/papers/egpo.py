@@ -1,9 +1,8 @@
 """EGPO against online IPO, Nash-MD and their policy gradients, in its authors' own simulation.
 
 Zhou et al., "Extragradient Preference Optimization (EGPO)", 2025, arXiv 2503.08942. Ten random games of ten
-answers; references with standard normal scores; policies begin at them. Temperatures,
-steps of SGD and numbers of
-iterations are those of its public code; the games are our own draws.
+answers; references with standard normal scores; policies begin at them. Temperatures, steps of SGD and
+numbers of iterations are those of its public code; the games are our own draws.
 """
 
 from __future__ import annotations
@@ -29,92 +28,111 @@ from comalgames.algorithms import (
 )
 from comalgames.drivers.solve import solve
 from comalgames.equilibria import qre
-from comalgames.experiments import Claim, Figure, Measurement, Panel, Paper, at_least, at_most
-from comalgames.experiments.spec import Data
+from comalgames.experiments import (
+    Claim,
+    Data,
+    Figure,
+    Measurement,
+    Panel,
+    Paper,
+    Statement,
+    at_least,
+    at_most,
+    reads,
+)
 from comalgames.feedback import Exact
 from comalgames.games import PreferenceGame
 from comalgames.measures.metrics import kl_to
 from comalgames.measures.regularized_gap import RegularizedGap
 from comalgames.numerics import simplex
-from comalgames.papers.reading import NEW
+from comalgames.papers.reading import largest
+from comalgames.papers.setting import NEW
 
-NUM_GAMES, NUM_ACTIONS, MIXTURE_SHARE = 10, 10, 0.125
+DRAWS = {"num_games": 10, "num_answers": 10, "seed": 0}
+METHODS = ("online IPO 1", "online IPO 2", "Nash-MD", "Nash-MD-PG", "EGPO")
+OTHERS = METHODS[:-1]
 
-# Temperature: iterations, and the learning rate of SGD on the loss with uniform pairs. (The published
-# number of iterations at 0.001 is 1e5.)
-SETTINGS = {0.1: (1000, 0.1), 0.01: (5000, 0.02), 0.001: (30_000, 2e-4)}
-NUM_RECORDS = 100
-
-# Each game's best of these steps, as many queries for both.
-STEP_SIZES, NUM_QUERIES = np.geomspace(0.01, 8.0, 24), 10_000
+# Temperature: iterations, and the learning rate of SGD on the loss with uniform pairs. (The published number
+# of iterations at 0.001 is 1e5.)
+NUM_STEPS = {0.1: 1000, 0.01: 5000, 0.001: 30_000}
+LEARNING_RATES = {0.1: 0.1, 0.01: 0.02, 0.001: 2e-4}
+TEMPERATURES = tuple(NUM_STEPS)
 
 
-def step_of(learning_rate: float, temperature: float) -> float:
+def step_of(learning_rate: float, temperature: float, num_answers: int) -> float:
     """The mirror step that an SGD step on uniform pairs is: 4 lr / (n beta)."""
-    return 4 * learning_rate / (NUM_ACTIONS * temperature)
+    return 4 * learning_rate / (num_answers * temperature)
 
 
-def rules(temperature: float) -> dict[str, AbstractAlgorithm[Any]]:
+def rules(
+    temperature: float, learning_rate: float, num_answers: int, mixture_share: float
+) -> dict[str, AbstractAlgorithm[Any]]:
     """The five methods with the steps of the public code (whose Nash-MD mixes half as much as this)."""
-    _, learning_rate = SETTINGS[temperature]
-    step = step_of(learning_rate, temperature)
-    return {
-        "online IPO 1": OnlineIPO(step, temperature),
-        # The gradient of its loss, on pairs of the policy, is 4 / beta times that of the payoff.
-        "online IPO 2": OnlineIPOGradient(4 * learning_rate / temperature, temperature),
-        "Nash-MD": NashMD(step, temperature),
-        "Nash-MD-PG": NashMDPG(learning_rate, temperature, MIXTURE_SHARE),
-        "EGPO": EGPO(step, temperature),
-    }
+    step = step_of(learning_rate, temperature, num_answers)
+    # The gradient of online IPO's loss, on pairs of the policy, is 4 / beta times that of the payoff.
+    made = (
+        OnlineIPO(step, temperature),
+        OnlineIPOGradient(4 * learning_rate / temperature, temperature),
+        NashMD(step, temperature),
+        NashMDPG(learning_rate, temperature, mixture_share),
+        EGPO(step, temperature),
+    )
+    return dict(zip(METHODS, made, strict=True))
 
 
-def setting() -> tuple[PreferenceGame, np.ndarray]:
-    """The ten games, one for each prompt, and their references `[10, 10]`."""
-    game_key, reference_key = jax.random.split(jax.random.key(0))
-    game = games.random(game_key, NUM_ACTIONS, (NUM_GAMES,))
-    scores = jax.random.normal(reference_key, (NUM_GAMES, NUM_ACTIONS))
+def setting(num_games: int, num_answers: int, seed: int) -> tuple[PreferenceGame, np.ndarray]:
+    """The games, one for each prompt, and their references `[games, answers]`."""
+    game_key, reference_key = jax.random.split(jax.random.key(seed))
+    game = games.random(game_key, num_answers, (num_games,))
+    scores = jax.random.normal(reference_key, (num_games, num_answers))
     return game, np.exp(np.asarray(simplex.log_normalize(scores)))
 
 
-def published(temperature: float) -> Any:
+def published(
+    temperature: float,
+    learning_rate: float,
+    mixture_share: float,
+    num_steps: int,
+    num_records: int,
+    **draws: int,
+) -> Any:
     """The regularized duality gap along the five methods with the published steps."""
     import xarray as xr
 
-    num_steps, _ = SETTINGS[temperature]
     with jax.enable_x64(True):
-        game, reference = setting()
+        game, reference = setting(**draws)
         metric = {"gap": RegularizedGap(jnp.asarray(temperature), jnp.log(jnp.asarray(reference)))}
-        every = num_steps // NUM_RECORDS
+        every = num_steps // num_records
         rows = [
             solve(game, rule, num_steps, init=reference, metrics=metric, record_every=every).history["gap"]
-            for rule in rules(temperature).values()
+            for rule in rules(temperature, learning_rate, draws["num_answers"], mixture_share).values()
         ]
     return xr.Dataset(
         {"regularized gap": (("algorithm", "iteration", "game"), np.stack(rows))},
-        {"algorithm": list(rules(temperature)), "iteration": np.arange(0, num_steps + 1, every)},
+        {"algorithm": list(METHODS), "iteration": np.arange(0, num_steps + 1, every)},
     )
 
 
-def contraction() -> Any:
-    """Largest KL+ / ((1 - eta beta) KL) along EGPO's runs, until KL is rounding, by temperature."""
+def contraction(learning_rates: dict[float, float], num_steps: int, smallest_kl: float, **draws: int) -> Any:
+    """Largest KL+ / ((1 - eta beta) KL) along EGPO's runs, until KL is rounding error, by temperature."""
     import xarray as xr
 
     worst = []
     with jax.enable_x64(True):
-        game, reference = setting()
-        for beta in SETTINGS:
-            step = min(1 / (1 + beta), step_of(SETTINGS[beta][1], beta))
+        game, reference = setting(**draws)
+        for beta, learning_rate in learning_rates.items():
+            step = min(1 / (1 + beta), step_of(learning_rate, beta, draws["num_answers"]))
             target = {"kl": kl_to(jnp.log(jnp.asarray(qre(game, beta, reference))))}
-            kl = solve(game, EGPO(step, beta), 2000, init=reference, metrics=target).history["kl"]
-            known = kl[:-1] > 1e-20
+            kl = solve(game, EGPO(step, beta), num_steps, init=reference, metrics=target).history["kl"]
+            known = kl[:-1] > smallest_kl
             ratio = np.where(known, kl[1:], 0.0) / np.where(known, kl[:-1], 1.0)
             worst.append(ratio.max() / (1 - step * beta))
-    return xr.Dataset({"share of the bound": ("temperature", worst)}, {"temperature": list(SETTINGS)})
+    return xr.Dataset({"share of the bound": ("temperature", worst)}, {"temperature": list(learning_rates)})
 
 
 @eqx.filter_jit
 def _final_gaps(game: PreferenceGame, rules: Any, logp: Any, metric: Any, num_steps: int) -> Any:
-    """Regularized gap after so many steps, for every step size and game."""
+    """Regularized gap after the given number of steps, for every step size and game."""
 
     def run(rule: Any) -> Any:
         state = rule.init(logp, logp)
@@ -125,24 +143,32 @@ def _final_gaps(game: PreferenceGame, rules: Any, logp: Any, metric: Any, num_st
     return eqx.filter_vmap(run)(rules)
 
 
-def best_steps() -> Any:
+def best_steps(
+    temperatures: tuple[float, ...],
+    smallest_step: float,
+    largest_step: float,
+    num_step_sizes: int,
+    num_queries: int,
+    **draws: int,
+) -> Any:
     """Each game's smallest gap over many step sizes after equally many queries."""
     import xarray as xr
 
+    step_sizes = np.geomspace(smallest_step, largest_step, num_step_sizes)
     methods = {"online IPO 1": (MirrorDescent, 1), "EGPO": (Extragradient, 2)}
-    found = np.zeros((len(methods), len(SETTINGS), NUM_GAMES))
+    smallest = np.zeros((len(methods), len(temperatures), draws["num_games"]))
     with jax.enable_x64(True):
-        game, reference = setting()
+        game, reference = setting(**draws)
         logp = jnp.log(jnp.asarray(reference))
-        for j, beta in enumerate(SETTINGS):
+        for j, beta in enumerate(temperatures):
             metric = RegularizedGap(jnp.asarray(beta), logp)
             for i, (make, queries) in enumerate(methods.values()):
-                many = eqx.filter_vmap(partial(make, temperature=beta))(jnp.asarray(STEP_SIZES))
-                gaps = np.asarray(_final_gaps(game, many, logp, metric, NUM_QUERIES // queries))
-                found[i, j] = np.nanmin(gaps, axis=0)
+                many = eqx.filter_vmap(partial(make, temperature=beta))(jnp.asarray(step_sizes))
+                gaps = np.asarray(_final_gaps(game, many, logp, metric, num_queries // queries))
+                smallest[i, j] = np.nanmin(gaps, axis=0)
     return xr.Dataset(
-        {"regularized gap": (("algorithm", "temperature", "game"), found)},
-        {"algorithm": list(methods), "temperature": list(SETTINGS)},
+        {"regularized gap": (("algorithm", "temperature", "game"), smallest)},
+        {"algorithm": list(methods), "temperature": list(temperatures)},
     )
 
 
@@ -151,100 +177,180 @@ def name_of(temperature: float) -> str:
     return f"temperature {temperature:g}"
 
 
-def last_gap(data: Data, temperature: float, method: str) -> float:
+def median_last_gap(data: Data, experiment: str, method: str) -> float:
     """Median over the games of the last regularized gap."""
-    return float(
-        data[name_of(temperature)]["regularized gap"].sel(algorithm=method).isel(iteration=-1).median()
-    )
+    return float(data[experiment]["regularized gap"].sel(algorithm=method).isel(iteration=-1).median())
 
 
-def smallest_of_others(data: Data, temperature: float) -> float:
-    """The smallest median last gap of the other methods."""
-    return min(last_gap(data, temperature, name) for name in rules(temperature) if name != "EGPO")
-
-
-def best_gap(data: Data, temperature: float, method: str) -> float:
+def median_best_gap(data: Data, temperature: float, method: str) -> float:
     """Median over games of the gap with each game's best step."""
     return float(
         data["best steps"]["regularized gap"].sel(algorithm=method, temperature=temperature).median()
     )
 
 
+@reads()
+def larger_last_gap(data: Data, experiment: str, methods: tuple[str, ...]) -> float:
+    """The largest median last gap of some methods."""
+    return max(median_last_gap(data, experiment, name) for name in methods)
+
+
+@reads()
+def ratio_to_others(data: Data, experiment: str, method: str, others: tuple[str, ...]) -> float:
+    """A method's median last gap over the smallest of the others."""
+    return median_last_gap(data, experiment, method) / min(
+        median_last_gap(data, experiment, name) for name in others
+    )
+
+
+@reads("best steps")
+def lead_with_best_steps(data: Data, temperature: float, method: str, other: str) -> float:
+    """The median best gap of the other method minus the method's."""
+    return median_best_gap(data, temperature, other) - median_best_gap(data, temperature, method)
+
+
+@reads("best steps")
+def larger_best_gap(data: Data, temperature: float, methods: tuple[str, ...]) -> float:
+    """The largest median best gap of some methods."""
+    return max(median_best_gap(data, temperature, name) for name in methods)
+
+
+STATEMENTS = (
+    Statement(
+        "Every step of EGPO with a step size eta of at most 1/(1 + beta) multiplies KL to the equilibrium "
+        "regularized at temperature beta by at most 1 - eta beta.",
+        Claim(
+            id="A19.contraction",
+            quantity="largest share of the bound, steps of the public code at three temperatures",
+            source="EGPO, theorem 1; Cen, Wei and Chi 2021",
+            reading=largest("contraction", "share of the bound"),
+            bound=at_most(1 + 1e-9),
+        ),
+    ),
+    Statement(
+        "EGPO and online IPO with the published steps both reach the regularized equilibrium at "
+        "temperature 0.1 on random games of ten answers.",
+        Claim(
+            id="A19.warm",
+            quantity="larger of the two median last regularized gaps",
+            source="EGPO, simulations",
+            reading=larger_last_gap(name_of(0.1), ("EGPO", "online IPO 1")),
+            bound=at_most(1e-12),
+        ),
+    ),
+    Statement(
+        "EGPO is the only one of five methods with the published steps that comes near the regularized "
+        "equilibrium at temperature 0.01 on random games of ten answers.",
+        Claim(
+            id="A19.cool",
+            quantity="EGPO's median last regularized gap over the smallest of the others",
+            source="EGPO, simulations",
+            reading=ratio_to_others(name_of(0.01), "EGPO", OTHERS),
+            bound=at_most(1e-3),
+        ),
+    ),
+    Statement(
+        "EGPO is ahead of four other methods with the published steps at temperature 0.001 on random games "
+        "of ten answers.",
+        Claim(
+            id="A19.cold",
+            quantity="EGPO's median last regularized gap over the smallest of the others",
+            source="EGPO, simulations",
+            reading=ratio_to_others(name_of(0.001), "EGPO", OTHERS),
+            bound=at_most(0.2),
+        ),
+    ),
+    Statement(
+        "EGPO is ahead of online IPO at temperature 0.001 also with the best step for each method and game "
+        "and equally many queries.",
+        Claim(
+            id="A19.best",
+            quantity="median regularized gap of online IPO minus EGPO's, 10,000 queries",
+            source=NEW,
+            reading=lead_with_best_steps(0.001, "EGPO", "online IPO 1"),
+            bound=at_least(1e-2),
+        ),
+    ),
+    Statement(
+        "EGPO and online IPO both reach the regularized equilibrium at temperature 0.1 with the best step "
+        "for each method and game and equally many queries.",
+        Claim(
+            id="A19.nothing",
+            quantity="larger of the two median regularized gaps, 10,000 queries",
+            source=NEW,
+            reading=larger_best_gap(0.1, ("EGPO", "online IPO 1")),
+            bound=at_most(1e-12),
+        ),
+    ),
+)
+
+FIGURES = tuple(
+    Figure(
+        f"egpo_{label}",
+        f"Regularized duality gap at temperature {beta:g} with the published steps, median and quartiles "
+        "over ten random games of ten answers. (Nash-MD covers online IPO 1 where they agree.)",
+        (
+            Panel(
+                "lines",
+                name_of(beta),
+                f"temperature {beta:g}",
+                {
+                    "x": "iteration",
+                    "y": "regularized gap",
+                    "series": "algorithm",
+                    "band": "game",
+                    "ylabel": "regularized duality gap",
+                },
+            ),
+        ),
+    )
+    for label, beta in (("warm", 0.1), ("cool", 0.01), ("cold", 0.001))
+)
+
 PAPER = Paper(
-    "egpo",
-    "EGPO against online IPO, Nash-MD and policy gradients",
-    "Zhou et al. 2025, arXiv 2503.08942",
-    (
+    name="egpo",
+    title="EGPO against online IPO, Nash-MD and policy gradients",
+    source="Zhou et al. 2025, arXiv 2503.08942",
+    experiments=(
         *(
             Measurement(
-                name_of(beta), f"Who reaches the equilibrium at temperature {beta:g}, with the published "
-                "steps?",
-                partial(published, beta), is_quick=beta == 0.1,
+                name_of(beta),
+                f"Which methods reach the equilibrium at temperature {beta:g} with the published steps?",
+                published,
+                {
+                    "temperature": beta,
+                    "learning_rate": LEARNING_RATES[beta],
+                    "mixture_share": 0.125,
+                    "num_steps": num_steps,
+                    "num_records": 100,
+                    **DRAWS,
+                },
+                is_quick=beta == 0.1,
             )
-            for beta in SETTINGS
+            for beta, num_steps in NUM_STEPS.items()
         ),
-        Measurement("contraction", "Does every step contract as the theorem says?", contraction,
-        is_quick=False),
         Measurement(
-            "best steps", "And with the best step for each method and game?", best_steps, is_quick=False
+            "contraction",
+            "Does every step contract as the theorem says?",
+            contraction,
+            {"learning_rates": LEARNING_RATES, "num_steps": 2000, "smallest_kl": 1e-20, **DRAWS},
+            is_quick=False,
+        ),
+        Measurement(
+            "best steps",
+            "Is EGPO still ahead with the best step for each method and game?",
+            best_steps,
+            {
+                "temperatures": TEMPERATURES,
+                "smallest_step": 0.01,
+                "largest_step": 8.0,
+                "num_step_sizes": 24,
+                "num_queries": 10_000,
+                **DRAWS,
+            },
+            is_quick=False,
         ),
     ),
-    (
-        Claim(
-            "A19.contraction", "EGPO contracts KL to the regularized equilibrium by 1 - eta beta a step, for "
-            "steps up to 1/(1 + beta).", "EGPO, theorem 1; Cen, Wei and Chi 2021",
-            "largest share of the bound",
-            lambda data: float(data["contraction"]["share of the bound"].max()), at_most(1 + 1e-9),
-            ("contraction",),
-        ),
-        Claim(
-            "A19.warm", "With the published steps EGPO and online IPO both arrive at temperature 0.1;",
-            "EGPO, simulations", "larger of the two median last gaps",
-            lambda data: max(last_gap(data, 0.1, name) for name in ("EGPO", "online IPO 1")), at_most(1e-12),
-            (name_of(0.1),),
-        ),
-        Claim(
-            "A19.cool", "at 0.01 only EGPO does,", "EGPO, simulations",
-            "EGPO's median last gap over the smallest of the others",
-            lambda data: last_gap(data, 0.01, "EGPO") / smallest_of_others(data, 0.01), at_most(1e-3),
-            (name_of(0.01),),
-        ),
-        Claim(
-            "A19.cold", "and at 0.001 it is ahead.", "EGPO, simulations",
-            "EGPO's median last gap over the smallest of the others",
-            lambda data: last_gap(data, 0.001, "EGPO") / smallest_of_others(data, 0.001), at_most(0.2),
-            (name_of(0.001),),
-        ),
-        Claim(
-            "A19.best", "Not only because the published step is too large for online IPO: with each game's "
-            "best step and equal queries it is ahead at 0.001.", NEW,
-            "median gap of online IPO minus EGPO's, 10,000 queries",
-            lambda data: best_gap(data, 0.001, "online IPO 1") - best_gap(data, 0.001, "EGPO"),
-            at_least(1e-2),
-            ("best steps",),
-        ),
-        Claim(
-            "A19.nothing", "At 0.1 there is then nothing to choose.", NEW,
-            "larger of the two median gaps, 10,000 queries",
-            lambda data: max(best_gap(data, 0.1, name) for name in ("EGPO", "online IPO 1")), at_most(1e-12),
-            ("best steps",),
-        ),
-    ),
-    tuple(
-        Figure(
-            f"egpo_{label}",
-            f"Regularized duality gap at temperature {beta:g} with the published steps, median and quartiles "
-            "over ten random games of ten answers. (Nash-MD covers online IPO 1 where they agree.)",
-            (
-                Panel(
-                    "lines", name_of(beta), f"temperature {beta:g}",
-                    {
-                        "x": "iteration", "y": "regularized gap", "series": "algorithm", "band": "game",
-                        "ylabel": "regularized duality gap",
-                    },
-                ),
-            ),
-        )
-        for label, beta in (("warm", 0.1), ("cool", 0.01), ("cold", 0.001))
-    ),
-)  # fmt: skip
+    statements=STATEMENTS,
+    figures=FIGURES,
+)

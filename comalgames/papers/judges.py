@@ -1,13 +1,12 @@
 """Mixtures of Bradley-Terry judges: two equal ones have no majority cycle, three often do.
 
-Not from a paper; it matters for COMAL, arXiv 2410.23223,
-whose judge of language models is reported to be such a
-mixture of two.
+Not from a paper; it matters for COMAL, arXiv 2410.23223, whose judge of language models is reported to be
+such a mixture of two.
 """
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -16,11 +15,23 @@ import numpy as np
 from comalgames import games
 from comalgames.algorithms import MWU
 from comalgames.drivers.solve import solve
-from comalgames.experiments import Claim, Figure, Measurement, Panel, Paper, at_least, at_most
-from comalgames.experiments.spec import Data
-from comalgames.papers.reading import NEW
+from comalgames.experiments import (
+    Claim,
+    Data,
+    Figure,
+    Measurement,
+    Panel,
+    Paper,
+    Statement,
+    at_least,
+    at_most,
+    reads,
+)
+from comalgames.papers.setting import NEW
 
-NUM_GAMES, NUM_ANSWERS, SPREAD = 2000, 10, 2.0
+# Scores are drawn from a normal distribution of this standard deviation, in nats.
+DRAWS = {"num_answers": 10, "spread": 2.0, "seed": 0}
+
 # Five judges each, some without weight: games of one shape.
 MIXTURES = {
     "one": (1.0, 0.0, 0.0, 0.0, 0.0),
@@ -29,12 +40,13 @@ MIXTURES = {
     "three": (1 / 3, 1 / 3, 1 / 3, 0.0, 0.0),
     "five": (0.2, 0.2, 0.2, 0.2, 0.2),
 }
-NUM_RUNS, NUM_STEPS = 50, 20_000
 
 
-def mixture_games(weights: tuple[float, ...], num_games: int) -> Any:
-    """Games of one mixture, one for each prompt: scores are drawn from a normal law."""
-    scores = SPREAD * jax.random.normal(jax.random.key(0), (num_games, len(weights), NUM_ANSWERS))
+def mixture_games(
+    weights: tuple[float, ...], num_games: int, num_answers: int, spread: float, seed: int
+) -> Any:
+    """Games of one mixture, one for each prompt, with normal scores."""
+    scores = spread * jax.random.normal(jax.random.key(seed), (num_games, len(weights), num_answers))
     return games.bradley_terry_mixture(scores, weights)
 
 
@@ -44,85 +56,148 @@ def has_cycle(skew: Any) -> np.ndarray:
     return np.asarray(np.any(wins != np.arange(wins.shape[-1]), axis=-1))
 
 
-def cycles() -> Any:
+def cycles(mixtures: Mapping[str, tuple[float, ...]], num_games: int, num_answers: int, **draws: Any) -> Any:
     """Share of random games with a majority cycle, and without a Condorcet winner, by mixture."""
     import xarray as xr
 
     with jax.enable_x64(True):
-        skews = [np.asarray(mixture_games(weights, NUM_GAMES).skew) for weights in MIXTURES.values()]
-    winner = [((skew > 0).sum(-1) == NUM_ANSWERS - 1).any(-1).mean() for skew in skews]
+        skews = [
+            np.asarray(mixture_games(weights, num_games, num_answers, **draws).skew)
+            for weights in mixtures.values()
+        ]
+    winner = [((skew > 0).sum(-1) == num_answers - 1).any(-1).mean() for skew in skews]
     return xr.Dataset(
         {
             "share with a cycle": ("mixture", [has_cycle(skew).mean() for skew in skews]),
             "share without a Condorcet winner": ("mixture", [1 - share for share in winner]),
         },
-        {"mixture": list(MIXTURES)},
+        {"mixture": list(mixtures)},
     )
 
 
-def runs() -> Any:
-    """Multiplicative weights on games of two equal judges and of three."""
+def runs(
+    mixtures: Mapping[str, tuple[float, ...]],
+    step_size: float,
+    num_steps: int,
+    record_every: int,
+    **draws: Any,
+) -> Any:
+    """The duality gap of multiplicative weights on random games of each mixture."""
     import xarray as xr
 
     with jax.enable_x64(True):
         gaps = [
-            solve(mixture_games(MIXTURES[name], NUM_RUNS), MWU(1.0), NUM_STEPS, record_every=100).history[
-                "duality_gap"
-            ]
-            for name in ("two, 50/50", "three")
+            solve(
+                mixture_games(weights, **draws), MWU(step_size), num_steps, record_every=record_every
+            ).history["duality_gap"]
+            for weights in mixtures.values()
         ]
     return xr.Dataset(
         {"duality_gap": (("mixture", "step", "game"), np.stack(gaps))},
-        {"mixture": ["two, 50/50", "three"], "step": np.arange(0, NUM_STEPS + 1, 100)},
+        {"mixture": list(mixtures), "step": np.arange(0, num_steps + 1, record_every)},
     )
 
 
+@reads("cycles")
 def share(data: Data, mixture: str) -> float:
     """Share of games with a majority cycle."""
     return float(data["cycles"]["share with a cycle"].sel(mixture=mixture))
 
 
-PAPER = Paper(
-    "judges",
-    "Two equal Bradley-Terry judges have no majority cycle",
-    "not from a paper; on the judge of COMAL, arXiv 2410.23223",
-    (
-        Measurement("cycles", "How often do the majorities of several judges cycle?", cycles),
-        Measurement("runs", "Does multiplicative weights converge on their games?", runs, is_quick=False),
-    ),
-    (
+@reads("runs")
+def largest_last_gap(data: Data, mixture: str) -> float:
+    """The largest last duality gap over the games of a mixture."""
+    return float(data["runs"]["duality_gap"].sel(mixture=mixture).isel(step=-1).max())
+
+
+GAMES = "2,000 random games of 10 answers, scores of standard deviation 2"
+
+STATEMENTS = (
+    Statement(
+        "A 50/50 mixture of two Bradley-Terry judges has no majority cycle.",
         Claim(
-            "A25.two", "A 50/50 mixture of two Bradley-Terry judges has no majority cycle,", NEW,
-            "share of 2,000 random games with one", partial(share, mixture="two, 50/50"), at_most(0.0),
-            ("cycles",),
-        ),
-        Claim(
-            "A25.unequal", "an unequal one may,", NEW, "share of 2,000 random games, weights 60/40",
-            partial(share, mixture="two, 60/40"), at_least(0.02), ("cycles",),
-        ),
-        Claim(
-            "A25.three", "and three equal judges often have one.", NEW, "share of 2,000 random games",
-            partial(share, mixture="three"), at_least(0.3), ("cycles",),
-        ),
-        Claim(
-            "A25.converges", "So with two equal judges even multiplicative weights converges.", NEW,
-            "largest last gap of 50 games",
-            lambda data: float(data["runs"]["duality_gap"].sel(mixture="two, 50/50").isel(step=-1).max()),
-            at_most(1e-2), ("runs",),
+            id="A25.two",
+            quantity=f"share of games with a majority cycle; {GAMES}",
+            source=NEW,
+            reading=share("two, 50/50"),
+            bound=at_most(0.0),
         ),
     ),
-    (
-        Figure(
-            "judges",
-            "Share of random games of ten answers whose majorities cycle, by the judges whose preferences "
-            "are mixed.",
-            (
-                Panel(
-                    "bars", "cycles", "majority cycles",
-                    {"x": "mixture", "y": "share with a cycle", "xlabel": "judges",
-                    "ylabel": "share of games"},
-                ),
+    Statement(
+        "A 60/40 mixture of two Bradley-Terry judges may have a majority cycle.",
+        Claim(
+            id="A25.unequal",
+            quantity=f"share of games with a majority cycle; {GAMES}",
+            source=NEW,
+            reading=share("two, 60/40"),
+            bound=at_least(0.02),
+        ),
+    ),
+    Statement(
+        "Three equal Bradley-Terry judges have a majority cycle in many random games of ten answers whose "
+        "scores have a standard deviation of 2.",
+        Claim(
+            id="A25.three",
+            quantity=f"share of games with a majority cycle; {GAMES}",
+            source=NEW,
+            reading=share("three"),
+            bound=at_least(0.3),
+        ),
+    ),
+    Statement(
+        "Multiplicative weights converges to Nash on games of two equal Bradley-Terry judges.",
+        Claim(
+            id="A25.converges",
+            quantity="largest last duality gap of 50 random games",
+            source=NEW,
+            reading=largest_last_gap("two, 50/50"),
+            bound=at_most(1e-2),
+        ),
+    ),
+)
+
+FIGURES = (
+    Figure(
+        "judges",
+        "Share of random games of ten answers whose majorities cycle, by the judges whose preferences are "
+        "mixed. Scores are normal with a standard deviation of 2.",
+        (
+            Panel(
+                "bars",
+                "cycles",
+                "majority cycles",
+                {"x": "mixture", "y": "share with a cycle", "xlabel": "judges", "ylabel": "share of games"},
             ),
         ),
     ),
-)  # fmt: skip
+)
+
+PAPER = Paper(
+    name="judges",
+    title="Two equal Bradley-Terry judges have no majority cycle",
+    source="not from a paper; on the judge of COMAL, arXiv 2410.23223",
+    experiments=(
+        Measurement(
+            "cycles",
+            "How often do the majorities of several judges cycle?",
+            cycles,
+            {"mixtures": MIXTURES, "num_games": 2000, **DRAWS},
+        ),
+        Measurement(
+            "runs",
+            "Does multiplicative weights converge on the games of two or three judges?",
+            runs,
+            {
+                "mixtures": {name: MIXTURES[name] for name in ("two, 50/50", "three")},
+                "step_size": 1.0,
+                "num_steps": 20_000,
+                "record_every": 100,
+                "num_games": 50,
+                **DRAWS,
+            },
+            is_quick=False,
+        ),
+    ),
+    statements=STATEMENTS,
+    figures=FIGURES,
+)

@@ -5,16 +5,12 @@ Wu et al., "Multiplayer Nash Preference Optimization", 2025, arXiv 2509.23102.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
-import numpy as np
-
 from comalgames.algorithms import INPO, MNPO, MWU
-from comalgames.experiments import Claim, Experiment, Figure, Panel, Paper, at_least, at_most
-from comalgames.experiments.spec import Data
-from comalgames.papers.comal_setting import START, TEMPERATURE, cycle_game
-from comalgames.papers.reading import NEW, largest_late
+from comalgames.experiments import Claim, Experiment, Figure, Panel, Paper, Statement, at_least, at_most
+from comalgames.papers.reading import difference_of_final, largest_late
+from comalgames.papers.setting import NEW, START, TEMPERATURE, cycle_game
 
 ETA = 1.0
 WITH: dict[str, Any] = {
@@ -23,58 +19,80 @@ WITH: dict[str, Any] = {
     "MNPO, as written": MNPO(ETA, TEMPERATURE, opponents="past"),
 }
 WITHOUT: dict[str, Any] = {
-    "MWU": MWU(1 / ETA), "MNPO, as coded": MNPO(ETA, 0.0), "MNPO, as written": MNPO(ETA, 0.0,
-    opponents="past"),
-}  # fmt: skip
+    "MWU": MWU(1 / ETA),
+    "MNPO, as coded": MNPO(ETA, 0.0),
+    "MNPO, as written": MNPO(ETA, 0.0, opponents="past"),
+}
 
+# The two versions: in the published code the opponent is the current policy, in the paper two past ones.
+VERSIONS = (
+    ("code", "MNPO, as coded", "MNPO as in the published code"),
+    ("paper", "MNPO, as written", "MNPO as written in the paper"),
+)
 
-def difference(data: Data, algorithm: str) -> float:
-    """Largest difference of a probability between the last policy and INPO's."""
-    finals = data["with a temperature"]["final_policy"].sel(game="cycle", seed=0)
-    return float(np.abs(finals.sel(algorithm=algorithm).values - finals.sel(algorithm="INPO").values).max())
+STATEMENTS = (
+    *(
+        Statement(
+            f"{subject}, with two players and temperature 0.1, has the limit of INPO on the three-answer "
+            "cycle.",
+            Claim(
+                id=f"A28.{label}.limit",
+                quantity="largest difference of a probability between the last policies of MNPO and INPO",
+                source=NEW,
+                reading=difference_of_final("with a temperature", name, "INPO"),
+                bound=at_most(1e-10),
+            ),
+        )
+        for label, name, subject in VERSIONS
+    ),
+    *(
+        Statement(
+            f"{subject}, with two players and no temperature, diverges on the three-answer cycle.",
+            Claim(
+                id=f"A28.{label}.diverges",
+                quantity="largest duality gap in the last quarter of the run",
+                source=NEW,
+                reading=largest_late("without", name),
+                bound=at_least(0.6),
+            ),
+        )
+        for label, name, subject in VERSIONS
+    ),
+)
 
+FIGURES = (
+    Figure(
+        "mnpo",
+        "MNPO with its last two policies as players, on the three-answer cycle. Left: temperature 0.1; all "
+        "rules end at the limit of INPO. Right: without a temperature; the mean of two bases slows the "
+        "spiral.",
+        (
+            Panel("gap", "with a temperature", "temperature 0.1"),
+            Panel("gap", "without", "no temperature", {"until": 1000}),
+        ),
+    ),
+)
 
 PAPER = Paper(
-    "mnpo",
-    "MNPO has INPO's limit with a temperature, and diverges without one",
-    "Wu et al. 2025, arXiv 2509.23102",
-    (
+    name="mnpo",
+    title="MNPO with two players has the limit of INPO with a temperature, and diverges without one",
+    source="Wu et al. 2025, arXiv 2509.23102",
+    experiments=(
         Experiment(
-            "with a temperature", "Do its players of the past change the limit?", cycle_game, WITH,
+            "with a temperature",
+            "Do players of the past change the limit?",
+            cycle_game,
+            WITH,
             {"num_queries": 600, "init": START},
         ),
         Experiment(
-            "without", "Do they make self-play converge without a reference?", cycle_game, WITHOUT,
+            "without",
+            "Do players of the past make self-play converge without a reference?",
+            cycle_game,
+            WITHOUT,
             {"num_queries": 6000, "init": START},
         ),
     ),
-    (
-        *(
-            Claim(
-                f"A28.{label}.limit", f"{name}, has INPO's limit if it has a temperature;", NEW,
-                "largest difference of a probability", partial(difference, algorithm=name), at_most(1e-10),
-                ("with a temperature",),
-            )
-            for label, name in (("code", "MNPO, as coded"), ("paper", "MNPO, as written"))
-        ),
-        *(
-            Claim(
-                f"A28.{label}.diverges", f"{name}, without a temperature it diverges.", NEW,
-                "largest gap in the last quarter",
-                partial(largest_late, experiment="without", algorithm=name), at_least(0.6), ("without",),
-            )
-            for label, name in (("code", "MNPO, as coded"), ("paper", "MNPO, as written"))
-        ),
-    ),
-    (
-        Figure(
-            "mnpo",
-            "MNPO with its last two policies as players, on the three-answer cycle. Left: temperature 0.1; "
-            "all end where INPO does. Right: without a temperature; the mixture of bases slows the spiral.",
-            (
-                Panel("gap", "with a temperature", "temperature 0.1"),
-                Panel("gap", "without", "no temperature", {"until": 1000}),
-            ),
-        ),
-    ),
-)  # fmt: skip
+    statements=STATEMENTS,
+    figures=FIGURES,
+)

@@ -6,13 +6,12 @@ magnet.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from comalgames.algorithms import MMD, MPO, MovingReference
-from comalgames.experiments import Claim, Experiment, Figure, Panel, Paper, at_least, at_most
-from comalgames.papers.comal_setting import START, TEMPERATURE, cycle_game
-from comalgames.papers.reading import NEW, largest_late, last
+from comalgames.experiments import Claim, Experiment, Figure, Panel, Paper, Statement, at_least, at_most
+from comalgames.papers.reading import largest_late, last
+from comalgames.papers.setting import NEW, START, TEMPERATURE, cycle_game
 
 RULES: dict[str, Any] = {
     "MPO, every 20 steps": MPO(1.0, TEMPERATURE, 20),
@@ -21,44 +20,71 @@ RULES: dict[str, Any] = {
     "MMD, magnet fixed": MMD(1.0, TEMPERATURE),
 }
 
+STATEMENTS = (
+    Statement(
+        "MPO, which moves its magnet every 20 steps, reaches the Nash policy of the three-answer cycle in "
+        "the last iterate.",
+        Claim(
+            id="A21.last",
+            quantity="last duality gap",
+            source="MPO, theorem 3.2",
+            reading=last("magnets", "MPO, every 20 steps"),
+            bound=at_most(1e-12),
+        ),
+    ),
+    Statement(
+        "Magnetic mirror descent with a fixed magnet stops short of the Nash policy of the three-answer "
+        "cycle.",
+        Claim(
+            id="A21.fixed",
+            quantity="last duality gap",
+            source="MPO",
+            reading=last("magnets", "MMD, magnet fixed"),
+            bound=at_least(0.05),
+        ),
+    ),
+    Statement(
+        "Magnetic mirror descent whose magnet goes 3% of the way to the policy in each step reaches the Nash "
+        "policy of the three-answer cycle.",
+        Claim(
+            id="A21.moving",
+            quantity="last duality gap",
+            source="Sokota et al. 2023; measured",
+            reading=last("magnets", "moving magnet, .03 a step"),
+            bound=at_most(1e-12),
+        ),
+    ),
+    Statement(
+        "Magnetic mirror descent whose magnet goes all the way to the policy in each step is multiplicative "
+        "weights, and diverges on the three-answer cycle.",
+        Claim(
+            id="A21.fast",
+            quantity="largest duality gap in the last quarter of the run",
+            source=NEW,
+            reading=largest_late("magnets", "moving magnet, 1 a step"),
+            bound=at_least(0.7),
+        ),
+    ),
+)
+
+FIGURES = (
+    Figure(
+        "mpo",
+        "Magnetic mirror descent (step 1, temperature 0.1) on the three-answer cycle with a fixed magnet, a "
+        "magnet that moves every 20 steps, and one that follows the policy.",
+        (Panel("gap", "magnets", "duality gap of the last policy"),),
+    ),
+)
+
 PAPER = Paper(
-    "mpo",
-    "MPO: a magnet that moves every so many steps leads to Nash",
-    "Wang et al. 2024, arXiv 2410.16714",
-    (
+    name="mpo",
+    title="MPO: a magnet that moves every 20 steps leads to Nash",
+    source="Wang et al. 2024, arXiv 2410.16714",
+    experiments=(
         Experiment(
             "magnets", "How should the magnet move?", cycle_game, RULES, {"num_queries": 1600, "init": START}
         ),
     ),
-    (
-        Claim(
-            "A21.last", "MPO reaches Nash in the last iterate,", "MPO, theorem 3.2", "last duality gap",
-            partial(last, experiment="magnets", algorithm="MPO, every 20 steps"), at_most(1e-12),
-            ("magnets",),
-        ),
-        Claim(
-            "A21.fixed", "where magnetic mirror descent with a fixed magnet stops short.", "MPO",
-            "last duality gap", partial(last, experiment="magnets", algorithm="MMD, magnet fixed"),
-            at_least(0.05), ("magnets",),
-        ),
-        Claim(
-            "A21.moving", "A magnet that follows by 3% a step does as well,", "Sokota et al. 2023; measured",
-            "last duality gap", partial(last, experiment="magnets", algorithm="moving magnet, .03 a step"),
-            at_most(1e-12), ("magnets",),
-        ),
-        Claim(
-            "A21.fast", "one that follows at once is multiplicative weights, and diverges.", NEW,
-            "largest gap in the last quarter",
-            partial(largest_late, experiment="magnets", algorithm="moving magnet, 1 a step"), at_least(0.7),
-            ("magnets",),
-        ),
-    ),
-    (
-        Figure(
-            "mpo",
-            "Magnetic mirror descent (step 1, temperature 0.1) on the three-answer cycle, by how its magnet "
-            "moves.",
-            (Panel("gap", "magnets", "duality gap of the last policy"),),
-        ),
-    ),
-)  # fmt: skip
+    statements=STATEMENTS,
+    figures=FIGURES,
+)

@@ -6,7 +6,6 @@ Zhang et al., "Improving LLM General Preference Alignment via Optimistic Online 
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import jax
@@ -15,11 +14,21 @@ import numpy as np
 
 from comalgames import games
 from comalgames.algorithms import MWU, ONPO, OptimisticMWU
-from comalgames.experiments import Claim, Experiment, Figure, Measurement, Panel, Paper, at_least, at_most
+from comalgames.experiments import (
+    Claim,
+    Experiment,
+    Figure,
+    Measurement,
+    Panel,
+    Paper,
+    Statement,
+    at_least,
+    at_most,
+)
 from comalgames.feedback import Exact
 from comalgames.numerics import simplex
-from comalgames.papers.comal_setting import START, cycle_game
-from comalgames.papers.reading import NEW, largest_late, last
+from comalgames.papers.reading import largest, largest_late, last
+from comalgames.papers.setting import NEW, START, cycle_game
 
 ETAS, NUM_STEPS = (0.5, 1 / 0.3), 2000
 RULES: dict[str, Any] = {
@@ -30,15 +39,15 @@ RULES: dict[str, Any] = {
 }
 
 
-def two_sequences() -> Any:
+def two_sequences(etas: tuple[float, ...], num_steps: int, init: tuple[float, ...]) -> Any:
     """The paper's two sequences, written out, beside the package's one, from the same start."""
     import xarray as xr
 
     with jax.enable_x64(True):
         feedback, key = Exact(games.comal_cycle()), jax.random.key(0)
-        start = jnp.log(jnp.asarray(START))
+        start = jnp.log(jnp.asarray(init))
         differences = []
-        for eta in ETAS:
+        for eta in etas:
             rule = OptimisticMWU(1 / eta)
 
             def body(carry: Any, _: Any, rule: Any = rule, eta: float = eta) -> Any:
@@ -49,51 +58,84 @@ def two_sequences() -> Any:
                 return (rule.step(key, state, feedback), anchor, now), jnp.abs(logp - state.logp).max()
 
             carry = rule.init(start, start), start, jnp.zeros(3)
-            differences.append(float(jax.lax.scan(body, carry, None, NUM_STEPS)[1].max()))
-    return xr.Dataset({"difference": ("step_size", differences)}, {"step_size": 1 / np.array(ETAS)})
+            differences.append(float(jax.lax.scan(body, carry, None, num_steps)[1].max()))
+    return xr.Dataset({"difference": ("step_size", differences)}, {"step_size": 1 / np.array(etas)})
 
+
+STATEMENTS = (
+    Statement(
+        "ONPO is optimistic multiplicative weights whose advantage before the first step is 0.",
+        Claim(
+            id="A22.one",
+            quantity="largest difference of a log-probability over 2,000 steps, two step sizes",
+            source=NEW,
+            reading=largest("two sequences", "difference"),
+            bound=at_most(1e-12),
+        ),
+    ),
+    Statement(
+        "ONPO with step 2 reaches the Nash policy of the three-answer cycle in the last iterate, without any "
+        "regularization.",
+        Claim(
+            id="A22.last",
+            quantity="last duality gap, step 2",
+            source="Wei et al. 2021; arXiv 2512.24818",
+            reading=last("dynamics", "ONPO, step 2"),
+            bound=at_most(1e-13),
+        ),
+    ),
+    Statement(
+        "ONPO with the small step 0.3 comes within a duality gap of 1e-3 of Nash in 4,000 queries on the "
+        "three-answer cycle.",
+        Claim(
+            id="A22.slow",
+            quantity="last duality gap, step 0.3",
+            source="Wei et al. 2021",
+            reading=last("dynamics", "ONPO, step 0.3"),
+            bound=at_most(1e-3),
+        ),
+    ),
+    Statement(
+        "ONPO does not converge on the three-answer cycle with step 2.9, above the largest stable step "
+        "1/(sqrt(3) w) = 2.76, w the frequency of rotation.",
+        Claim(
+            id="A22.large",
+            quantity="largest duality gap in the last quarter of the run, step 2.9",
+            source=NEW,
+            reading=largest_late("dynamics", "ONPO, step 2.9"),
+            bound=at_least(0.01),
+        ),
+    ),
+)
+
+FIGURES = (
+    Figure(
+        "onpo",
+        "ONPO on the three-answer cycle: the guess that the next advantage equals the last one is enough for "
+        "the last iterate to converge, up to a step of 2.76.",
+        (Panel("gap", "dynamics", "duality gap of the last policy"),),
+    ),
+)
 
 PAPER = Paper(
-    "onpo",
-    "ONPO is optimistic multiplicative weights",
-    "Zhang et al. 2025, arXiv 2502.16852",
-    (
-        Measurement("two sequences", "Are ONPO's two sequences those of optimistic weights?", two_sequences),
+    name="onpo",
+    title="ONPO is optimistic multiplicative weights",
+    source="Zhang et al. 2025, arXiv 2502.16852",
+    experiments=(
+        Measurement(
+            "two sequences",
+            "Are the two sequences of ONPO those of optimistic multiplicative weights?",
+            two_sequences,
+            {"etas": ETAS, "num_steps": NUM_STEPS, "init": START},
+        ),
         Experiment(
-            "dynamics", "Does its last policy converge?", cycle_game, RULES,
+            "dynamics",
+            "Does the last policy of ONPO converge?",
+            cycle_game,
+            RULES,
             {"num_queries": 4000, "init": START},
         ),
     ),
-    (
-        Claim(
-            "A22.one", "ONPO is optimistic multiplicative weights whose advantage before the first step is "
-            "0.",
-            NEW, "largest difference of a log-probability over 2,000 steps, two step sizes",
-            lambda data: float(data["two sequences"]["difference"].max()), at_most(1e-12),
-            ("two sequences",),
-        ),
-        Claim(
-            "A22.last", "Without any regularization its last iterate reaches Nash,",
-            "Wei et al. 2021; arXiv 2512.24818", "last duality gap, step 2",
-            partial(last, experiment="dynamics", algorithm="ONPO, step 2"), at_most(1e-13), ("dynamics",),
-        ),
-        Claim(
-            "A22.slow", "slowly with a small step,", "Wei et al. 2021", "last duality gap, step 0.3",
-            partial(last, experiment="dynamics", algorithm="ONPO, step 0.3"), at_most(1e-3), ("dynamics",),
-        ),
-        Claim(
-            "A22.large", "and not beyond the step 1/(3^1/2 w) = 2.76.", NEW,
-            "largest gap in the last quarter, step 2.9",
-            partial(largest_late, experiment="dynamics", algorithm="ONPO, step 2.9"), at_least(0.01),
-            ("dynamics",),
-        ),
-    ),
-    (
-        Figure(
-            "onpo",
-            "ONPO on the three-answer cycle: one guess that the next advantage is like the last is enough "
-            "for the last iterate to converge, up to a step of 2.76.",
-            (Panel("gap", "dynamics", "duality gap of the last policy"),),
-        ),
-    ),
-)  # fmt: skip
+    statements=STATEMENTS,
+    figures=FIGURES,
+)

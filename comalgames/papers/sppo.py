@@ -1,11 +1,10 @@
-"""SPPO: what its published loss is least at, and where self-play by it goes.
+"""SPPO: the policy that minimizes its published loss, and where self-play by it goes.
 
 Wu et al., "Self-Play Preference Optimization for Language Model Alignment", 2024, arXiv 2405.00675.
 """
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import jax
@@ -16,32 +15,37 @@ from comalgames import games
 from comalgames.algorithms import SPPO
 from comalgames.experiments import (
     Claim,
+    Data,
     Experiment,
     Figure,
     Measurement,
     Panel,
     Paper,
+    Statement,
     at_least,
     at_most,
     between,
+    reads,
 )
-from comalgames.experiments.spec import Data
 from comalgames.feedback import Exact
-from comalgames.papers.comal_setting import START, cycle_game
-from comalgames.papers.reading import NEW, curve, largest_late
+from comalgames.papers.reading import largest_late, last
+from comalgames.papers.setting import NEW, START, cycle_game
 
-STEP_SIZES = np.geomspace(1e-3, 30.0, 28)
+STEP_SIZES = {"smallest_step": 1e-3, "largest_step": 30.0, "num_step_sizes": 28}
 SMALL = 0.1  # below it the difference is its leading term
 
 
-def minimizers() -> Any:
-    """One step from COMAL's start by the exact minimizer and by exponential weights, and the loss at both."""
+def minimizers(
+    init: tuple[float, ...], smallest_step: float, largest_step: float, num_step_sizes: int
+) -> Any:
+    """One step by the exact minimizer of the loss and by exponential weights, and the loss at both."""
     import xarray as xr
 
+    step_sizes = np.geomspace(smallest_step, largest_step, num_step_sizes)
     with jax.enable_x64(True):
         game = games.comal_cycle()
-        logp, key = jnp.log(jnp.asarray(START)), jax.random.key(0)
-        p, advantage = np.array(START), np.asarray(game.advantage(logp))
+        logp, key = jnp.log(jnp.asarray(init)), jax.random.key(0)
+        p, advantage = np.array(init), np.asarray(game.advantage(logp))
 
         @jax.jit
         def steps(step_sizes: Any) -> Any:
@@ -51,90 +55,134 @@ def minimizers() -> Any:
 
             return jax.vmap(both)(step_sizes)
 
-        exact, weights = (np.asarray(each) for each in steps(jnp.asarray(STEP_SIZES)))
-    aim = np.log(p) + STEP_SIZES[:, None] * advantage
+        exact, weights = (np.asarray(each) for each in steps(jnp.asarray(step_sizes)))
+    aim = np.log(p) + step_sizes[:, None] * advantage
     difference = np.abs(exact - weights).max(-1)
-    least, other = (((each - aim) ** 2) @ p for each in (exact, weights))
+    smallest, other = (((each - aim) ** 2) @ p for each in (exact, weights))
     return xr.Dataset(
         {
             "difference": ("step_size", difference),
-            "loss at its minimum": ("step_size", least),
+            "loss at its minimum": ("step_size", smallest),
             "loss at the step": ("step_size", other),
         },
-        {"step_size": STEP_SIZES},
+        {"step_size": step_sizes},
     )
 
 
-def order(data: Data) -> float:
-    """The exponent with which the difference grows, over small steps."""
+@reads("minimizers")
+def order(data: Data, largest_step: float) -> float:
+    """The exponent with which the difference grows, over smaller steps."""
     found = data["minimizers"]
-    small = found["step_size"].values < SMALL
+    small = found["step_size"].values < largest_step
     x, y = np.log(found["step_size"].values[small]), np.log(found["difference"].values[small])
     return float(np.polyfit(x, y, 1)[0])
 
 
-def lower_everywhere(data: Data) -> float:
-    """The largest ratio of the loss at the claimed minimum to that at the step, over steps from 0.1 on."""
-    found = data["minimizers"].sel(step_size=slice(SMALL, None))
+@reads("minimizers")
+def largest_ratio_of_losses(data: Data, smallest_step: float) -> float:
+    """The largest ratio of the loss at the claimed minimum to that at the step, over larger steps."""
+    found = data["minimizers"].sel(step_size=slice(smallest_step, None))
     return float((found["loss at its minimum"] / found["loss at the step"]).max())
 
 
 RULES = {"intended step": SPPO(1.0), "minimizer of the loss": SPPO(1.0, exact=True)}
 
+STATEMENTS = (
+    Statement(
+        "The minimizer of SPPO's published loss is not the multiplicative-weights step: the two policies "
+        "differ at third order in the step size.",
+        Claim(
+            id="A17.order",
+            quantity="exponent of the difference in the step size, steps below 0.1",
+            source=NEW,
+            reading=order(SMALL),
+            bound=between(2.95, 3.05),
+        ),
+    ),
+    Statement(
+        "The published loss of SPPO is smaller at its exact minimizer than at the multiplicative-weights "
+        "step.",
+        Claim(
+            id="A17.loss",
+            quantity="largest ratio of the loss at its minimum to the loss at the step, steps from 0.1",
+            source=NEW,
+            reading=largest_ratio_of_losses(SMALL),
+            bound=at_most(1 - 1e-7),
+        ),
+    ),
+    *(
+        Statement(
+            f"Self-play by the {name} of SPPO does not converge on the three-answer cycle: its last policy "
+            "goes to the boundary of the simplex.",
+            Claim(
+                id=f"A17.{label}.last",
+                quantity="largest duality gap in the last quarter of the run, step 1",
+                source="SPPO claims the average only",
+                reading=largest_late("dynamics", rule),
+                bound=at_least(0.7),
+            ),
+        )
+        for label, rule, name in (
+            ("step", "intended step", "intended step"),
+            ("loss", "minimizer of the loss", "exact minimizer of the loss"),
+        )
+    ),
+    Statement(
+        "The average of the policies in self-play by the intended step of SPPO approaches the Nash policy of "
+        "the three-answer cycle.",
+        Claim(
+            id="A17.average",
+            quantity="last duality gap of the average policy, step 1",
+            source="SPPO, theorem 4.1",
+            reading=last("dynamics", "intended step", "average_duality_gap"),
+            bound=at_most(0.02),
+        ),
+    ),
+)
+
+FIGURES = (
+    Figure(
+        "sppo",
+        "Left: one step from (.2, .5, .3) on the three-answer cycle; the exact minimizer of SPPO's loss "
+        "and exponential weights differ like the third power of the step size. Right: self-play by either "
+        "spirals away from Nash.",
+        (
+            Panel(
+                "lines",
+                "minimizers",
+                "two steps called SPPO",
+                {
+                    "x": "step_size",
+                    "y": "difference",
+                    "logx": True,
+                    "xlabel": "step size",
+                    "ylabel": "largest difference, nats",
+                },
+            ),
+            Panel("gap", "dynamics", "duality gap of the last policy", {"until": 800}),
+        ),
+    ),
+)
+
 PAPER = Paper(
-    "sppo",
-    "SPPO: the minimum of its loss is not the step it intends",
-    "Wu et al. 2024, arXiv 2405.00675",
-    (
-        Measurement("minimizers", "How far is the loss's minimum from the intended step?", minimizers),
+    name="sppo",
+    title="SPPO: the minimum of its loss is not the step it intends",
+    source="Wu et al. 2024, arXiv 2405.00675",
+    experiments=(
+        Measurement(
+            "minimizers",
+            "How far is the minimum of the loss from the intended step?",
+            minimizers,
+            {"init": START, **STEP_SIZES},
+        ),
         Experiment(
-            "dynamics", "Where does self-play by either go?", cycle_game, RULES,
+            "dynamics",
+            "Where does self-play by either step go?",
+            cycle_game,
+            RULES,
             {"num_queries": 4000, "init": START},
         ),
     ),
-    (
-        Claim(
-            "A17.order", "The minimizer of SPPO's published loss is not the multiplicative-weights step: "
-            "they differ at third order in the step size,", NEW,
-            "exponent of the difference, steps below 0.1",
-            order, between(2.95, 3.05), ("minimizers",),
-        ),
-        Claim(
-            "A17.loss", "for at the step the loss is not least.", NEW,
-            "largest ratio of the loss at its minimum to the loss at the step", lower_everywhere,
-            at_most(1 - 1e-7), ("minimizers",),
-        ),
-        *(
-            Claim(
-                f"A17.{label}.last", f"Self-play by the {name} does not converge: its last policy goes to "
-                "the boundary,", "SPPO claims the average only", "largest gap in the last quarter",
-                partial(largest_late, experiment="dynamics", algorithm=name), at_least(0.7), ("dynamics",),
-            )
-            for label, name in (("step", "intended step"), ("loss", "minimizer of the loss"))
-        ),
-        Claim(
-            "A17.average", "while the average of the intended steps approaches Nash.", "SPPO, theorem 4.1",
-            "last gap of the average", lambda data: float(
-                curve(data, "dynamics", "intended step", "average_duality_gap")[-1]
-            ), at_most(0.02), ("dynamics",),
-        ),
-    ),
-    (
-        Figure(
-            "sppo",
-            "Left: one step from (.2, .5, .3) on the three-answer cycle; the exact minimizer of SPPO's loss "
-            "and exponential weights differ like the third power of the step size. Right: self-play by "
-            "either spirals away from Nash.",
-            (
-                Panel(
-                    "lines", "minimizers", "two steps called SPPO",
-                    {
-                        "x": "step_size", "y": "difference", "logx": True, "xlabel": "step size",
-                        "ylabel": "largest difference, nats",
-                    },
-                ),
-                Panel("gap", "dynamics", "duality gap of the last policy", {"until": 800}),
-            ),
-        ),
-    ),
-)  # fmt: skip
+    statements=STATEMENTS,
+    figures=FIGURES,
+)

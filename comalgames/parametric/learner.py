@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from comalgames import validation
 from comalgames.algorithms.base import AbstractUpdateRule, State
 from comalgames.algorithms.form import Form
+from comalgames.algorithms.guarantees import INNER, guaranteed
 from comalgames.algorithms.wrapper import AbstractWrapper
 from comalgames.feedback import AbstractFeedback
 from comalgames.numerics import simplex
@@ -44,6 +45,7 @@ class ParametricState(State):
     mean: Float[Array, "*batch n"]
 
 
+@guaranteed(INNER, "enough gradient steps a round", "measured", queries="inner")
 class Parametric(AbstractWrapper[ParametricState]):
     """A softmax policy with parameters, trained by gradient steps towards the proposals of an update rule.
 

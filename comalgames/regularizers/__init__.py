@@ -3,10 +3,12 @@
 A regularizer is a function `(p, reference) -> number` of two probability vectors `[n]`.
 """
 
-from comalgames.regularizers.checks import check as check
-from comalgames.regularizers.checks import curvature as curvature
-from comalgames.regularizers.checks import ignores_reference as ignores_reference
-from comalgames.regularizers.checks import is_separable as is_separable
+from comalgames.regularizers.checks import (
+    check as check,
+    curvature as curvature,
+    ignores_reference as ignores_reference,
+    is_separable as is_separable,
+)
 from comalgames.regularizers.divergences import (
     Regularizer,
     alpha_divergence,
@@ -16,19 +18,23 @@ from comalgames.regularizers.divergences import (
     hellinger,
     jensen_shannon,
     kl,
+    name as name,
     renyi,
     squared_l2,
     tsallis,
     weighted_sum,
 )
-from comalgames.regularizers.divergences import name as name
-from comalgames.regularizers.evaluation import LOG_FLOOR
-from comalgames.regularizers.evaluation import floored as floored
-from comalgames.regularizers.evaluation import gradient as gradient
-from comalgames.regularizers.evaluation import log_floor as log_floor
-from comalgames.regularizers.evaluation import value as value
-from comalgames.regularizers.interior import RegularizedSolution as RegularizedSolution
-from comalgames.regularizers.interior import equilibrium as equilibrium
+from comalgames.regularizers.evaluation import (
+    LOG_FLOOR,
+    floored as floored,
+    gradient as gradient,
+    log_floor as log_floor,
+    value as value,
+)
+from comalgames.regularizers.interior import (
+    RegularizedSolution as RegularizedSolution,
+    equilibrium as equilibrium,
+)
 from comalgames.regularizers.report import RegularizerReport, check_regularizer
 
 __all__ = [

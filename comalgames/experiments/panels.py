@@ -1,4 +1,4 @@
-"""A paper's figures, drawn from its saved results: kinds of panels, side by side."""
+"""Draw a paper's figures from its saved results: kinds of panels, side by side."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MplFigure
 
-from comalgames.experiments.spec import Data, Figure
+from comalgames.experiments.claims import Data
+from comalgames.experiments.spec import Figure
 from comalgames.plots.curves import curve_title, draw_curves, sweep_curves
 from comalgames.plots.phases import draw_outcomes, draw_rates
 from comalgames.plots.simplex import draw_simplex
@@ -69,7 +70,7 @@ def _gap_panel(
         until: the last query shown.
         bottom: of the vertical axis.
         beside: a variable whose medians are drawn as thin black lines, for comparison.
-        beside_label: what to call them.
+        beside_label: their label.
         xlabel: below the axis; None for queries.
         ylabel: beside it; None for the curve's title.
         legend: where in the axes, as matplotlib names places; None for no legend.
@@ -156,10 +157,8 @@ def _lines_panel(
         has_series = series is not None and series in dataset[variable].dims
         for k, value in enumerate(dataset[series].values if has_series else (None,)):
             color, values = next(palette)["color"], np.nanmedian(rows(variable, value), axis=0)
-            ax.plot(
-                horizontal, values, linestyle="none", marker="D", markersize=6, markerfacecolor="none",
-                color=color, label=label if k == 0 else None,
-            )  # fmt: skip
+            hollow: Any = {"linestyle": "none", "marker": "D", "markersize": 6, "markerfacecolor": "none"}
+            ax.plot(horizontal, values, color=color, label=label if k == 0 else None, **hollow)
     for (variable, label), dash in zip((bound or {}).items(), ("--", ":", "-."), strict=False):
         ax.plot(horizontal, np.nanmedian(rows(variable), axis=0), color="black", linestyle=dash, label=label)
     ax.set_xscale("log" if logx else "linear")
@@ -209,7 +208,7 @@ def _map_panel(
         y: the coordinate along the vertical one.
         value: the variable shown by colour, logarithmically.
         boundary: a variable whose level line 1 is drawn.
-        boundary_label: what to call it.
+        boundary_label: its label.
         low: the number that the darkest colour stands for, and everything below it.
         high: the number that the brightest stands for.
         xlabel: below the axis.

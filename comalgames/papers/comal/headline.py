@@ -1,0 +1,298 @@
+"""Claims A1 to A4 and A11: who reaches Nash on the three-answer cycle, who stops short, and who cycles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from comalgames import games
+from comalgames.algorithms import (
+    COMAL,
+    INPO,
+    SPPO,
+    AbstractAlgorithm,
+    ExactProx,
+    Extragradient,
+    IterativeDPO,
+    IterativeIPO,
+    MirrorDescent,
+    OptimisticMWU,
+)
+from comalgames.equilibria import nash, qre
+from comalgames.experiments import (
+    Claim,
+    Data,
+    Experiment,
+    Figure,
+    Measurement,
+    Panel,
+    Statement,
+    at_least,
+    at_most,
+    between,
+    reads,
+)
+from comalgames.papers.reading import last, smallest_later
+from comalgames.papers.setting import NASH, NEW, START, TEMPERATURE, cycle_game, random_games
+
+BASELINES: Mapping[str, AbstractAlgorithm[Any]] = {
+    "INPO": INPO(eta=1.0, tau=TEMPERATURE),
+    "iterative DPO": IterativeDPO(beta=1.0),
+    "iterative IPO": IterativeIPO(tau=1.0),
+    "SPPO": SPPO(step_size=1.0),
+}
+FIVE = {"COMAL": COMAL(MirrorDescent(1.0, TEMPERATURE), period=20), **BASELINES}
+OTHERS: Mapping[str, AbstractAlgorithm[Any]] = {
+    "COMAL, exact": COMAL(ExactProx(TEMPERATURE), period=1),
+    "optimistic MWU": OptimisticMWU(step_size=2.0),
+    "extragradient": Extragradient(step_size=2.0),
+}
+SLOW: Mapping[str, AbstractAlgorithm[Any]] = {
+    "iterative DPO": IterativeDPO(beta=1 / 0.3),
+    "iterative IPO": IterativeIPO(tau=1 / 0.3),
+    "SPPO": SPPO(step_size=0.3),
+}
+HEADLINE: Mapping[str, Any] = {"num_queries": 2000, "init": START, "metrics": ["policy"]}
+PERIODS = (1, 3, 5, 6, 20, 100)
+
+SECTION = "COMAL, synthetic experiment"
+
+# Of the rules without a reference: the experiment, the label in ids, and the numbers that the rules took.
+WITHOUT_REFERENCE = tuple(
+    (where, label, name, name[0].upper() + name[1:], number)
+    for where, label, numbers in (
+        ("headline", "1", ("beta 1", "tau 1", "step 1")),
+        ("small steps", "0.3", ("beta 1/0.3", "tau 1/0.3", "step 0.3")),
+    )
+    for name, number in zip(SLOW, numbers, strict=True)
+)
+
+
+def truth(temperature: float, reference: tuple[float, ...]) -> Any:
+    """The cycle's Nash policy and its win rates, and the equilibrium regularized around the reference."""
+    import xarray as xr
+
+    game = games.comal_cycle()
+    solution = nash(game)
+    return xr.Dataset(
+        {
+            "nash_policy": ("answer", solution.policy),
+            "win_rate_against_nash": ("answer", np.asarray(game.preference) @ solution.policy),
+            "regularized_policy": ("answer", qre(game, temperature, reference)),
+        },
+        {"answer": list(game.names)},
+        attrs={"unique": bool(solution.unique), "status": str(solution.status)},
+    )
+
+
+@reads("truth")
+def nash_error(data: Data) -> float:
+    """Largest error of the cycle's Nash policy and its win rates; inf unless certified the only one."""
+    found = data["truth"]
+    if not (found.attrs["unique"] and found.attrs["status"] == "certified"):
+        return float("inf")
+    rates = found["win_rate_against_nash"].values
+    return float(max(np.abs(found["nash_policy"].values - NASH).max(), np.abs(rates - 0.5).max()))
+
+
+@reads("headline", "truth")
+def distance_to_regularized(data: Data) -> float:
+    """Largest difference between INPO's last policy and the equilibrium of the regularized game."""
+    final = data["headline"]["final_policy"].sel(game="cycle", algorithm="INPO", seed=0).values
+    return float(np.abs(final - data["truth"]["regularized_policy"].values).max())
+
+
+@reads()
+def growth_of_kl(data: Data, experiment: str, algorithm: str) -> float:
+    """KL(Nash || last policy) over KL(Nash || start)."""
+    with np.errstate(divide="ignore"):
+        final = np.log(data[experiment]["final_policy"].sel(game="cycle", algorithm=algorithm, seed=0).values)
+    nash_policy = np.array(NASH)
+    return float(
+        nash_policy @ (np.log(nash_policy) - final) / (nash_policy @ (np.log(nash_policy) - np.log(START)))
+    )
+
+
+EXPERIMENTS = (
+    Experiment(
+        "headline",
+        "Which rules reach the Nash policy of the three-answer cycle, which stop short and which cycle?",
+        cycle_game,
+        {**FIVE, **OTHERS},
+        HEADLINE,
+    ),
+    Experiment(
+        "small steps",
+        "Do the rules without a reference also diverge with a step of 0.3, given time?",
+        cycle_game,
+        SLOW,
+        {"num_queries": 5000, "init": START},
+        is_quick=False,
+    ),
+    Experiment(
+        "periods",
+        "How often may COMAL move its reference?",
+        cycle_game,
+        {
+            f"every {K} steps" if K > 1 else "every step": COMAL(MirrorDescent(1.0, TEMPERATURE), period=K)
+            for K in PERIODS
+        }
+        | {"no period: when it is near": COMAL(MirrorDescent(1.0, TEMPERATURE))},
+        {"num_queries": 600, "init": START},
+    ),
+    Experiment(
+        "random games",
+        "Is the picture the same on random games of ten answers, from uniform?",
+        partial(random_games, num_games=10, num_answers=10, first_seed=0),
+        FIVE,
+        {"num_queries": 20_000, "record_every": 20},
+        is_quick=False,
+    ),
+    Measurement(
+        "truth",
+        "What are the exact answers on the three-answer cycle?",
+        truth,
+        {"temperature": TEMPERATURE, "reference": START},
+    ),
+)
+
+STATEMENTS = (
+    Statement(
+        "The unique Nash policy of the three-answer cycle is (4, 3, 4)/11, and it wins exactly half of the "
+        "time against every answer.",
+        Claim(
+            id="A1",
+            quantity="largest error of a probability or win rate",
+            source=SECTION,
+            reading=nash_error(),
+            bound=at_most(1e-14),
+        ),
+    ),
+    *(
+        Statement(
+            f"{subject} with {number} does not converge on the three-answer cycle: its duality gap stays "
+            "large.",
+            Claim(
+                id=f"A2.{name.split()[-1]}.{label}",
+                quantity="smallest duality gap in the second half of the run",
+                source=SECTION,
+                reading=smallest_later(where, name),
+                bound=at_least(0.2),
+            ),
+        )
+        for where, label, name, subject, number in WITHOUT_REFERENCE
+    ),
+    *(
+        Statement(
+            f"{subject} with {number} moves away from the Nash policy of the three-answer cycle.",
+            Claim(
+                id=f"A2.{name.split()[-1]}.{label}.kl",
+                quantity="KL(Nash, last policy) / KL(Nash, start)",
+                source=SECTION,
+                reading=growth_of_kl(where, name),
+                bound=at_least(2.0),
+            ),
+        )
+        for where, label, name, subject, number in WITHOUT_REFERENCE
+    ),
+    Statement(
+        "INPO with a step of 1 on the three-answer cycle, below the limit 2 tau/(tau^2 + w^2) = 3.9, "
+        "converges to the equilibrium of the regularized game.",
+        Claim(
+            id="A3.limit",
+            quantity="largest difference of a probability",
+            source=f"{SECTION}; INPO",
+            reading=distance_to_regularized(),
+            bound=at_most(1e-12),
+        ),
+    ),
+    Statement(
+        "INPO does not reach the Nash policy of the three-answer cycle: its duality gap stops at a positive "
+        "constant.",
+        Claim(
+            id="A3.gap",
+            quantity="last duality gap",
+            source=f"{SECTION}; INPO",
+            reading=last("headline", "INPO"),
+            bound=between(0.05, 0.07),
+        ),
+    ),
+    *(
+        Statement(
+            f"COMAL with {solves} reaches the Nash policy of the three-answer cycle in the last iterate.",
+            Claim(
+                id=f"A4.{label}",
+                quantity="last duality gap",
+                source="COMAL, theorem 1 and synthetic experiment",
+                reading=last("headline", name),
+                bound=at_most(1e-11),
+            ),
+        )
+        for label, name, solves in (
+            ("finite", "COMAL", "20 inner steps before each move of the reference"),
+            ("exact", "COMAL, exact", "exact inner solves"),
+        )
+    ),
+    *(
+        Statement(
+            f"{name[0].upper()}{name[1:]} with step 2 and no regularization reaches the Nash policy of the "
+            "three-answer cycle, as COMAL does.",
+            Claim(
+                id=f"A11.{name.split()[0]}",
+                quantity="last duality gap",
+                source=NEW,
+                reading=last("headline", name),
+                bound=at_most(1e-11),
+            ),
+        )
+        for name in ("optimistic MWU", "extragradient")
+    ),
+)
+
+FIGURES = (
+    Figure(
+        "headline",
+        "Left: the first 200 steps of five rules on the simplex of the three-answer cycle; squares mark "
+        "the policies after them. Right: the duality gap of the last policy against queries. The three "
+        "rules without a reference spiral to the boundary (SPPO as a table is iterative IPO, so its line "
+        "lies on the other), INPO stops at the equilibrium of the regularized game, COMAL reaches Nash.",
+        (
+            Panel(
+                "simplex",
+                "headline",
+                "policies, first 200 steps",
+                {
+                    "algorithms": tuple(FIVE),
+                    "game": "cycle",
+                    "nash": NASH,
+                    "names": ("a", "b", "c"),
+                    "until": 200,
+                },
+            ),
+            Panel(
+                "gap",
+                "headline",
+                "duality gap, three-answer cycle",
+                {"algorithms": tuple(FIVE), "until": 1000},
+            ),
+        ),
+    ),
+    Figure(
+        "periods",
+        "COMAL around mirror descent (step 1, temperature 0.1), by how often it moves its reference. Up to "
+        "every fifth step it diverges, and with every step it is multiplicative weights; from every sixth "
+        "on it heads for Nash. Without a period it moves when the policy is near the inner equilibrium, "
+        "and cannot diverge.",
+        (Panel("gap", "periods", "how often the reference moves"),),
+    ),
+    Figure(
+        "random_games",
+        "The same five rules on ten random games of ten answers, from uniform: median and quartiles over the "
+        "games. COMAL goes on to Nash, on some games slowly; INPO stops at the regularized equilibrium; the "
+        "others keep cycling.",
+        (Panel("gap", "random games", "ten random games of 10 answers"),),
+    ),
+)

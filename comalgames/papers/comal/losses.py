@@ -1,0 +1,246 @@
+"""Claim A10: through which published losses COMAL's inner step can be taken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import optax
+
+from comalgames import games
+from comalgames.algorithms import COMAL, MWU, MirrorDescent
+from comalgames.equilibria import nash
+from comalgames.experiments import (
+    Claim,
+    Data,
+    Experiment,
+    Figure,
+    Panel,
+    Statement,
+    at_least,
+    at_most,
+    between,
+    reads,
+)
+from comalgames.feedback import AbstractFeedback, Exact
+from comalgames.games import AbstractGame, PreferenceGame
+from comalgames.papers.setting import NEW, RLHF, START, TEMPERATURE, cycle_game
+from comalgames.parametric import Parametric, Tabular, objectives
+
+
+def learner(rule: Any, loss: Any, learning_rate: float, num_fit_steps: int) -> Parametric:
+    """Softmax of one logit per answer, following `rule` by plain gradient descent on `loss`."""
+    return Parametric(rule, Tabular(), None, optax.sgd(learning_rate), num_fit_steps, loss)
+
+
+# COMAL's inner step through each loss. A Bradley-Terry fit is four times as steep as a win rate near a tie,
+# so DPO takes a quarter of the step, at four times the temperature. RLHF maximizes reward minus temperature *
+# KL(policy || reference), one gradient step at a time, with the win rate against the current policy as its
+# reward (pull 1); KTO has the same reference. One gradient step on uniform pairs, of size n / 4, goes the
+# whole way to RLHF's maximum: its rounds are exact.
+PLAIN = MirrorDescent(1.0, TEMPERATURE)
+PERIOD, LONG_PERIOD = 20, 60
+MANY: Mapping[str, Any] = {"learning_rate": 0.5, "num_fit_steps": 60}
+ONE: Mapping[str, Any] = {"learning_rate": 3.0, "num_fit_steps": 1}
+
+EXACT_ROUNDS, SAME_STEP, KTO = "RLHF, exact rounds", "MWU with RLHF's step", "KTO's gradient steps"
+INNER_LOSSES: Mapping[str, Any] = {
+    "IPO/INPO regression": partial(learner, COMAL(PLAIN, PERIOD), objectives.LabelledPairs(), **MANY),
+    "damped on-policy DPO": partial(
+        learner, COMAL(MirrorDescent(0.25, 0.4), PERIOD), objectives.Logistic(), **MANY
+    ),
+    "RSPO's squares": partial(learner, COMAL(PLAIN, PERIOD), objectives.Pointwise(), **MANY),
+    "RLHF, reward refreshed": partial(learner, COMAL(RLHF, LONG_PERIOD), objectives.PolicyGradient(), **ONE),
+    EXACT_ROUNDS: partial(
+        learner, COMAL(RLHF, 1), objectives.Regression(), learning_rate=3 / 4, num_fit_steps=1
+    ),
+    SAME_STEP: MWU(1 / TEMPERATURE),
+    KTO: partial(learner, COMAL(RLHF, LONG_PERIOD), objectives.KTO(), **ONE),
+}
+
+
+def log_odds_game() -> PreferenceGame:
+    """The cycle's log-odds of preferences as payoffs, scaled to a largest of 1/2: a score reward's game."""
+    skew = np.asarray(games.comal_cycle().skew)
+    odds = np.log(0.5 + np.triu(skew)) - np.log(0.5 - np.triu(skew))
+    odds = np.triu(odds, 1)
+    return PreferenceGame.from_skew((odds - odds.T) / (2 * np.abs(odds).max()))
+
+
+def log_odds_feedback(game: AbstractGame) -> AbstractFeedback:
+    """Exact feedback from the log-odds of the cycle."""
+    return Exact(log_odds_game())
+
+
+@reads()
+def late_gap(data: Data, experiment: str, algorithm: str) -> float:
+    """The largest gap over the last twentieth of the records of a run on an experiment's only game."""
+    run = data[experiment].sel(algorithm=algorithm, seed=0).isel(game=0)
+    if str(run["status"].values) != "completed":
+        return float("nan")
+    row = run["duality_gap"].values
+    row = row[np.isfinite(row)]  # the rest is padding
+    return float(row[-max(1, len(row) // 20) :].max())
+
+
+@reads()
+def smallest_later_gap(data: Data, experiment: str, algorithm: str) -> float:
+    """The smallest gap in the second half of a run on an experiment's only game, over its seeds."""
+    runs = data[experiment].sel(algorithm=algorithm).isel(game=0)
+    if not np.all(runs["status"].values == "completed"):
+        return float("nan")
+    rows = runs["duality_gap"].values
+    rows = rows[:, np.isfinite(rows).all(axis=0)]
+    return float(rows[:, rows.shape[1] // 2 :].min())
+
+
+@reads("inner losses")
+def difference_of_first(data: Data, algorithm: str, other: str, num_records: int) -> float:
+    """Largest difference of a probability between two rules over the first records."""
+    runs = data["inner losses"]["policy"].isel(game=0, seed=0)
+    both = [runs.sel(algorithm=name).values[:num_records] for name in (algorithm, other)]
+    return float(np.abs(both[0] - both[1]).max())
+
+
+@reads("inner losses")
+def turns(data: Data, algorithm: str) -> float:
+    """How often the likeliest answer changes in the second half of the run."""
+    path = data["inner losses"]["policy"].isel(game=0, seed=0).sel(algorithm=algorithm).values
+    likeliest = path[len(path) // 2 :].argmax(axis=-1)
+    return float(np.count_nonzero(np.diff(likeliest)))
+
+
+@reads("score reward")
+def score_limit_error(data: Data) -> float:
+    """Largest difference of a probability between COMAL on scores and the Nash policy of the score game."""
+    reached = data["score reward"]["final_policy"].values.reshape(-1)
+    return float(np.abs(reached - nash(log_odds_game()).policy).max())
+
+
+SECTION = "COMAL, on the losses that an inner step may use"
+
+
+EXPERIMENTS = (
+    Experiment(
+        "inner losses",
+        "Through which losses can COMAL's inner step be taken?",
+        cycle_game,
+        INNER_LOSSES,
+        {"num_queries": 5000, "init": START, "record_every": 10, "metrics": ["policy"]},
+    ),
+    Experiment(
+        "score reward",
+        "Where does COMAL go if answers are rewarded by log-odds?",
+        cycle_game,
+        {"COMAL on scores": COMAL(PLAIN, PERIOD)},
+        {"num_steps": 4000, "init": START, "feedback": log_odds_feedback, "record_every": 10},
+    ),
+)
+
+STATEMENTS = (
+    *(
+        Statement(
+            "COMAL reaches the Nash policy of the three-answer cycle if its inner step is taken through "
+            f"{step}.",
+            Claim(
+                id=f"A10.{label}",
+                quantity="largest duality gap late in the run",
+                source=SECTION,
+                reading=late_gap("inner losses", name),
+                bound=at_most(1e-11),
+            ),
+        )
+        for label, name, step in (
+            ("IPO", "IPO/INPO regression", "the squared loss of IPO and INPO on labelled pairs"),
+            ("DPO", "damped on-policy DPO", "DPO's loss on on-policy pairs, with the reference mixed in"),
+            ("RSPO", "RSPO's squares", "RSPO's squared loss with its term for the reference"),
+            ("RLHF", "RLHF, reward refreshed", "policy gradient on win rate minus KL, reward kept fresh"),
+        )
+    ),
+    Statement(
+        "RLHF that is trained to its maximum before the reward is refreshed, with a reference that moves "
+        "every round, is multiplicative weights.",
+        Claim(
+            id="A10.exact-RLHF",
+            quantity="largest difference of a probability over 50 rounds on the three-answer cycle",
+            source=NEW,
+            reading=difference_of_first(EXACT_ROUNDS, SAME_STEP, 6),
+            bound=at_most(1e-9),
+        ),
+    ),
+    Statement(
+        "RLHF that is trained to its maximum before the reward is refreshed, with a reference that moves "
+        "every round, does not reach the Nash policy of the three-answer cycle.",
+        Claim(
+            id="A10.exact-RLHF-gap",
+            quantity="smallest duality gap in the second half of the run",
+            source=NEW,
+            reading=smallest_later_gap("inner losses", EXACT_ROUNDS),
+            bound=at_least(0.2),
+        ),
+    ),
+    Statement(
+        "KTO's gradient steps with COMAL's moving reference stay away from the Nash policy of the "
+        "three-answer cycle.",
+        Claim(
+            id="A10.KTO",
+            quantity="smallest duality gap in the second half of the run",
+            source=NEW,
+            reading=smallest_later_gap("inner losses", KTO),
+            bound=at_least(0.05),
+        ),
+    ),
+    Statement(
+        "KTO's gradient steps with COMAL's moving reference cycle among the answers of the three-answer "
+        "cycle.",
+        Claim(
+            id="A10.KTO-cycles",
+            quantity="changes of the likeliest answer in the second half of the run",
+            source=NEW,
+            reading=turns(KTO),
+            bound=at_least(6),
+        ),
+    ),
+    Statement(
+        "COMAL whose reward is a score, the log-odds of winning, reaches the Nash policy of the game with "
+        "these scores as payoffs.",
+        Claim(
+            id="A10.score",
+            quantity="largest difference of a probability from the Nash policy of the score game",
+            source=NEW,
+            reading=score_limit_error(),
+            bound=at_most(1e-12),
+        ),
+    ),
+    Statement(
+        "COMAL whose reward is a score, the log-odds of winning, does not reach the Nash policy of the "
+        "preferences of the three-answer cycle.",
+        Claim(
+            id="A10.score-gap",
+            quantity="last duality gap in win rates",
+            source=NEW,
+            reading=late_gap("score reward", "COMAL on scores"),
+            bound=between(0.03, 0.04),
+        ),
+    ),
+)
+
+FIGURES = (
+    Figure(
+        "inner_losses",
+        "COMAL with its inner step through each loss, all by gradient descent on one logit per answer. The "
+        "squared losses, damped DPO and policy gradient with a fresh reward reach Nash; RLHF trained to its "
+        "maximum in every round is multiplicative weights and jumps between answers; KTO's gradient steps "
+        "cycle.",
+        (
+            Panel(
+                "gap",
+                "inner losses",
+                "COMAL through six losses, three-answer cycle",
+                {"until": 3000, "algorithms": tuple(name for name in INNER_LOSSES if name != SAME_STEP)},
+            ),
+        ),
+    ),
+)

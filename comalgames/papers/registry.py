@@ -1,0 +1,70 @@
+"""The table of papers, by the names that `comalgames reproduce` takes; none is imported before it is used."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from comalgames.experiments.spec import Paper
+
+
+class Entry(NamedTuple):
+    """Where a paper is, and about how long it takes on two cores.
+
+    Attributes:
+        module: holds the paper as `PAPER`.
+        seconds: of a full run; only as good as an estimate before the first run needs to be.
+        quick_seconds: of a run with `--quick`.
+    """
+
+    module: str
+    seconds: float
+    quick_seconds: float
+
+
+PAPERS = {
+    "comal": Entry("comalgames.papers.comal", 140, 18),
+    "inpo": Entry("comalgames.papers.inpo", 5, 1),
+    "sppo": Entry("comalgames.papers.sppo", 3, 3),
+    "nash_md": Entry("comalgames.papers.nash_md", 6, 3),
+    "egpo": Entry("comalgames.papers.egpo", 25, 4),
+    "online_ipo": Entry("comalgames.papers.online_ipo", 12, 2),
+    "mpo": Entry("comalgames.papers.mpo", 6, 6),
+    "onpo": Entry("comalgames.papers.onpo", 5, 5),
+    "spo": Entry("comalgames.papers.spo", 5, 5),
+    "mnpo": Entry("comalgames.papers.mnpo", 8, 8),
+    "general_preference": Entry("comalgames.papers.general_preference", 9, 9),
+    "judges": Entry("comalgames.papers.judges", 11, 3),
+    "best_of_n": Entry("comalgames.papers.best_of_n", 4, 4),
+    "spin": Entry("comalgames.papers.spin", 1, 1),
+    "lm": Entry("comalgames.papers.lm", 160, 25),
+}
+NAMES = tuple(PAPERS)
+
+
+def load(name: str) -> Paper:
+    """The paper of this name.
+
+    Args:
+        name: one of `NAMES`.
+
+    Raises:
+        ValueError: there is no paper of this name.
+    """
+    if name not in PAPERS:
+        from comalgames import validation
+
+        validation.known("paper", name, PAPERS)
+    paper: Paper = importlib.import_module(PAPERS[name].module).PAPER
+    return paper
+
+
+def load_all(names: Iterable[str] = NAMES) -> list[Paper]:
+    """The papers of these names, in this order.
+
+    Args:
+        names: of the papers; all by default.
+    """
+    return [load(name) for name in names]
