@@ -21,7 +21,7 @@ def floored(logp: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
 
 def log_floor(dtype: jnp.dtype) -> float:
     """The smallest log-probability at which regularizers are evaluated."""
-    # One above the logarithm of the smallest normal number, whose exponential may round to a subnormal number,
+    # One above the logarithm of the smallest normal number, whose exponential may round to a subnormal one,
     # which XLA flushes to 0.
     return max(LOG_FLOOR, float(np.log(np.finfo(dtype).tiny)) + 1.0)
 

@@ -61,8 +61,8 @@ def from_winrates(
             rows, columns = list(getattr(source, "index", ())), list(source.columns)
             if set(rows) == set(columns) and rows != columns:
                 raise ValueError(
-                    f"`source` must have its rows in the order of its columns, {columns}, got {rows}; reorder "
-                    f"the rows."
+                    f"`source` must have its rows in the order of its columns, {columns}, got {rows}; "
+                    f"reorder the rows."
                 )
             names, source = columns if names is None else names, source.to_numpy()
         table = validation.win_rates("source", source)
