@@ -147,21 +147,27 @@ _ = ax.legend(frameon=False, loc="lower left")
 # is best on average: here c, which loses to a with 80%.
 
 # %%
-laws = {
-    law: cg.solve(
+runs_by_pairs = {
+    distribution: cg.solve(
         game,
-        cg.Parametric(rule, cg.Tabular(), None, optax.sgd(0.5), 60, cg.objectives.LabelledPairs(law)),
+        cg.Parametric(
+            rule, cg.Tabular(), None, optax.sgd(0.5), 60, cg.objectives.LabelledPairs(distribution)
+        ),
         1_000,
         init=start,
         metrics=["policy"],
     )
-    for law in ("policy", "uniform")
+    for distribution in ("policy", "uniform")
 }
-for law, run in laws.items():
-    print(f"pairs from {law}: {run.policy.round(4)}, gap {run.duality_gap:.4f}")
+for distribution, run in runs_by_pairs.items():
+    print(f"pairs from {distribution}: {run.policy.round(4)}, gap {run.duality_gap:.4f}")
 
 # %%
-ax = cg.plot_simplex({f"pairs from {law}": run for law, run in laws.items()}, nash.policy, game.names)
+ax = cg.plot_simplex(
+    {f"pairs from {distribution}": run for distribution, run in runs_by_pairs.items()},
+    nash.policy,
+    game.names,
+)
 
 # %% [markdown]
 # ## Several prompts, one set of parameters
@@ -204,7 +210,7 @@ assert np.abs(by_sgd - by_half).max() > 1e-2
 change = multiplier(np.array(num_fits)) ** (num_rounds / period)
 assert (late[change < 1e-3] < 1e-3).all()
 assert (late[change > 10] > 0.05).all()
-assert laws["policy"].duality_gap < 1e-9
-np.testing.assert_allclose(laws["uniform"].policy, [0, 0, 1], atol=1e-6)
+assert runs_by_pairs["policy"].duality_gap < 1e-9
+np.testing.assert_allclose(runs_by_pairs["uniform"].policy, [0, 0, 1], atol=1e-6)
 np.testing.assert_allclose(contextual["6 features"].policy, cg.nash(prompts).policy, atol=1e-8)
 assert contextual["4 features"].duality_gap.max() > 1e-2

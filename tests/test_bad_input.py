@@ -104,7 +104,10 @@ def test_preferences_that_do_not_sum_to_one(make):
 
 def test_payoffs_that_are_not_skew_or_too_large():
     refused(
-        lambda: cg.PreferenceGame.from_skew([[0, 0.2], [-0.1, 0]]), "`skew`", "-skew.T exactly", "off by 0.1"
+        lambda: cg.PreferenceGame.from_skew([[0, 0.2], [-0.1, 0]]),
+        "`skew`",
+        "-skew.T exactly",
+        "deviation is 0.1",
     )
     refused(
         lambda: cg.PreferenceGame.from_skew([[0.0, 1.0], [-1.0, 0.0]]), "`skew`", "[-1/2, 1/2]", "payoff of 1"

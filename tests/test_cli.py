@@ -181,8 +181,8 @@ def test_a_game_without_a_certified_solution_is_a_failed_run(comalgames, tmp_pat
         ("a,b\n0.5,\n0.4,0.5\n", ["line 2", "a against b is missing"]),
         ("a,b\n\n0.5,1.6\n-0.6,0.5\n", ["line 3", "'1.6'"]),
         ('a,b\n0.5,"0.6\n0.4,0.5\n', ["line 3", "not a CSV"]),
-        ("", ["holds no win rates"]),
-        ("a,b\n", ["holds no win rates"]),
+        ("", ["contains no win rates"]),
+        ("a,b\n", ["contains no win rates"]),
         (bytes(range(256)), ["not a text file"]),
     ],
 )
@@ -198,7 +198,7 @@ def test_a_malformed_csv_is_refused_with_its_line(refused, tmp_path, text, words
         ("1: 1,2,3\n2: 1,2\n", "line 2"),
         ("# a comment\nnonsense\n", "line 2"),
         ("1: 1,{2,3\n", "line 1"),
-        ("", "holds no rankings"),
+        ("", "contains no rankings"),
         (b"1: \xff\xfe", "not a text file"),
     ],
 )

@@ -548,7 +548,7 @@ def test_the_noise_floor_takes_comals_own_period_and_sampled_feedback_only():
     np.testing.assert_allclose(finer.covariance, floor.covariance / 10, rtol=1e-9, atol=1e-15)
     with pytest.raises(ValueError, match="`feedback` must be Sampled"):
         cg.diagnostics.noise_floor(game, rule, cg.Exact(game), nash)
-    with pytest.raises(ValueError, match="does not attract"):
+    with pytest.raises(ValueError, match="attracting fixed point"):
         cg.diagnostics.noise_floor(game, cg.MWU(0.3), cg.Sampled(game, 10), nash)
 
 

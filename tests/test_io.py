@@ -143,9 +143,9 @@ def test_a_data_frame_brings_its_names():
 # Files that are not read
 
 BAD_FILES = [
-    ("", "table.csv holds no win rates"),
-    ("\n , \n\n", "table.csv holds no win rates"),
-    ("a,b,c\n", "table.csv holds no win rates"),
+    ("", "table.csv contains no win rates"),
+    ("\n , \n\n", "table.csv contains no win rates"),
+    ("a,b,c\n", "table.csv contains no win rates"),
     # An empty cell off the diagonal: the pair and the line.
     ("a,b,c\n.5,.1,.8\n.9,.5,\n.2,.9,.5\n", "line 3", "win rate of b against c is missing"),
     (",a,b\na,,.1\n\nb,,\n", "line 4", "win rate of b against a is missing"),
@@ -296,8 +296,8 @@ def test_rankings_without_names_are_named_by_number(file):
 
 
 BAD_RANKINGS = [
-    ("", "holds no rankings", "multiplicity: 1,2,{3,4}"),
-    (HEADER, "holds no rankings"),
+    ("", "contains no rankings", "multiplicity: 1,2,{3,4}"),
+    (HEADER, "contains no rankings"),
     (HEADER + "1: 1,2\n", "line 6", "each of the 3 alternatives exactly once", "see 3"),
     (HEADER + "1: 1,2,3\n1: 1,2,3,4\n", "line 7", "each of the 3 alternatives exactly once", "see 4"),
     (HEADER + "1: 1,2,{3,1}\n", "line 6", "exactly once", "see 1"),

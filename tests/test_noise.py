@@ -587,7 +587,7 @@ NOT_A_RATE = {0.5: "0.5", 0.7: "0.7", -0.1: "-0.1", 1.0: "1"}
 
 @pytest.mark.parametrize("rate", NOT_A_RATE)
 def test_a_rate_of_one_half_or_more_is_refused_and_why(rate):
-    words = ("must be in [0, 1/2)", f"got {NOT_A_RATE[rate]}:", "at 1/2 labels say nothing")
+    words = ("must be in [0, 1/2)", f"got {NOT_A_RATE[rate]}:", "at 1/2 labels carry no information")
     refused(lambda: flip_labels(CYCLE, rate), "`rate`", *words)
     refused(lambda: unflip_labels(CYCLE, rate), "`rate`", *words)
     refused(lambda: flip_pairs(CYCLE, np.full((3, 3), rate)), "`rates`", *words)
@@ -618,9 +618,9 @@ def test_a_rate_of_one_half_or_more_is_refused_and_why(rate):
         (lambda: worst_annotator_gap(CYCLE, CYCLE.uniform()), ("`annotators`", "cg.games.stack")),
         (lambda: annotator_robust_nash(TWO_PLAYERS), ("`annotators`", "ZeroSumGame")),
         (lambda: robust_nash(CYCLE, -0.1), ("`radius`", ">= 0", "-0.1")),
-        (lambda: robust_nash(CYCLE, 0.6), ("`radius`", "at most 1/2", "0.6")),
+        (lambda: robust_nash(CYCLE, 0.6), ("`radius`", "in [0, 1/2]", "0.6")),
         (lambda: robust_nash(CYCLE, [0.1, 0.2]), ("`radius`", "shape (2,)")),
-        (lambda: worst_case_gap(CYCLE, CYCLE.uniform(), 0.6), ("`radius`", "at most 1/2", "0.6")),
+        (lambda: worst_case_gap(CYCLE, CYCLE.uniform(), 0.6), ("`radius`", "in [0, 1/2]", "0.6")),
         (lambda: worst_case_gap(CYCLE, jnp.exp(CYCLE.uniform()), 0.1), ("`logp`", "jnp.log(logp)")),
     ],
 )  # fmt: skip

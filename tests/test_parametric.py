@@ -23,7 +23,7 @@ import comalgames as cg
 from comalgames import objectives
 from comalgames.algorithms.base import with_dtype
 from comalgames.numerics import bradley_terry, losses
-from comalgames.parametric.objectives import Laws
+from comalgames.parametric.objectives import Distributions
 
 CYCLE = cg.games.comal_cycle()
 N = 5
@@ -31,7 +31,7 @@ GAME = random_game(N, seed=11)
 SKEW = np.asarray(GAME.skew)
 POLICY, REFERENCE, MEAN = (random_policy(N, seed=seed) for seed in (1, 2, 3))
 ADVANTAGE = SKEW @ POLICY
-LAWS = Laws(*(jnp.log(policy) for policy in (POLICY, REFERENCE, MEAN)))
+DRAWN_FROM = Distributions(*(jnp.log(policy) for policy in (POLICY, REFERENCE, MEAN)))
 KEY = jax.random.key(0)
 STEP, TEMPERATURE = 0.9, 0.3
 RULE = cg.MirrorDescent(STEP, TEMPERATURE)
@@ -49,8 +49,10 @@ def taught(objective, rule=RULE, feedback=None, key=KEY):
 
     @jax.jit
     def teach(key):
-        state = rule.init(LAWS.policy, LAWS.reference)
-        return objective.teach(key, rule, state, LAWS, cg.Exact(GAME) if feedback is None else feedback)[0]
+        state = rule.init(DRAWN_FROM.policy, DRAWN_FROM.reference)
+        return objective.teach(
+            key, rule, state, DRAWN_FROM, cg.Exact(GAME) if feedback is None else feedback
+        )[0]
 
     return teach(key)
 
@@ -75,7 +77,7 @@ def newton(objective, lesson, start):
 
 def minimizer(objective, rule=RULE, feedback=None):
     """Where the loss is least, found by Newton's method and checked not to be a mere stationary point."""
-    found, values = newton(objective, taught(objective, rule, feedback), LAWS.policy)
+    found, values = newton(objective, taught(objective, rule, feedback), DRAWN_FROM.policy)
     assert np.all(values[1:] > values[0])
     return np.asarray(found)
 
@@ -104,11 +106,11 @@ def test_the_regression_is_least_at_every_rules_target(rule):
     np.testing.assert_allclose(minimizer(objectives.Regression(), rule), expected, **ROUNDING)
 
 
-# (The law is part of the lesson; the loss is one function, compiled once.)
-@pytest.mark.parametrize("law", objectives.LAWS)
-def test_the_regression_is_least_there_whatever_the_law(law):
+# (The distribution is part of the lesson; the loss is one function, compiled once.)
+@pytest.mark.parametrize("distribution", objectives.DISTRIBUTIONS)
+def test_the_regression_is_least_there_for_every_distribution(distribution):
     expected = one_step(RULE, GAME, POLICY, REFERENCE)
-    found, _ = newton(objectives.Regression(), taught(objectives.Regression(law)), LAWS.policy)
+    found, _ = newton(objectives.Regression(), taught(objectives.Regression(distribution)), DRAWN_FROM.policy)
     np.testing.assert_allclose(found, expected, **ROUNDING)
 
 
@@ -116,9 +118,15 @@ def test_the_laws_of_the_regression_are_what_their_names_say():
     """E (margin - target margin)^2, pair by pair, from the four policies."""
     lesson = taught(objectives.Regression())
     error = np.log(MEAN) - np.asarray(lesson.target)
-    for law, drawn in zip(objectives.LAWS, (POLICY, np.full(N, 1 / N), REFERENCE, MEAN), strict=True):
+    for distribution, drawn in zip(
+        objectives.DISTRIBUTIONS, (POLICY, np.full(N, 1 / N), REFERENCE, MEAN), strict=True
+    ):
         expected = sum(drawn[i] * drawn[j] * (error[i] - error[j]) ** 2 for i in range(N) for j in range(N))
-        found = loss_of(LAWS.replay, objectives.Regression(law), taught(objectives.Regression(law)))
+        found = loss_of(
+            DRAWN_FROM.replay,
+            objectives.Regression(distribution),
+            taught(objectives.Regression(distribution)),
+        )
         assert found == pytest.approx(expected, rel=1e-12)
 
 
@@ -128,21 +136,23 @@ def test_labelled_pairs_of_the_policy_are_least_at_the_target(rule):
     np.testing.assert_allclose(minimizer(objectives.LabelledPairs(), rule), expected, **ROUNDING)
 
 
-# The squared loss on labelled pairs with another law is least at the win rates against that law.
+# The squared loss on labelled pairs of another distribution is minimized at the win rates against it.
 @pytest.mark.parametrize(
-    ("law", "drawn"), [("uniform", np.full(N, 1 / N)), ("reference", REFERENCE), ("replay", MEAN)]
+    ("distribution", "drawn"), [("uniform", np.full(N, 1 / N)), ("reference", REFERENCE), ("replay", MEAN)]
 )
-def test_labelled_pairs_of_another_law_are_least_elsewhere(law, drawn):
-    found, _ = newton(objectives.LabelledPairs(), taught(objectives.LabelledPairs(law)), LAWS.policy)
+def test_labelled_pairs_of_another_distribution_are_least_elsewhere(distribution, drawn):
+    found, _ = newton(
+        objectives.LabelledPairs(), taught(objectives.LabelledPairs(distribution)), DRAWN_FROM.policy
+    )
     np.testing.assert_allclose(found, log_normalize(ANCHOR + STEP * SKEW @ drawn), **ROUNDING)
     assert np.max(np.abs(found - one_step(RULE, GAME, POLICY, REFERENCE))) > 0.02
 
 
-# Fixed law, fixed reference: the policy reached is softmax(log reference + advantage(uniform) / temperature).
+# Fixed distribution and reference: the limit is softmax(log reference + advantage(uniform) / temperature).
 def test_labelled_pairs_of_uniform_law_stop_elsewhere_than_the_regularized_equilibrium():
     start = np.array(COMAL_START)
     rule = cg.MirrorDescent(0.3, 0.1)
-    # Under the uniform law the Hessian is 4/n times the projection: one step of n/4 is exact.
+    # Under the uniform distribution the Hessian is 4/n times the projection: one step of n/4 is exact.
     learner = cg.Parametric(
         rule, cg.Tabular(), None, optax.sgd(3 / 4), 1, objectives.LabelledPairs("uniform")
     )
@@ -160,8 +170,8 @@ def test_logistic_with_mwu_is_iterative_dpo():
     assert np.max(np.abs(expected - one_step(cg.MWU(4 * 0.8), GAME, POLICY))) > 0.01
 
 
-@pytest.mark.parametrize(("law", "drawn"), [("policy", POLICY), ("uniform", np.full(N, 1 / N))])
-def test_logistic_is_least_at_the_anchor_and_the_bradley_terry_scores(law, drawn):
+@pytest.mark.parametrize(("distribution", "drawn"), [("policy", POLICY), ("uniform", np.full(N, 1 / N))])
+def test_logistic_is_least_at_the_anchor_and_the_bradley_terry_scores(distribution, drawn):
     def negative_likelihood(scores):
         """By SciPy, on the scores: the package's fit is not asked."""
         p = expit(scores[:, None] - scores)
@@ -172,7 +182,7 @@ def test_logistic_is_least_at_the_anchor_and_the_bradley_terry_scores(law, drawn
     scores = scipy.optimize.minimize(
         negative_likelihood, np.zeros(N), jac=True, method="BFGS", options={"gtol": 1e-10}
     ).x
-    found, _ = newton(objectives.Logistic(), taught(objectives.Logistic(law)), LAWS.policy)
+    found, _ = newton(objectives.Logistic(), taught(objectives.Logistic(distribution)), DRAWN_FROM.policy)
     # BFGS's gradient of 1e-10 over the least curvature, about 1e-3.
     np.testing.assert_allclose(found, log_normalize(ANCHOR + STEP * scores), rtol=0, atol=1e-6)
     fitted = bradley_terry.fit(GAME.skew, jnp.log(drawn)).scores
@@ -217,7 +227,7 @@ def test_the_pointwise_loss_with_a_reference_is_rspos():
     difference = [
         float(rspo(x)) / (1 + lam)
         - float(loss_of(x, objectives.Pointwise(), taught(objectives.Pointwise(), rule)))
-        for x in (LAWS.policy, LAWS.replay)
+        for x in (DRAWN_FROM.policy, DRAWN_FROM.replay)
     ]
     assert difference[0] == pytest.approx(difference[1], abs=1e-13)
 
@@ -262,7 +272,7 @@ def test_kto_falls_forever_along_the_signs_of_the_advantage():
     assert along[-1] == pytest.approx(POLICY @ (0.5 - np.abs(ADVANTAGE)), abs=1e-10)
     # Gradient steps follow: the losing answers vanish.
     assert POLICY[ADVANTAGE < 0].sum() > 0.1
-    logits = LAWS.policy
+    logits = DRAWN_FROM.policy
     for _ in range(40):
         logits = logits - 200.0 * gradient_at(objectives.KTO(), lesson, logits)
     assert np.exp(jax.nn.log_softmax(logits))[ADVANTAGE < 0].sum() < 0.01
@@ -272,7 +282,7 @@ def test_kto_falls_forever_along_the_signs_of_the_advantage():
 # -b (2w - 1) / 4 = -b a / 2; softmax logits add the policy's factor and subtract the mean.
 def test_ktos_first_step_is_along_the_advantage():
     step_size = 0.8
-    gradient = gradient_at(objectives.KTO(), taught(objectives.KTO(), cg.MWU(step_size)), LAWS.policy)
+    gradient = gradient_at(objectives.KTO(), taught(objectives.KTO(), cg.MWU(step_size)), DRAWN_FROM.policy)
     beta = 1 / step_size
     expected = -beta / 4 * POLICY * (2 * ADVANTAGE)  # E_policy[advantage] = 0 against itself
     np.testing.assert_allclose(gradient, expected, **ROUNDING)
@@ -300,11 +310,11 @@ def softmax_gradient(logp, slopes):
 
 def test_on_policy_labelled_pairs_give_a_policy_gradient_not_a_mirror_step():
     """4 pi(y) [h(y) - mean - step_size a(y)]: the factor pi(y) is what a mirror step has not."""
-    found = gradient_at(objectives.LabelledPairs(), taught(objectives.LabelledPairs()), LAWS.policy)
+    found = gradient_at(objectives.LabelledPairs(), taught(objectives.LabelledPairs()), DRAWN_FROM.policy)
     error = np.log(POLICY) - ANCHOR - STEP * ADVANTAGE
     expected = 4 * POLICY * (error - POLICY @ error)
     np.testing.assert_allclose(found, expected, **ROUNDING)
-    uniform = gradient_at(objectives.Regression(), taught(objectives.Regression()), LAWS.policy)
+    uniform = gradient_at(objectives.Regression(), taught(objectives.Regression()), DRAWN_FROM.policy)
     np.testing.assert_allclose(uniform, 4 / N * (error - np.mean(error)), **ROUNDING)
 
 
@@ -318,11 +328,11 @@ def test_the_policy_gradient_is_that_of_the_regularized_reward():
         return -p @ jnp.asarray(ADVANTAGE) + (PULL * to_reference + (1 - PULL) * to_base) / STEP
 
     lesson = taught(objectives.PolicyGradient())
-    for logits in (LAWS.policy, LAWS.replay, jnp.asarray([0.3, -1.0, 2.0, 0.1, 0.0])):
+    for logits in (DRAWN_FROM.policy, DRAWN_FROM.replay, jnp.asarray([0.3, -1.0, 2.0, 0.1, 0.0])):
         found = gradient_at(objectives.PolicyGradient(), lesson, logits)
         np.testing.assert_allclose(found, jax.grad(regularized)(logits), **ROUNDING)
     # At the current policy: -pi (a - tau log pi/ref, centred), Calandriello et al.'s online IPO v2.
-    now = gradient_at(objectives.PolicyGradient(), lesson, LAWS.policy)
+    now = gradient_at(objectives.PolicyGradient(), lesson, DRAWN_FROM.policy)
     utility = ADVANTAGE - TEMPERATURE * np.log(POLICY / REFERENCE)
     np.testing.assert_allclose(now, -POLICY * (utility - POLICY @ utility), **ROUNDING)
 
@@ -330,8 +340,8 @@ def test_the_policy_gradient_is_that_of_the_regularized_reward():
 # Proposition 4.2 of Calandriello et al.: the losses' gradients agree but for a factor, at the current policy.
 def test_online_ipos_gradient_is_four_step_sizes_times_self_plays():
     labelled, reward = objectives.LabelledPairs(), objectives.PolicyGradient()
-    ipo = gradient_at(labelled, taught(labelled), LAWS.policy)
-    self_play = gradient_at(reward, taught(reward), LAWS.policy)
+    ipo = gradient_at(labelled, taught(labelled), DRAWN_FROM.policy)
+    self_play = gradient_at(reward, taught(reward), DRAWN_FROM.policy)
     np.testing.assert_allclose(ipo, 4 * STEP * self_play, **ROUNDING)
 
 
@@ -345,7 +355,7 @@ def test_online_ipos_gradient_is_four_step_sizes_times_self_plays():
     ids=["policy", "reference", "policy gradient"],
 )
 def test_sampled_gradients_are_unbiased(sampled, exact):
-    lesson, here = taught(exact), LAWS.replay
+    lesson, here = taught(exact), DRAWN_FROM.replay
     keys = jax.random.split(jax.random.key(1), 10_000)
     many = jax.jit(jax.vmap(lambda key: jax.grad(loss_of)(here, sampled, lesson, key)))(keys)
     found, error = np.mean(many, axis=0), np.std(many, axis=0) / np.sqrt(len(keys))
@@ -362,7 +372,7 @@ def test_the_mean_gradient_on_sampled_labels_is_the_exact_one():
     both, feedback = (objectives.LabelledPairs(), objectives.Logistic()), cg.Sampled(GAME, 2)
 
     def gradients(lesson):
-        return jnp.stack([jax.grad(loss_of)(LAWS.replay, objective, lesson) for objective in both])
+        return jnp.stack([jax.grad(loss_of)(DRAWN_FROM.replay, objective, lesson) for objective in both])
 
     @jax.jit
     @jax.vmap
@@ -386,16 +396,18 @@ PIPELINES = {
 @pytest.mark.parametrize(("feedback", "behaviour"), PIPELINES.values(), ids=PIPELINES)
 def test_a_pipelines_pairs_reach_the_losses_on_labels(feedback, behaviour):
     """Least squares on labels is least at anchor + step_size h, with h what RegressedPairs answers."""
-    h = np.asarray(jax.jit(lambda logp: feedback.advantage(KEY, logp))(LAWS.policy))
+    h = np.asarray(jax.jit(lambda logp: feedback.advantage(KEY, logp))(DRAWN_FROM.policy))
     found = minimizer(objectives.LabelledPairs(), feedback=feedback)
     np.testing.assert_allclose(found, log_normalize(ANCHOR + STEP * h), rtol=0, atol=1e-11)
 
 
 def test_a_step_size_that_changes_is_that_of_the_round():
     rule = cg.MWU(Cooling(1.0))
-    state = dataclasses.replace(rule.init(LAWS.policy, LAWS.reference), step=jnp.asarray(3, jnp.int32))
-    lesson, _ = objectives.LabelledPairs().teach(KEY, rule, state, LAWS, cg.Exact(GAME))
-    found, _ = newton(objectives.LabelledPairs(), lesson, LAWS.policy)
+    state = dataclasses.replace(
+        rule.init(DRAWN_FROM.policy, DRAWN_FROM.reference), step=jnp.asarray(3, jnp.int32)
+    )
+    lesson, _ = objectives.LabelledPairs().teach(KEY, rule, state, DRAWN_FROM, cg.Exact(GAME))
+    found, _ = newton(objectives.LabelledPairs(), lesson, DRAWN_FROM.policy)
     np.testing.assert_allclose(found, log_normalize(np.log(POLICY) + ADVANTAGE / 2), **ROUNDING)
 
 
@@ -757,12 +769,14 @@ REFUSED = {
         lambda: cg.COMAL(cg.Parametric(RULE, TABLE, None, SGD, 1), 10), "`inner`", "Parametric",
     ),
     "a learner as a rule": (
-        lambda: cg.Parametric(cg.Parametric(RULE, TABLE, None, SGD, 1), TABLE, None, SGD, 1), "`rule`",
+        lambda: cg.Parametric(cg.Parametric(RULE, TABLE, None, SGD, 1), TABLE, None, SGD, 1), "`inner`",
     ),
-    "no rule": (lambda: cg.Parametric(0.1, TABLE, None, SGD, 1), "`rule`", "got 0.1", "COMAL inside"),
-    "no such law": (lambda: objectives.Regression("polcy"), "`law`", "Did you mean 'policy'"),
-    "no such law of labels": (lambda: objectives.LabelledPairs("mean"), "`law`", "replay"),
-    "no such law of DPO": (lambda: objectives.Logistic(None), "`law`", "uniform"),
+    "no rule": (lambda: cg.Parametric(0.1, TABLE, None, SGD, 1), "`inner`", "got 0.1", "a COMAL as in"),
+    "no such distribution": (
+        lambda: objectives.Regression("polcy"), "`distribution`", "Did you mean 'policy'",
+    ),
+    "no such distribution of labels": (lambda: objectives.LabelledPairs("mean"), "`distribution`", "replay"),
+    "no such distribution of DPO": (lambda: objectives.Logistic(None), "`distribution`", "uniform"),
     "no pairs": (lambda: objectives.Regression(num_pairs=0), "`num_pairs`", ">= 1"),
     "no samples": (lambda: objectives.PolicyGradient(num_samples=0), "`num_samples`", ">= 1"),
 }  # fmt: skip

@@ -217,7 +217,7 @@ UNIFORM = np.log(np.full((4, 3), 1 / 3))
         (lambda: path_length(np.zeros((0, 3))), "`logps` must be a path of policies"),
         (lambda: rotation(UNIFORM[None], NASH.logp), "`logps` must be one path of two or more policies"),
         (lambda: rotation(UNIFORM[:1], NASH.logp), "`logps` must be one path of two or more policies"),
-        (lambda: rotation(UNIFORM, UNIFORM[0]), "`logps` must start away from `center_logp`"),
+        (lambda: rotation(UNIFORM, UNIFORM[0]), "`logps` must not reach `center_logp`"),
         (lambda: rotation(UNIFORM, np.log([0.5, 0.5])), "`center_logp` must be one policy over the path's 3"),
         (lambda: rotation(UNIFORM, NASH.policy), "`center_logp` must be normalized log-probabilities"),
         (
@@ -308,7 +308,7 @@ def test_conditioning_of_games_at_the_edge():
 def test_the_table_is_aligned_and_lists_few_frequencies():
     found = conditioning(cg.PreferenceGame.from_skew(random_skew(np.random.default_rng(2), 40)))
     assert len(found.frequencies) > 4
-    assert f"... ({len(found.frequencies)} in all)" in repr(found)
+    assert f"... ({len(found.frequencies)} in total)" in repr(found)
     lines = repr(found).splitlines()
     assert lines[0] == "Conditioning"
     assert len({len(line) - len(line.lstrip()) for line in lines[1:]}) == 1

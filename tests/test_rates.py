@@ -214,15 +214,15 @@ def test_multiplicative_weights_have_no_rate_and_their_average_a_power():
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (([1, 2, 3], [0.1, 0.2]), "`steps` and `gaps` must be two lists of one length"),
+        (([1, 2, 3], [0.1, 0.2]), "`steps` and `gaps` must be two lists of the same length"),
         (([], []), "`steps` and `gaps` must be two lists"),
         ((STEPS, np.ones((1_001, 2))), "fit the gaps of several runs one by one"),
-        (([1, 1, 2], [0.3, 0.2, 0.1]), "`steps` must rise"),
-        (([-1, 1, 2], [0.3, 0.2, 0.1]), "`steps` must rise from 0"),
+        (([1, 1, 2], [0.3, 0.2, 0.1]), "`steps` must be >= 0 and increasing"),
+        (([-1, 1, 2], [0.3, 0.2, 0.1]), "`steps` must be >= 0 and increasing"),
         (([1, np.nan, 2], [0.3, 0.2, 0.1]), "`steps` must be finite"),
         ((["a", "b"], [0.3, 0.2]), "`steps` must hold real numbers"),
         (([1, 2], ["a", "b"]), "`gaps` must hold real numbers"),
-        (([1, 2, 3], [0.3, -0.2, 0.1]), "`gaps` must be >= 0 up to rounding, got -0.2"),
+        (([1, 2, 3], [0.3, -0.2, 0.1]), "`gaps` must be >= 0 up to rounding error, got -0.2"),
     ],
 )
 def test_wrong_records_are_refused(arguments, complaint):

@@ -165,7 +165,7 @@ def test_drawn_targets_are_the_exact_one_on_average(num_candidates):
     """
     rule, num_sets = cg.INPO(1 / STEP, TAU), 60_000
     drawn = tiny.Drawn(num_sets, num_candidates)
-    lesson = rounds.lesson(KEY, GAME, rule, MODEL, MODEL, 0, drawn)
+    lesson = rounds.round_data(KEY, GAME, rule, MODEL, MODEL, 0, drawn)
     exact = table(rule)[1]
     exact = exact - np.sum(np.exp(LOGP) * exact, axis=-1, keepdims=True)
     answers, target = np.asarray(lesson.answers), np.asarray(lesson.goal.target)
@@ -182,7 +182,7 @@ def test_drawn_targets_are_the_exact_one_on_average(num_candidates):
 
 
 def test_drawn_labels_are_consistent_and_hard():
-    lesson = rounds.lesson(KEY, GAME, cg.MWU(1.0), MODEL, MODEL, 0, tiny.Drawn(50, 4))
+    lesson = rounds.round_data(KEY, GAME, cg.MWU(1.0), MODEL, MODEL, 0, tiny.Drawn(50, 4))
     preference = np.asarray(lesson.preference)
     np.testing.assert_array_equal(preference + preference.swapaxes(-1, -2), 1)
     answers = np.asarray(lesson.answers)

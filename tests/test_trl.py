@@ -420,7 +420,7 @@ def test_what_does_not_fit_is_refused(start, tokenizer, tmp_path):
         trl.build_dataset(PROMPTS, [["a"]] * 4, feedback, lesson.goal)
     with pytest.raises(ValueError, match="a list of lists of texts"):
         trl.sequence_logps(model, tokenizer, PROMPTS, ["a", "b", "c", "a"])
-    with pytest.raises(ValueError, match="there is none at"):
+    with pytest.raises(ValueError, match="there is no folder"):
         trl.load(tmp_path / "nowhere")
     for change, words in (
         ({"loss": "pointwize"}, "Did you mean 'pointwise'"),

@@ -1,4 +1,4 @@
-"""What a rule will do, told in advance: how the game turns policies, and what a step makes of a deviation."""
+"""Prediction and measurement of a rule's convergence: fixed points, spectra, stability, rates, outcomes."""
 
 from comalgames.diagnostics.fixed_points import FixedPoint
 from comalgames.diagnostics.local import rotation_frequencies, spectrum

@@ -1,4 +1,4 @@
-"""Where a rule goes on a game and how fast: predicted at its fixed point, then measured by one run."""
+"""Diagnosis of a rule on a game: predicted limit and convergence rate, and one run to compare them with."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jaxtyping import Array
 from comalgames import validation
 from comalgames.algorithms.base import AbstractUpdateRule, with_dtype
 from comalgames.diagnostics.outcomes import LAST_PART, OUTCOMES, Evidence, outcome_codes
-from comalgames.diagnostics.page import page
+from comalgames.diagnostics.page import as_text
 from comalgames.diagnostics.prediction import Prediction, check_arguments, predict
 from comalgames.diagnostics.rates import RateFit, fit_rate
 from comalgames.drivers.arguments import starting_policy
@@ -23,23 +23,23 @@ from comalgames.drivers.trajectory import Carry, Run
 from comalgames.equilibria import nash
 from comalgames.games.preference import PreferenceGame
 
-# A run is recorded by so many equal blocks of steps, each by its largest values.
+# Largest number of equal blocks of steps in the record of a run, which keeps each block's largest values.
 MOST_BLOCKS = 4000
 
-# If nobody says how long to run: until what is off should have shrunk by e^-45, below rounding, if the
-# prediction is right, within these bounds; and this long if it predicts no convergence.
+# Default length of a run: the steps after which the predicted error is exp(-45), below rounding error, within
+# the bounds SHORTEST and LONGEST; UNDECIDED if no convergence is predicted.
 SHRINKAGE, SHORTEST, LONGEST, UNDECIDED = 45.0, 400, 100_000, 10_000
 
 
 class Watched(NamedTuple):
-    """What `watch` returns: of each block of steps its extremes, `[blocks]`; and the last policy.
+    """The result of `watch`: extreme values within each block of steps, `[blocks]`, and the last policy.
 
     Attributes:
-        gap: largest duality gap; infinite where a policy was not finite.
-        distance: largest total variation to the target.
+        gap: largest duality gap; infinite if a policy was not finite.
+        distance: largest total variation distance to the target.
         lowest: smallest log-probability of an action of the support.
-        spread: by how much the probabilities vary within each part of the run, `[parts]`: half the sum over
-            the actions of largest minus smallest.
+        spread: variation of the probabilities within each part of the run, `[parts]`: half the sum over the
+            actions of the largest minus the smallest probability.
         logp: the last policy, `[n]`.
     """
 
@@ -51,14 +51,14 @@ class Watched(NamedTuple):
 
 
 def blocks(num_steps: int, most: int) -> tuple[np.ndarray, ...]:
-    """Edges of about `most` equal blocks, of the steps before the last two quarters and of each of those."""
+    """Edges of about `most` equal blocks of steps, for the first half and the last two quarters of a run."""
     size = max(1, -(-num_steps // most))
     parts = itertools.pairwise((0, *last_quarters(num_steps), num_steps))
     return tuple(_edges(np.arange(start, end, size), end) for start, end in parts)
 
 
 def last_quarters(num_steps: int) -> tuple[int, int]:
-    """The steps with which the last two quarters of a run begin."""
+    """The first step of each of the last two quarters of a run."""
     quarter = max(1, round(LAST_PART * num_steps))
     return num_steps - 2 * quarter, num_steps - quarter
 
@@ -70,11 +70,11 @@ def _edges(starts: np.ndarray, end: int) -> np.ndarray:
 def watch(
     game: Any, rule: Any, logp: Array, reference: Array, target: Array, support: Array, *parts: Array
 ) -> Watched:
-    """Run a rule and keep the extremes of each block of steps; for use under `vmap`.
+    """Run a rule and record the extreme values within each block of steps; for use under `vmap`.
 
     Args:
         game: a preference game without prompts.
-        rule: an algorithm that draws nothing.
+        rule: an algorithm that draws no random numbers.
         logp: the first policy, log-probabilities `[n]`.
         reference: the first reference.
         target: probabilities `[n]`.
@@ -113,15 +113,15 @@ def watch(
         policy, zero = jnp.exp(progress.state.logp), jnp.zeros((), logp.dtype)
         pairs = jnp.stack([edges[:-1], edges[1:]], axis=1)
         start = _Extremes(zero, zero, zero, policy, policy)
-        (progress, extremes), found = jax.lax.scan(block, (progress, start), pairs)
-        rows.append(found)
+        (progress, extremes), recorded = jax.lax.scan(block, (progress, start), pairs)
+        rows.append(recorded)
         spreads.append(jnp.sum(extremes.high - extremes.low) / 2)
     gap, distance, lowest = (jnp.concatenate(column) for column in zip(*rows, strict=True))
     return Watched(gap, distance, lowest, jnp.stack(spreads), progress.state.logp)
 
 
 class _Extremes(NamedTuple):
-    """What the loop of `watch` carries: of the block so far, and of the part so far (the last two)."""
+    """Running extremes in the loop of `watch`: of the current block, and of the part (`high` and `low`)."""
 
     gap: Array
     distance: Array
@@ -134,12 +134,12 @@ _watch = eqx.filter_jit(watch)
 
 
 def evidence_of(watched: Watched, edges: tuple[np.ndarray, ...], aims_at_nash: Any) -> Evidence:
-    """What decides on the outcome, from blocks on the last axis.
+    """The evidence for the outcome of one or several runs, from records with blocks on the last axis.
 
     Args:
-        watched: of one run or of several.
-        edges: what `blocks` returns.
-        aims_at_nash: whether the distance is to Nash, bool or one for each run.
+        watched: records of one run or of several.
+        edges: block edges as returned by `blocks`.
+        aims_at_nash: whether the distance is measured to Nash; a bool, or one for each run.
     """
     begin = np.cumsum([len(each) - 1 for each in edges])
     before, last = slice(begin[0], begin[1]), slice(begin[1], begin[2])
@@ -155,22 +155,22 @@ def evidence_of(watched: Watched, edges: tuple[np.ndarray, ...], aims_at_nash: A
 
 
 class Diagnosis(NamedTuple):
-    """What `diagnose` returns; its `repr` is a page to read.
+    """The result of `diagnose`; its `repr` is a summary of one page.
 
     Attributes:
-        game: what was played.
+        game: the game.
         rule: the rule.
-        prediction: of its local behaviour, see `diagnostics.predict`.
+        prediction: the predicted local behaviour, see `diagnostics.predict`.
         steps: the first step of each recorded block, `[blocks]`.
         gaps: the largest duality gap in each block.
-        distances: the largest total variation to the fixed point in each block; nan where none was found.
-        fit: the measured rate, of `quantity`; its envelope is the largest value from there on.
-        quantity: "duality gap" where the rule aims at Nash, else "total variation to the fixed point": both
-            are linear in what is off.
-        evidence: what decides on the outcome.
+        distances: the largest total variation distance to the fixed point in each block; nan without one.
+        fit: the measured rate of `quantity`, see `diagnostics.fit_rate`.
+        quantity: "duality gap" if the rule converges to Nash, else "total variation to the fixed point"; both
+            are linear in the error.
+        evidence: the numbers that decide on the outcome.
         outcome: "Nash", "other fixed point", "cycle", "boundary" or "undecided"; see
             `diagnostics.outcome_codes`.
-        num_steps: how many steps the run took.
+        num_steps: number of steps of the run.
         policy: the last policy, probabilities `[n]`.
     """
 
@@ -189,16 +189,16 @@ class Diagnosis(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """The prediction's: "contracts", "rotates out", "neutral" or "unknown"."""
+        """The predicted behaviour: "contracts", "rotates out", "neutral" or "unknown"."""
         return self.prediction.verdict
 
     @property
     def measured(self) -> np.ndarray:
-        """The values of `quantity`, `[blocks]`."""
+        """The recorded values of `quantity`, `[blocks]`."""
         return self.gaps if self.quantity == "duality gap" else self.distances
 
     def __repr__(self) -> str:
-        return page(self)
+        return as_text(self)
 
 
 def diagnose(
@@ -209,27 +209,27 @@ def diagnose(
     reference: Any = None,
     num_steps: int | None = None,
 ) -> Diagnosis:
-    """Where `rule` goes on `game`, and how fast: what theory says before a run, and what one run shows.
+    """Predict where `rule` converges on `game` and how fast, and compare with one run.
 
-    First the fixed point that the rule aims at, the multipliers of its linearized map there, whether it
-    attracts, at what rate, because of which mode, and which step sizes and periods would. Then a run with
-    exact feedback: its rate, fitted to the largest gap from each step on, and where it ended, judged over the
-    whole last quarter of its steps. Everything is computed in float64.
+    The prediction covers the rule's fixed point, the eigenvalues of its linearized map there, the convergence
+    rate and the mode that decides it, and the step sizes and periods for which the fixed point is attracting.
+    The run uses exact feedback: its rate is fitted to the largest gap still to come, and its outcome is
+    judged over the last quarter of its steps. Everything is computed in float64.
 
     Args:
         game: a preference game without prompts.
         rule: an update rule that draws no random numbers; not a `Parametric`.
         init: the first policy, positive probabilities `[n]`; uniform by default.
         reference: the first reference; `init` by default.
-        num_steps: how many steps to run; by default as many as the prediction says are needed, from 400
-            to 100,000.
+        num_steps: number of steps of the run; by default derived from the predicted rate, from 400 to
+            100,000.
 
     Raises:
-        ValueError: an argument is none of the above.
+        ValueError: an argument is not as described.
 
     Example:
-        >>> found = cg.diagnose(cg.games.comal_cycle(), cg.OptimisticMWU(1.0), init=[0.2, 0.5, 0.3])
-        >>> found.verdict, found.outcome, round(found.prediction.rate_per_step, 4)
+        >>> diagnosis = cg.diagnose(cg.games.comal_cycle(), cg.OptimisticMWU(1.0), init=[0.2, 0.5, 0.3])
+        >>> diagnosis.verdict, diagnosis.outcome, round(diagnosis.prediction.rate_per_step, 4)
         ('contracts', 'Nash', 0.9769)
 
     Reference: Daskalakis and Panageas, "The Limit Points of (Optimistic) Gradient Descent in Min-Max
@@ -277,7 +277,7 @@ def diagnose(
 
 
 def largest_payoff(game: PreferenceGame) -> float:
-    """The largest advantage that one action can have over another, 1 in a game where there is none."""
+    """The largest payoff `max |P - 1/2|` of a game; 1 if all payoffs are 0."""
     return float(np.max(np.abs(np.asarray(game.skew)))) or 1.0
 
 

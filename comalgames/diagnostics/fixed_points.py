@@ -1,4 +1,4 @@
-"""Where a rule aims: the policy that its steps leave where it is, found and checked."""
+"""Computation of the fixed point of a rule, and its verification with the rule's own steps."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
 from comalgames.algorithms.base import AbstractAlgorithm, AbstractUpdateRule, with_dtype
-from comalgames.diagnostics.local import linearize, on_support, policies_of, settled_state, tangent_basis
+from comalgames.diagnostics.local import both_policies, linearize, on_support, settled_state, tangent_basis
 from comalgames.equilibria import nash, qre
 from comalgames.feedback import Exact
 from comalgames.games.base import AbstractGame
 from comalgames.games.preference import PreferenceGame
 from comalgames.numerics.proximal import regularized_equilibrium
 
-# Log-probability given to actions that have no weight: what it does to the others is below any rounding.
+# Log-probability of actions off the support; its effect on the other actions is far below rounding error.
 FAINT = -200.0
 
-# Below this an equilibrium's probability is one that should be 0 (general regularizers; see `qre`).
+# Equilibrium probabilities below this are taken for 0 (general regularizers; see `qre`).
 NO_WEIGHT = 1e-12
 
-# A policy is a fixed point if a round moves no log-probability that matters by more than this.
+# Largest change of a log-probability on the support in one round at a fixed point.
 HELD = 1e-8
 
-# A rule whose fixed point no theory names: so many steps lead near it, and so many of Newton's onto it.
+# Numbers of the rule's own steps, and of Newton steps after them, in the search for an unknown fixed point.
 APPROACH, NEWTON_STEPS = 4096, 60
 
 WORDS = {"nash": "Nash", "regularized": "the regularized equilibrium", "own": "a fixed point of its own"}
 
 
 class FixedPoint(NamedTuple):
-    """The policy that a rule's steps leave where it is.
+    """A policy that the steps of a rule do not change.
 
     Attributes:
         kind: "nash", "regularized" (the equilibrium of the game regularized around the reference) or "own".
-        logp: finite log-probabilities `[n]`; an action without weight has -200.
-        reference: the reference's, likewise.
-        support: which actions have weight, bool `[n]`.
-        dimension: of the set of fixed points around it, 0 for an isolated one; known for Nash.
-        gap: its duality gap, in units of payoff.
-        moves: by how much a round moves the log-probability of an action that has weight.
+        logp: finite log-probabilities `[n]`; -200 for actions off the support.
+        reference: finite log-probabilities `[n]` of the reference.
+        support: bool mask of the actions with positive probability, `[n]`.
+        dimension: dimension of the set of fixed points around it, 0 if isolated; computed only for Nash.
+        gap: duality gap of the fixed point, in units of payoff.
+        moves: largest change of a log-probability on the support in one round.
     """
 
     kind: str
@@ -65,17 +65,18 @@ class FixedPoint(NamedTuple):
 def fixed_point(
     game: PreferenceGame, rule: AbstractUpdateRule[Any], logp: np.ndarray, reference: np.ndarray
 ) -> FixedPoint | None:
-    """The fixed point that a rule aims at from a start, checked by its own steps; None if none is found.
+    """The fixed point of a rule, verified with the rule's own steps; None if no fixed point is found.
 
-    Nash for a rule without a reference and for one that moves it; the regularized equilibrium around the
-    reference for a rule that has one and a temperature. If the rule's steps do not stay there, and for any
-    other rule, the end of a long run, and Newton's method on the rule's own map.
+    The candidate is the Nash policy for a rule without a reference or with a moving one, and the regularized
+    equilibrium around the reference for a rule with a temperature. If the rule's steps change the candidate,
+    and for all other rules, Newton's method on the rule's map is used, started from the end of a long run and
+    from `logp`.
 
     Args:
         game: a preference game without prompts.
         rule: an update rule.
         logp: the first policy, log-probabilities `[n]`.
-        reference: the first reference.
+        reference: the first reference, log-probabilities `[n]`.
     """
     form = rule.form(0)
     follows = form.moves_reference
@@ -123,7 +124,7 @@ def _regularized(game: PreferenceGame, rule: Any, reference: np.ndarray) -> Fixe
 def regularized_equilibria(
     game: PreferenceGame, temperatures: np.ndarray, reference: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """KL-regularized equilibria at many temperatures, log-probabilities `[temperatures, n]`; whether found.
+    """KL-regularized equilibria at several temperatures, log-probabilities, and whether each converged.
 
     Args:
         game: a preference game without prompts.
@@ -149,13 +150,14 @@ def _point(
 
 
 def _moves(game: PreferenceGame, rule: Any, point: FixedPoint) -> float:
-    """By how much a round moves the point: a step, if the rule chooses its own rounds."""
+    """Largest change of the point in one round, or in one step if rounds have no fixed length."""
     with jax.enable_x64(True):
         num = jnp.asarray(rule.form(0).period or 1)
         game64, rule64, logp, reference = _float64(game, rule, point.logp, point.reference)
         after = _after(game64, rule64, logp, reference, num)
     shift = np.abs(np.asarray(after) - point.logp)[point.support]
-    # What has hardly any weight may move: its log-probability carries the rounding of large numbers.
+    # Log-probabilities of very small probabilities carry rounding errors of large numbers: they are
+    # discounted.
     return float(np.max(shift * np.minimum(1.0, np.exp(point.logp[point.support]) / NO_WEIGHT), initial=0.0))
 
 
@@ -200,7 +202,7 @@ def _newton_parts(game: AbstractGame, rule: AbstractAlgorithm[Any], state: Any) 
 def _own(
     game: PreferenceGame, rule: Any, starts: list[np.ndarray], reference: np.ndarray
 ) -> FixedPoint | None:
-    """Newton's method on the map of the whole state, the reference held, from each start in turn."""
+    """The limit of Newton's method on the map of the whole state with a fixed reference; None if it fails."""
     everything = np.ones(len(reference), bool)
     for start in starts:
         if not np.all(np.isfinite(start)):
@@ -210,7 +212,7 @@ def _own(
             state = eqx.filter_jit(settled_state)(game64, rule64, *logps)
             for _ in range(NEWTON_STEPS):
                 state, size = _newton_step(game64, rule64, state)
-                if not size > HELD**2:  # nan, or done
+                if not size > HELD**2:  # converged, or nan
                     break
         point = _point("own", game, np.asarray(state.logp), reference, everything)
         if np.all(np.isfinite(point.logp)):
@@ -220,15 +222,15 @@ def _own(
     return None
 
 
-# Longest move of a log-probability in one Newton step: further on the map is no longer linear.
+# Largest change of a log-probability in one Newton step; the linearization is not valid beyond it.
 LONGEST = 1.0
 
 
 def _newton_step(game: Any, rule: Any, state: Any) -> tuple[Any, float]:
     after, jacobian = _newton_parts(game, rule, state)
-    others = eqx.tree_at(policies_of, jax.tree.map(eqx.is_inexact_array, state), (False, False))
-    flat, unravel = ravel_pytree((*policies_of(state), eqx.filter(state, others)))
-    moved, _ = ravel_pytree((*policies_of(after), eqx.filter(after, others)))
+    others = eqx.tree_at(both_policies, jax.tree.map(eqx.is_inexact_array, state), (False, False))
+    flat, unravel = ravel_pytree((*both_policies(state), eqx.filter(state, others)))
+    moved, _ = ravel_pytree((*both_policies(after), eqx.filter(after, others)))
     n = state.logp.size
     everything = np.ones(n, bool)
     basis = tangent_basis(everything)

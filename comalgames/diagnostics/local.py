@@ -1,4 +1,4 @@
-"""How a rule moves near a policy: the game's rotation frequencies, and the multipliers of the rule's step."""
+"""Local analysis at a policy: rotation frequencies of the game, eigenvalues of a rule's linearized step."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ from comalgames.games.base import AbstractGame
 from comalgames.games.preference import PreferenceGame
 from comalgames.numerics import simplex
 
-# Rows of a Jacobian that are the identity's up to rounding belong to something that the step leaves alone.
+# Rows of a Jacobian that equal those of the identity up to this belong to numbers that the step does not
+# change.
 UNMOVED = 1e-12
 
-# So many steps with the policies held fill what a rule remembers besides them.
+# Number of steps with fixed policies after which the memory of a rule is stationary.
 SETTLING_STEPS = 32
 
 
 def rotation_frequencies(game: PreferenceGame, logp: Any) -> Float[np.ndarray, " pairs"]:
-    """The speeds, in radians per unit of step size, at which the game turns deviations from a policy.
+    """Frequencies, in radians per unit of step size, at which the game rotates deviations from a policy.
 
-    The eigenvalues of `skew (diag p - p p.T)` are 0 and +-i w_k; these are the w_k >= 0, largest first, one
-    per pair. Actions of probability 0 drop out, so k actions that have weight give (k - 1) // 2 frequencies.
+    The eigenvalues of `skew (diag p - p p.T)` are 0 and +-i w_k; the result lists the w_k >= 0, one per pair,
+    largest first. A policy with k actions in its support has (k - 1) // 2 frequencies.
 
     Args:
         game: a preference game without prompts.
@@ -44,7 +45,7 @@ def rotation_frequencies(game: PreferenceGame, logp: Any) -> Float[np.ndarray, "
     if skew.ndim != 2 or p.ndim != 1:
         raise ValueError(f"`game` and `logp` must have no prompts, got shapes {skew.shape} and {p.shape}.")
     # diag p - p p.T = B B.T with this B, and skew B B.T has the eigenvalues of B.T skew B, which is skew too:
-    # times i it is Hermitian, and no frequency acquires a real part by rounding.
+    # i times it is Hermitian, so that rounding errors cannot give a frequency an imaginary part.
     factor = np.diag(np.sqrt(p)) - np.outer(p, np.sqrt(p))
     frequencies = np.linalg.eigvalsh(1j * (factor.T @ skew @ factor))[::-1]
     return np.maximum(frequencies[: (np.count_nonzero(p) - 1) // 2], 0.0)
@@ -58,23 +59,23 @@ def spectrum(
     reference: Any = None,
     num_steps: int = 1,
 ) -> Complex[np.ndarray, " directions"]:
-    """Eigenvalues of the linearized map that exact steps of a rule make of its state, largest modulus first.
+    """Eigenvalues of the Jacobian of a rule's exact steps with respect to its state, largest modulus first.
 
     At a fixed point the first modulus is the factor by which deviations shrink (< 1) or grow (> 1) over
-    `num_steps` steps. The map starts from `algorithm.init(logp, reference)`, in logits and float64. A
-    constant added to a policy's log-probabilities changes nothing and is left out; so is a reference that the
-    steps do not move. The step counter starts at 0: for `COMAL`, a `num_steps` of its period is one round.
+    `num_steps` steps. The state is `algorithm.init(logp, reference)`, in log-probabilities and float64.
+    Constants added to a policy's log-probabilities are quotiented out, and a reference that the steps do not
+    move is left out. The step counter starts at 0: for `COMAL`, a `num_steps` of its period is one round.
 
     Args:
-        game: what is played.
+        game: the game.
         algorithm: an update rule; not a `Parametric`, whose parameters have other coordinates.
         logp: the policy to linearize at, normalized finite log-probabilities `[..., n]`.
-        reference: the reference's, likewise; `logp` by default.
-        num_steps: how many steps make the map, >= 1.
+        reference: the reference, normalized finite log-probabilities; `logp` by default.
+        num_steps: number of steps to linearize, >= 1.
 
     Raises:
-        ValueError: `algorithm` is no update rule, `logp` or `reference` is not normalized, or `num_steps` is
-            not a whole number >= 1.
+        ValueError: `algorithm` is not an update rule, `logp` or `reference` is not normalized, or `num_steps`
+            is not a whole number >= 1.
     """
     check_rule(algorithm)
     reference = logp if reference is None else reference
@@ -90,15 +91,15 @@ def spectrum(
 
 
 def on_support(jacobian: np.ndarray, support: np.ndarray) -> tuple[np.ndarray, int]:
-    """The Jacobian's part on the actions that have weight, constants quotiented; and a policy's directions.
+    """The Jacobian restricted to the support, constants quotiented out; and the number of directions.
 
-    Log-probabilities of actions without weight move nobody else, so the rest of the map is theirs alone.
+    Log-probabilities off the support do not affect the others, so that the map is block triangular.
 
     Args:
-        jacobian: of a state's numbers as `linearize` orders them, `[..., size, size]`.
-        support: which actions have weight, bool `[policies, n]` or `[n]`.
+        jacobian: Jacobian of a state in the order of `linearize`, `[..., size, size]`.
+        support: bool mask of the actions with positive probability, `[policies, n]` or `[n]`.
     """
-    # Deviations of a policy, in an orthonormal basis of the vectors on its support that sum to 0.
+    # Orthonormal basis of the deviations of a policy: vectors on its support that sum to 0.
     tangent = scipy.linalg.block_diag(*(tangent_basis(used) for used in np.atleast_2d(support)))
     memory = jacobian.shape[-1] - 2 * len(tangent)
     embed = scipy.linalg.block_diag(tangent, tangent, np.eye(memory))
@@ -115,11 +116,11 @@ def tangent_basis(used: np.ndarray) -> np.ndarray:
 
 
 def without_held_reference(jacobian: np.ndarray, directions: int) -> np.ndarray:
-    """The map `[..., size, size]` without the reference's rows and columns, if no step moves it.
+    """The map `[..., size, size]` without the rows and columns of the reference, if no step moves it.
 
     Args:
-        jacobian: what `on_support` returns, of one map or of several.
-        directions: how many directions a policy has.
+        jacobian: one or several Jacobians as returned by `on_support`.
+        directions: number of directions of a policy.
     """
     held = slice(directions, 2 * directions)
     if np.allclose(jacobian[..., held, :], np.eye(jacobian.shape[-1])[held], rtol=0, atol=UNMOVED):
@@ -128,46 +129,46 @@ def without_held_reference(jacobian: np.ndarray, directions: int) -> np.ndarray:
 
 
 def eigenvalues(jacobian: np.ndarray) -> np.ndarray:
-    """Eigenvalues of matrices `[..., size, size]`, largest modulus first; inf where one overflowed."""
+    """Eigenvalues of matrices `[..., size, size]`, largest modulus first; inf for a non-finite matrix."""
     finite = np.isfinite(jacobian).all((-2, -1))[..., None, None]
-    found = np.linalg.eigvals(np.where(finite, jacobian, 0.0)).astype(complex)
-    found = np.where(finite[..., 0], found, np.inf)
-    return np.asarray(np.take_along_axis(found, np.argsort(-np.abs(found), axis=-1), axis=-1))
+    values = np.linalg.eigvals(np.where(finite, jacobian, 0.0)).astype(complex)
+    values = np.where(finite[..., 0], values, np.inf)
+    return np.asarray(np.take_along_axis(values, np.argsort(-np.abs(values), axis=-1), axis=-1))
 
 
 def check_rule(algorithm: Any) -> None:
-    """Refuse what is not an update rule."""
+    """Raise a ValueError unless `algorithm` is an update rule whose rounds have a fixed length."""
     if not isinstance(algorithm, AbstractUpdateRule):
         raise ValueError(
-            f"`algorithm` must be an update rule, whose state is policies and numbers, got a "
+            f"`algorithm` must be an update rule, whose state consists of policies and numbers, got a "
             f"{type(algorithm).__name__}."
         )
     if algorithm.form(0).period is None:
         raise ValueError(
-            "`algorithm` must be a COMAL with a period: without one its rounds have no fixed length, and are "
-            "no one map. `diagnose` says what can be said of it."
+            "`algorithm` must be a COMAL with a period: the rounds of a self-tuning COMAL have no fixed "
+            "length, so that they cannot be linearized as one map. Pass `period`, or use `diagnose`."
         )
 
 
-def policies_of(state: Any) -> tuple[Any, Any]:
-    """The two policies of a state."""
+def both_policies(state: Any) -> tuple[Any, Any]:
+    """The policy and the reference of a state."""
     return state.logp, state.reference
 
 
 def settled_state(
     game: AbstractGame, algorithm: AbstractAlgorithm[Any], logp: Array, reference: Array
 ) -> Any:
-    """The state at a fixed point: both policies as given, and what else the rule remembers as steps leave it.
+    """The state of a rule at a fixed point: the given policies, and the stationary value of its memory.
 
     Args:
-        game: what is played.
+        game: the game.
         algorithm: an update rule.
         logp: the policy, finite log-probabilities.
-        reference: the reference.
+        reference: the reference, finite log-probabilities.
     """
     start: Any = algorithm.init(logp, reference)
     if sum(map(eqx.is_inexact_array, jax.tree.leaves(start))) == 2:
-        return start  # nothing but the two policies
+        return start  # the state has no memory besides the two policies
 
     def hold(_: Any, state: Any) -> Any:
         moved: Any = algorithm.step(jax.random.key(0), state, Exact(game))
@@ -180,28 +181,28 @@ def settled_state(
 def linearize(
     game: AbstractGame, algorithm: AbstractAlgorithm[Any], state: Any, num: Array, moves: bool = False
 ) -> Array:
-    """Jacobian of the state's numbers in the order log-policy, reference, what else the rule remembers.
+    """Jacobian of `num` steps with respect to the state, in the order policy, reference, other memory.
 
     Args:
-        game: what is played.
+        game: the game.
         algorithm: an update rule.
-        state: where.
-        num: how many steps make the map.
-        moves: whether the reference is moved to the policy after them.
+        state: the state to linearize at.
+        num: number of steps.
+        moves: whether the reference is moved to the policy after the steps.
     """
-    others = eqx.tree_at(policies_of, jax.tree.map(eqx.is_inexact_array, state), (False, False))
+    others = eqx.tree_at(both_policies, jax.tree.map(eqx.is_inexact_array, state), (False, False))
     memory, rest = eqx.partition(state, others)
-    flat, unravel = ravel_pytree((*policies_of(state), memory))
+    flat, unravel = ravel_pytree((*both_policies(state), memory))
 
     def after(flat: Array) -> Array:
         logp, reference, memory = unravel(flat)
         now = eqx.combine(memory, rest)
-        now = eqx.tree_at(policies_of, now, (simplex.log_normalize(logp), simplex.log_normalize(reference)))
-        key, exact = jax.random.key(0), Exact(game)  # exact feedback never uses the key
+        now = eqx.tree_at(both_policies, now, (simplex.log_normalize(logp), simplex.log_normalize(reference)))
+        key, exact = jax.random.key(0), Exact(game)  # exact feedback ignores the key
         now = jax.lax.fori_loop(0, num, lambda _, now: algorithm.step(key, now, exact), now)
         if moves:
             now = algorithm.move_reference(now, now.logp)  # type: ignore[attr-defined]
-        return ravel_pytree((*policies_of(now), eqx.filter(now, others)))[0]
+        return ravel_pytree((*both_policies(now), eqx.filter(now, others)))[0]
 
     jacobian: Array = jax.jacfwd(after)(flat)
     return jacobian

@@ -1,4 +1,4 @@
-"""How far from its fixed point a rule keeps wandering when what it learns from is sampled."""
+"""Stationary fluctuations of a rule around its fixed point under sampled feedback."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from comalgames import validation
 from comalgames.algorithms.base import AbstractAlgorithm, with_dtype
-from comalgames.diagnostics.local import UNMOVED, check_rule, policies_of
+from comalgames.diagnostics.local import UNMOVED, both_policies, check_rule
 from comalgames.feedback import AbstractFeedback, Sampled, asked
 from comalgames.games.base import AbstractGame
 from comalgames.games.preference import PreferenceGame
 from comalgames.numerics import simplex
 
-# Draws for an expected gap, over all steps of a period: its standard error is below 1% of it.
+# Number of draws for the expected gap, over all steps of a period; its relative standard error is below 1%.
 GAP_DRAWS = 20_000
 
 
 class NoiseFloor(NamedTuple):
-    """What `noise_floor` returns, each a mean over the steps of the period.
+    """The result of `noise_floor`; each number is a mean over the steps of the period.
 
     Attributes:
-        covariance: of the log-probabilities around the fixed point, in directions that sum to 0, `[n, n]`.
-        kl: expected KL(fixed point || policy), nats, to second order.
-        gap: expected duality gap of the policy, by drawing from the Gaussian with that covariance.
+        covariance: stationary covariance of the log-probabilities, in directions that sum to 0, `[n, n]`.
+        kl: expected KL(fixed point || policy) in nats, to second order.
+        gap: expected duality gap of the policy, estimated by draws from the Gaussian with that covariance.
     """
 
     covariance: Float[np.ndarray, "n n"]
@@ -41,11 +41,11 @@ class NoiseFloor(NamedTuple):
 
 
 class Disturbed(AbstractFeedback):
-    """Exact advantages plus a given error.
+    """Exact feedback with a given error added to the advantages.
 
     Attributes:
-        game: what is played.
-        error: added to the advantages, `[n]`.
+        game: the game.
+        error: the error, `[n]`.
     """
 
     game: AbstractGame
@@ -53,18 +53,21 @@ class Disturbed(AbstractFeedback):
 
     @property
     def is_random(self) -> bool:
-        """Never."""
+        """False: the error is fixed."""
         return False
 
     def advantage(
         self, key: PRNGKeyArray, opponent_logp: Float[Array, "*batch n"]
     ) -> Float[Array, "*batch n"]:
-        """The game's own advantages and the error."""
+        """The exact advantages plus the error."""
         return self.game.advantage(opponent_logp) + self.error
 
     def pairwise(self, key: PRNGKeyArray) -> Float[Array, "*prompts n n"]:
-        """Not known: the error is one of advantages."""
-        raise ValueError("`algorithm` must ask for advantages; the noise of all pairs is not modelled.")
+        """Raises a ValueError: only errors of advantages are modelled."""
+        raise ValueError(
+            "`algorithm` must query advantages, got one that queries all pairs, whose noise is not modelled; "
+            "use a rule such as MirrorDescent."
+        )
 
 
 def noise_floor(
@@ -76,25 +79,26 @@ def noise_floor(
     reference: Any = None,
     period: int | None = None,
 ) -> NoiseFloor:
-    """How far from its fixed point a rule keeps wandering when its advantages are sampled.
+    """Stationary covariance, KL and duality gap of a rule around its fixed point under sampled advantages.
 
-    Near the fixed point the state's deviation d obeys `d' = J d + B e`, e the error of one query, of
-    covariance C; over a period this gives one linear map with one noise, whose stationary covariance solves
-    the discrete Lyapunov equation `X = M X M.T + Q`. Good where the floor is small against the policy's
-    smallest probability. The floor of the step size s shrinks with s and with the number of comparisons.
+    Near the fixed point the deviation d of the state obeys `d' = J d + B e`, where e is the error of one
+    query, with covariance C. Over a period this gives a linear map M with one noise term of covariance Q, and
+    the stationary covariance solves the discrete Lyapunov equation `X = M X M.T + Q`. The result is accurate
+    if the fluctuations are small compared to the smallest probability of the policy. They shrink with the
+    step size and with the number of comparisons.
 
     Args:
         game: a preference game without prompts.
-        algorithm: a rule that asks once a step for advantages against the current policy.
-        feedback: whose noise; its game may be another one.
+        algorithm: a rule that queries advantages against the current policy once per step.
+        feedback: the feedback whose noise is modelled; its game may be another one.
         logp: the fixed point, normalized finite log-probabilities `[n]`.
-        reference: the reference there; `logp` by default.
-        period: after how many steps the same kind of step comes again; by default `COMAL`'s period, and 1 for
+        reference: the reference at the fixed point; `logp` by default.
+        period: number of steps after which the steps repeat; by default the period of `COMAL`, and 1 for
             other rules.
 
     Raises:
-        ValueError: a policy is not normalized, `period` is not a whole number >= 1, `algorithm` asks for
-            something else, or `logp` does not attract it: then there is no floor.
+        ValueError: a policy is not normalized, `period` is not a whole number >= 1, `algorithm` makes other
+            queries, or `logp` is not an attracting fixed point.
 
     Example:
         >>> game = cg.games.comal_cycle()
@@ -112,11 +116,16 @@ def noise_floor(
     for name, policy in (("logp", logp), ("reference", reference)):
         validation.log_policy(name, policy)
     if not isinstance(feedback, Sampled):
-        raise ValueError(f"`feedback` must be Sampled(game, ...), whose noise is known, got {feedback!r}.")
+        raise ValueError(
+            f"`feedback` must be Sampled(game, ...), whose noise covariance is known, got {feedback!r}."
+        )
     own, question = algorithm.form(0).period, asked(algorithm, game.num_actions)
     period = validation.count("period", own if period is None else period, minimum=1)
     if question.cost != 1 or question.pairs:
-        raise ValueError(f"`algorithm` must ask once a step for advantages, got {algorithm!r}.")
+        raise ValueError(
+            f"`algorithm` must query advantages exactly once per step, got {algorithm!r}; use a rule such as "
+            f"MirrorDescent."
+        )
     with jax.enable_x64(True):
         game, algorithm = with_dtype((game, algorithm), jnp.float64)
         starts = jnp.asarray(logp, jnp.float64), jnp.asarray(reference, jnp.float64)
@@ -135,7 +144,10 @@ def noise_floor(
     for step, gain in zip(maps, noises, strict=True):
         whole, added = step @ whole, step @ added @ step.T + gain @ noise @ gain.T
     if np.abs(np.linalg.eigvals(whole)).max() >= 1:
-        raise ValueError(f"`logp` does not attract {algorithm!r}: its noise has no stationary size there.")
+        raise ValueError(
+            f"`logp` must be an attracting fixed point of {algorithm!r}, but its spectral radius there is at "
+            f"least 1, so that the fluctuations have no stationary covariance; use a smaller step size."
+        )
     now = scipy.linalg.solve_discrete_lyapunov(whole, added)
     covariances = []
     for step, gain in zip(maps, noises, strict=True):
@@ -164,17 +176,17 @@ def _expected_gap(skew: np.ndarray, logp: np.ndarray, covariance: np.ndarray, dr
 def _noisy_steps(
     game: AbstractGame, algorithm: AbstractAlgorithm[Any], state: Any, steps: Array
 ) -> tuple[Array, Array]:
-    """Jacobians of each numbered step, with respect to the state and to an error of its advantages."""
-    others = eqx.tree_at(policies_of, jax.tree.map(eqx.is_inexact_array, state), (False, False))
+    """Jacobians of each numbered step with respect to the state and to an error of the advantages."""
+    others = eqx.tree_at(both_policies, jax.tree.map(eqx.is_inexact_array, state), (False, False))
     memory, rest = eqx.partition(state, others)
-    flat, unravel = ravel_pytree((*policies_of(state), memory))
+    flat, unravel = ravel_pytree((*both_policies(state), memory))
 
     def after(flat: Array, error: Array, step: Array) -> Array:
         logp, reference, memory = unravel(flat)
         now = eqx.combine(memory, replace(rest, step=step.astype(rest.step.dtype)))
-        now = eqx.tree_at(policies_of, now, (simplex.log_normalize(logp), simplex.log_normalize(reference)))
+        now = eqx.tree_at(both_policies, now, (simplex.log_normalize(logp), simplex.log_normalize(reference)))
         now = algorithm.step(jax.random.key(0), now, Disturbed(game, error))
-        return ravel_pytree((*policies_of(now), eqx.filter(now, others)))[0]
+        return ravel_pytree((*both_policies(now), eqx.filter(now, others)))[0]
 
     zero = jnp.zeros_like(state.logp)
     jacobians: tuple[Array, Array] = jax.vmap(lambda step: jax.jacfwd(after, (0, 1))(flat, zero, step))(steps)

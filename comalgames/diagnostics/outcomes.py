@@ -1,4 +1,4 @@
-"""How a run ended, judged from its whole last part: at Nash, elsewhere, in a cycle, at the boundary."""
+"""Classification of how a run ended, from the last half of its steps."""
 
 from __future__ import annotations
 
@@ -7,40 +7,41 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# In the order of their codes.
+# Names of the outcomes in the order of their codes.
 OUTCOMES = ("Nash", "other fixed point", "cycle", "boundary", "undecided")
 
-# The last part of a run, which decides; the part before it, to compare with, is as long.
+# Share of the steps in the last part of a run, which decides, and in the part before it.
 LAST_PART = 0.25
 
-# In units of the game's largest payoff: a gap below this all along is Nash.
+# Largest duality gap at Nash, in units of the game's largest payoff.
 AT_NASH = 1e-6
 
-# Probabilities that vary by no more than this stay, unless it is more than this share of the gap: then they
-# may be on their way. The former is also how near (in total variation) a fixed point is reached.
+# Probabilities are at rest if they vary by at most STAYS and by at most STILL times the gap; beyond the
+# latter they may still be converging slowly. STAYS is also the total variation at which a fixed point is
+# reached.
 STAYS, STILL = 1e-6, 1e-3
 
-# A probability below this, of an action that Nash uses, is at the boundary.
+# Probability of an action of the Nash support below which the run is at the boundary.
 LOST = 1e-6
 
-# A cycle's largest gap and spread are the same, up to this factor, in the last part and in the one before.
+# In a cycle the largest gap and the spread of the last two parts agree up to this factor.
 STEADY = 1.25
 
 
 class Evidence(NamedTuple):
-    """What of a run decides on how it ended; arrays where there are several runs.
+    """The numbers that decide how a run ended; arrays for several runs.
 
     Attributes:
         gap: largest duality gap in the last quarter of the steps, in units of payoff; infinite if a policy
-            stopped being finite.
-        gap_before: largest in the quarter before.
-        spread: by how much the probabilities vary in the last quarter: half the sum over the actions of
-            largest minus smallest.
-        spread_before: the same of the quarter before.
-        lowest: smallest log-probability, in the last quarter, of an action that Nash uses; in the whole run,
-            if a policy stopped being finite.
-        distance: largest total variation, in the last quarter, to the fixed point that the rule aims at; nan
-            where none is known, or where it is Nash: then the gap tells.
+            became non-finite.
+        gap_before: largest duality gap in the quarter before.
+        spread: variation of the probabilities in the last quarter: half the sum over the actions of the
+            largest minus the smallest probability.
+        spread_before: variation of the probabilities in the quarter before.
+        lowest: smallest log-probability of an action of the Nash support in the last quarter; in the whole
+            run if a policy became non-finite.
+        distance: largest total variation distance to the rule's fixed point in the last quarter; nan if none
+            is known, or if it is Nash, where the gap decides.
     """
 
     gap: Any
@@ -52,22 +53,23 @@ class Evidence(NamedTuple):
 
 
 def outcome_codes(evidence: Evidence, payoff: float) -> np.ndarray:
-    """How runs ended, as indices into `OUTCOMES`: the first that holds over the last quarter of the steps.
+    """Outcomes of runs as indices into `OUTCOMES`: the first that holds over the last quarter of the steps.
 
         Nash                 the gap stays below 1e-6 of the largest payoff
-        other fixed point    the total variation to the rule's own fixed point stays below 1e-6
-        boundary             an action that Nash uses falls below a probability of 1e-6 (and possibly further,
-                             until its log-probability overflows)
-        other fixed point    the probabilities vary by at most 1e-6 (and a thousandth of the gap)
-        cycle                the largest gap, and by how much the probabilities vary, are those of the quarter
+        other fixed point    the total variation to the rule's fixed point stays below 1e-6
+        boundary             the probability of an action of the Nash support falls below 1e-6 (its
+                             log-probability may overflow later)
+        other fixed point    the probabilities vary by at most 1e-6 and by at most a thousandth of the gap
+        cycle                the largest gap and the variation of the probabilities equal those of the quarter
                              before, up to a factor of 1.25
-        undecided            none of these: it still comes closer or goes off, or stopped being finite
+        undecided            otherwise: the run still converges or diverges, or became non-finite
 
-    The gap of a moment decides nothing: in near-degenerate games it is small on the way, and rises again.
+    A small gap at a single step is not sufficient: in near-degenerate games the gap can be small and rise
+    again.
 
     Args:
-        evidence: of the runs.
-        payoff: the largest payoff of the game, in size.
+        evidence: the evidence of one or several runs.
+        payoff: the largest absolute payoff of the game.
     """
     gap, before = np.asarray(evidence.gap), np.asarray(evidence.gap_before)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -76,15 +78,15 @@ def outcome_codes(evidence: Evidence, payoff: float) -> np.ndarray:
             np.abs(np.log(evidence.spread) - np.log(evidence.spread_before)),
         )
     lost = np.asarray(evidence.lowest) < math.log(LOST)
-    rules = [
+    conditions = [
         gap <= AT_NASH * payoff,
         np.asarray(evidence.distance) <= STAYS,
         lost,
         np.asarray(evidence.spread) <= np.minimum(STAYS, STILL * gap),
         change <= math.log(STEADY),
     ]
-    found = np.select(rules, range(len(rules)), len(rules))
+    first = np.select(conditions, range(len(conditions)), len(conditions))
     words = ("Nash", "other fixed point", "boundary", "other fixed point", "cycle", "undecided")
-    codes = np.asarray([OUTCOMES.index(word) for word in words])[found]
+    codes = np.asarray([OUTCOMES.index(word) for word in words])[first]
     broken = np.where(lost, OUTCOMES.index("boundary"), OUTCOMES.index("undecided"))
     return np.asarray(np.where(np.isfinite(gap), codes, broken))

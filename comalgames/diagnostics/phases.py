@@ -1,4 +1,4 @@
-"""Phase diagrams: how a rule ends over a grid of two of its numbers, beside where theory draws the line."""
+"""Phase diagrams: measured outcomes and predicted rates of a rule over a grid of two of its parameters."""
 
 from __future__ import annotations
 
@@ -29,9 +29,8 @@ from comalgames.drivers.arguments import starting_policy
 from comalgames.equilibria import nash
 from comalgames.games.preference import PreferenceGame
 
-# Blocks of steps that a run is recorded by: the first ones single steps, later ones longer by a constant
-# factor, so that a run that ends early is told as well as one that ends late; and of each of the last two
-# quarters.
+# Numbers of recorded blocks: up to BEFORE in the first half of a run, whose lengths grow geometrically from
+# one step so that fast and slow convergence are both resolved, and LAST in each of the last two quarters.
 BEFORE, LAST = 160, 20
 
 
@@ -45,49 +44,49 @@ def phase_diagram(
     init: Any = None,
     reference: Any = None,
 ) -> Any:
-    """How a rule ends for every pair of two of its numbers, and what theory says of each.
+    """Run a rule for every pair of values of two of its parameters, and predict its convergence for each.
 
     All runs are one compiled program, and so are all linearizations: rules are pytrees, and `make_rule` is
-    mapped over the grid. Runs are recorded by the extremes of 200 blocks of steps, so memory stays small.
+    mapped over the grid. A run is recorded by the extremes of 200 blocks of steps, which bounds the memory.
 
     Args:
         game: a preference game without prompts.
-        make_rule: makes the rule from the two numbers, given by keyword, such as
+        make_rule: a function that makes the rule from the two parameters, given by keyword, such as
             `lambda step_size, period: cg.COMAL(cg.MirrorDescent(step_size, 0.1), period)`, or a class.
-        x: the number along the horizontal axis and its values, such as `{"step_size": [0.3, 1.0, 3.0]}`.
-        y: the number along the vertical axis and its values.
-        num_steps: steps of every run.
+        x: the parameter along the horizontal axis and its values, such as `{"step_size": [0.3, 1.0, 3.0]}`.
+        y: the parameter along the vertical axis and its values.
+        num_steps: number of steps of each run.
         init: the first policy, positive probabilities `[n]`; uniform by default.
         reference: the first reference; `init` by default.
 
     Returns:
-        An `xarray.Dataset` over the two numbers with, for each pair,
+        An `xarray.Dataset` over the two parameters with, for each pair,
 
-        - `outcome`: a code; `dataset["outcome"].attrs["flag_meanings"]` has the words in their order: Nash,
-          other fixed point, cycle, boundary, undecided, as `diagnose` judges them;
+        - `outcome`: a code; `dataset["outcome"].attrs["flag_meanings"]` lists the names in order: Nash, other
+          fixed point, cycle, boundary, undecided, as defined by `diagnostics.outcome_codes`;
         - `final_gap`: duality gap of the last policy, in units of payoff;
-        - `rate`: measured factor per step by which the gap (or, for a rule that aims elsewhere, the total
-          variation to its fixed point) shrinks in the long run; nan where it does not do so linearly;
-        - `radius`: theory's factor per round (a step, or what `COMAL` does between two moves of its
-          reference) of what is off the fixed point; it attracts where this is below 1. nan where the rule's
-          fixed point is none that theory names, and for a self-tuning `COMAL`;
-        - `predicted_rate`: the same per step.
+        - `rate`: measured asymptotic factor per step of the gap (or, for a rule that does not converge to
+          Nash, of the total variation distance to its fixed point); nan if the convergence is not linear;
+        - `radius`: predicted spectral radius of one round at the fixed point, where a round is one step, or
+          the steps of `COMAL` between two moves of its reference. The fixed point is attracting if it is
+          below 1. nan if the fixed point is not known from theory, and for a self-tuning `COMAL`;
+        - `predicted_rate`: predicted factor per step, the radius to the power 1 / (steps per round).
 
     Raises:
-        ValueError: an argument is none of the above, or the rules differ in more than numbers.
+        ValueError: an argument is not as described, or the rules differ in more than their numbers.
 
     Example:
-        >>> found = cg.phase_diagram(
+        >>> diagram = cg.phase_diagram(
         ...     game, cg.MirrorDescent, x={"step_size": [1.0, 3.8, 4.2]}, y={"temperature": [0.1]},
         ...     init=[0.2, 0.5, 0.3],
         ... )
-        >>> found["radius"].values.round(3)
+        >>> diagram["radius"].values.round(3)
         array([[0.923, 0.991, 1.033]])
     """
     axes = [_axis("x", x), _axis("y", y)]
     (x_name, x_values), (y_name, y_values) = axes
     if x_name == y_name:
-        raise ValueError(f"`y` must be another number than `x`, got {y_name!r} for both.")
+        raise ValueError(f"`y` must be another number of the rule than `x`, got {y_name!r} for both.")
     _check_rules(game, make_rule, axes)
     num_steps = validation.count("num_steps", num_steps, minimum=4)
     flat_y, flat_x = (each.ravel() for each in np.meshgrid(y_values, x_values, indexing="ij"))
@@ -146,10 +145,10 @@ def _axis(argument: str, value: Any) -> tuple[str, np.ndarray]:
 
 
 def _check_rules(game: Any, make_rule: Any, axes: list[tuple[str, np.ndarray]]) -> None:
-    """Make the rules of two edges of the grid from plain numbers: that is where errors can be told."""
+    """Check the rules of two edges of the grid, made from plain numbers, before the grid is traced."""
     if not callable(make_rule):
         raise ValueError(
-            f"`make_rule` must be a function or class that makes a rule of two numbers, got {make_rule!r}."
+            f"`make_rule` must be a function or class that makes a rule from two numbers, got {make_rule!r}."
         )
     parameters = inspect.signature(make_rule).parameters
     if not any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
@@ -163,8 +162,8 @@ def _check_rules(game: Any, make_rule: Any, axes: list[tuple[str, np.ndarray]]) 
     for rule, pair in zip(rules, pairs, strict=True):
         if not eqx.tree_equal(jax.tree.map(lambda _: 0, with_dtype(rule, jnp.float64)), first):
             raise ValueError(
-                f"`make_rule` must make rules that differ in numbers only, got {rules[0]!r} and, at {x_name} "
-                f"{pair[0]}, {y_name} {pair[1]}, {rule!r}."
+                f"`make_rule` must make rules that differ only in their numbers, got {rules[0]!r} and, at "
+                f"{x_name} {pair[0]}, {y_name} {pair[1]}, {rule!r}."
             )
 
 
@@ -182,7 +181,7 @@ def _edges(num_steps: int) -> tuple[np.ndarray, ...]:
 
 
 def _pulls(rules: Any, cells: int) -> np.ndarray:
-    """Weight of the reference in each rule; 0 for rules that move it, because they aim at Nash."""
+    """Weight of the reference in each rule; 0 for rules that move it, because they converge to Nash."""
     moves = _some(rules).form(0).moves_reference
     pull = jnp.zeros(cells) if moves else eqx.filter_vmap(lambda rule: rule.form(0).pull)(rules)
     return np.broadcast_to(np.asarray(pull, float), (cells,))
@@ -191,7 +190,7 @@ def _pulls(rules: Any, cells: int) -> np.ndarray:
 def _targets(
     game: PreferenceGame, rules: Any, anchor: np.ndarray, cells: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Each cell's fixed point, its reference and its support, `[cells, n]`; nan where theory names none."""
+    """Fixed point, reference and support of each cell, `[cells, n]`; nan if theory gives no fixed point."""
     solution = nash(game)
     at_nash = np.where(solution.support, np.log(np.where(solution.support, solution.policy, 1.0)), FAINT)
     logp = np.tile(at_nash, (cells, 1))
@@ -215,33 +214,33 @@ def _regularized(
         logp, converged = regularized_equilibria(game, _each(temperatures, where), anchor)
         return np.where(converged[:, None], logp, np.nan), np.ones(logp.shape, bool)
     skew = jnp.asarray(np.asarray(game.skew, np.float64))
-    found, _ = regularizers.equilibrium(
+    equilibria, _ = regularizers.equilibrium(
         form.regularizer,
         skew,
         jnp.zeros(len(anchor)),
         jnp.asarray(_each(temperatures, where)),
         jnp.asarray(anchor),
     )
-    policy = np.asarray(found)
+    policy = np.asarray(equilibria)
     support = policy > NO_WEIGHT
     policy = np.where(support, policy, 0.0) / np.where(support, policy, 0.0).sum(-1, keepdims=True)
     return np.where(support, np.log(np.where(support, policy, 1.0)), FAINT), support
 
 
 def _each(values: Any, where: np.ndarray) -> np.ndarray:
-    """One number for each of the cells chosen, from one for every cell or for all."""
+    """The values of the selected cells, from an array over all cells or one number for all."""
     return np.asarray(np.broadcast_to(np.asarray(values, float), where.shape)[where])
 
 
 def _theory(
     game64: Any, rules: Any, logp: np.ndarray, held: np.ndarray, support: np.ndarray, game: PreferenceGame
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The factor of a round at each fixed point, nan where it is none; and the steps of a round."""
+    """Spectral radius of one round in each cell, nan without a fixed point; and the steps per round."""
     periods = _periods(rules, len(logp))
     if periods is None:
         return np.full(len(logp), np.nan), np.ones(len(logp))
-    found = maps_of_many(game64, rules, jnp.asarray(logp), jnp.asarray(held), jnp.asarray(periods))
-    found = jax.tree.map(np.asarray, found)
+    parts = maps_of_many(game64, rules, jnp.asarray(logp), jnp.asarray(held), jnp.asarray(periods))
+    parts = jax.tree.map(np.asarray, parts)
     some_rule = _some(rules)
     dimension = int(nash(game).dimension)
     factors = np.full(len(logp), np.nan)
@@ -251,18 +250,18 @@ def _theory(
         at_nash |= _pulls(rules, len(logp))[cells] == 0
         for group, free in ((cells[at_nash], dimension), (cells[~at_nash], 0)):
             if len(group):
-                part = Maps(*(each[group] for each in found))
+                of_group = Maps(*(each[group] for each in parts))
                 counts = periods[group] if has_inner_steps(some_rule) else None
-                factors[group] = radii(part, used, free, counts)
-    # A round has to leave the point where it is, up to what it makes of rounding.
-    shift = np.abs(np.where(support, found.drift, 0.0)).max(-1)
+                factors[group] = radii(of_group, used, free, counts)
+    # A round must not move the fixed point, up to rounding errors, which it amplifies by at most the factor.
+    shift = np.abs(np.where(support, parts.drift, 0.0)).max(-1)
     with np.errstate(over="ignore", invalid="ignore"):
         allowed = HELD * np.maximum(1.0, factors)
     return np.where(shift <= allowed, factors, np.nan), periods
 
 
 def _periods(rules: Any, cells: int) -> np.ndarray | None:
-    """Steps of a round in each cell; None where rounds have no fixed length."""
+    """Steps per round in each cell; None if rounds have no fixed length."""
     if _some(rules).form(0).period is None:
         return None
     periods = eqx.filter_vmap(lambda rule: jnp.asarray(rule.form(0).period, jnp.int32))(rules)

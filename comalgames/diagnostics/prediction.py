@@ -1,4 +1,4 @@
-"""What a rule will do near the fixed point it aims at, told before any run."""
+"""Prediction of a rule's local behaviour at its fixed point, without a run."""
 
 from __future__ import annotations
 
@@ -30,34 +30,35 @@ from comalgames.diagnostics.stability import (
 from comalgames.feedback import asked
 from comalgames.games.preference import PreferenceGame
 
-# An eigenvector is a rotation of the game if the game turns it into itself up to this share.
+# Relative error up to which an eigenvector of the round counts as an eigenvector of the game's rotation.
 SAME_MODE = 1e-6
 
-# A frequency below this is rounding, and so is a multiplier below that.
+# Frequencies and multipliers below these are rounding errors.
 NO_TURN, FORGOTTEN = 1e-13, 1e-12
 
-# A multiplier whose angle is this close to 0 or to half a circle is real.
+# A multiplier whose angle is this close to 0 or to pi counts as real.
 STRAIGHT = 1e-9
 
 
 class Prediction(NamedTuple):
-    """What `predict` returns: a rule at the fixed point it aims at.
+    """The result of `predict`: the fixed point of a rule and the rule's behaviour near it.
 
-    A round is one step, or what `COMAL` does between two moves of its reference.
+    A round is one step, or the steps of `COMAL` between two moves of its reference.
 
     Attributes:
-        point: the fixed point, with its gap; None where none was found, and then there is no prediction.
-        frequencies: at which the game turns policies there, radians per unit of step size, largest first.
-        multipliers: by what a round multiplies what is off on the support, complex, largest modulus first;
-            directions inside the set of Nash policies, whose multiplier is 1, are left out.
-        decay: by what a round multiplies the mass of each action off the support.
-        round_steps: steps of a round; None for a self-tuning `COMAL`, whose rounds end when it likes.
-        queries: of one step.
-        radius: the largest of the moduli and decays: the factor of a round in the long run.
-        decided_by: which mode that is, in words.
-        steps: for which step sizes the fixed point attracts.
-        periods: with which periods it does, for `COMAL`.
-        notes: what limits the prediction.
+        point: the fixed point; None if none was found, in which case nothing is predicted.
+        frequencies: rotation frequencies of the game there, radians per unit of step size, largest first.
+        multipliers: eigenvalues of one round, linearized on the support; complex, largest modulus first.
+            Directions inside the set of Nash policies, whose multiplier is 1, are left out.
+        decay: factor per round of the mass of each action off the support.
+        round_steps: number of steps per round; None for a self-tuning `COMAL`, whose rounds have no fixed
+            length.
+        queries: number of queries per step.
+        radius: spectral radius of one round: the largest of the moduli and decays.
+        decided_by: the mode that attains the radius, in words.
+        steps: the range of step sizes for which the fixed point is attracting.
+        periods: the spectral radius for each period of `COMAL`.
+        notes: limitations of the prediction.
     """
 
     point: FixedPoint | None
@@ -74,7 +75,7 @@ class Prediction(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """ "contracts", "rotates out", "neutral" (neither, to 11 digits), or "unknown"."""
+        """The verdict: "contracts", "rotates out", "neutral" (radius 1 to 11 digits) or "unknown"."""
         if math.isnan(self.radius):
             return "unknown"
         if abs(self.radius - 1) <= NEUTRAL:
@@ -83,36 +84,36 @@ class Prediction(NamedTuple):
 
     @property
     def rate_per_step(self) -> float:
-        """The factor of a step in the long run; nan if rounds have no fixed length."""
+        """Asymptotic factor of the error per step; nan if rounds have no fixed length."""
         return math.nan if self.round_steps is None else float(self.radius ** (1 / self.round_steps))
 
     @property
     def rate_per_query(self) -> float:
-        """The factor of a query in the long run; nan for a rule that asks nothing."""
+        """Asymptotic factor of the error per query; nan for a rule that makes no queries."""
         return math.nan if self.queries == 0 else float(self.rate_per_step ** (1 / self.queries))
 
 
 def predict(
     game: PreferenceGame, rule: AbstractUpdateRule[Any], *, logp: Any = None, reference: Any = None
 ) -> Prediction:
-    """The fixed point that a rule aims at, how it moves near it, and which of its settings attract.
+    """Compute a rule's fixed point, its convergence rate there, and the stable step sizes and periods.
 
-    Everything is read off the rule itself: the linearized map of its whole state, memory and reference
-    included, and its own steps for the mass of actions that the fixed point does not use.
+    The prediction uses the rule's own code: the Jacobian of its whole state, memory and reference included,
+    and its own steps for the mass of actions outside the support of the fixed point.
 
     Args:
         game: a preference game without prompts.
         rule: an update rule that draws no random numbers; not a `Parametric`.
-        logp: the first policy, log-probabilities `[n]`; uniform by default. It decides little: where the
-            reference is, if that is not given, and where the search starts for a rule that no theory knows.
+        logp: the first policy, log-probabilities `[n]`; uniform by default. It matters only as the default
+            reference, and as the starting point of the search if the fixed point is not known from theory.
         reference: the first reference, log-probabilities `[n]`; `logp` by default.
 
     Raises:
-        ValueError: an argument is none of the above.
+        ValueError: an argument is not as described.
 
     Example:
-        >>> found = cg.diagnostics.predict(cg.games.comal_cycle(), cg.OptimisticMWU(1.0))
-        >>> found.verdict, round(found.rate_per_step, 4), round(found.steps.high, 4)
+        >>> prediction = cg.diagnostics.predict(cg.games.comal_cycle(), cg.OptimisticMWU(1.0))
+        >>> prediction.verdict, round(prediction.rate_per_step, 4), round(prediction.steps.high, 4)
         ('contracts', 0.9769, 2.7639)
 
     Reference: Daskalakis and Panageas, "The Limit Points of (Optimistic) Gradient Descent in Min-Max
@@ -131,32 +132,32 @@ def predict(
 
 
 def check_arguments(game: Any, rule: Any) -> None:
-    """Refuse what cannot be linearized at one policy: other games, prompts, rules that are none or draw."""
+    """Raise a ValueError unless the game is one preference game and the rule is deterministic."""
     if not isinstance(game, PreferenceGame):
         raise ValueError(
-            f"`game` must be a PreferenceGame, got {type(game).__name__}. A matrix of win rates "
-            f"becomes one by cg.PreferenceGame(matrix)."
+            f"`game` must be a PreferenceGame, got {type(game).__name__}. Convert a matrix of win rates with "
+            f"cg.PreferenceGame(matrix)."
         )
     if game.policy_shape[:-1]:
         raise ValueError(
-            f"`game` must have no prompts, got leading axes {game.policy_shape[:-1]}: each prompt has fixed "
-            f"points of its own. Take one, such as cg.PreferenceGame.from_skew(game.skew[0])."
+            f"`game` must have no prompts, got leading axes {game.policy_shape[:-1]}: each prompt has its "
+            f"own fixed points. Select one prompt, as in cg.PreferenceGame.from_skew(game.skew[0])."
         )
     if not isinstance(rule, AbstractUpdateRule):
         inside = "; diagnose the rule inside it" if isinstance(rule, AbstractAlgorithm) else ""
         raise ValueError(
             f"`rule` must be an update rule such as MWU(0.1) or COMAL(MirrorDescent(1.0, 0.1), 20), whose "
-            f"state is policies and numbers, got {_named(rule)}{inside}."
+            f"state consists of policies and numbers, got {_described(rule)}{inside}."
         )
     questions_of(rule, game.policy_shape)
     if rule.form(0).is_random:
         raise ValueError(
-            f"`rule` must not draw random numbers, got {_named(rule)}: a step has to be one map of the "
-            f"state. `diagnostics.noise_floor` says what noise does near a fixed point."
+            f"`rule` must not draw random numbers, got {_described(rule)}: its step must be a deterministic "
+            f"map of the state. For the effect of sampling noise use `diagnostics.noise_floor`."
         )
 
 
-def _named(rule: Any) -> str:
+def _described(rule: Any) -> str:
     return f"a {type(rule).__name__}" if isinstance(rule, AbstractAlgorithm) else repr(rule)
 
 
@@ -172,24 +173,24 @@ def _of_point(game: PreferenceGame, rule: Any, point: FixedPoint | None) -> Pred
     with np.errstate(divide="ignore"):
         frequencies = rotation_frequencies(game, np.log(point.policy))
     if period is None:
-        found, decay, basis = *_self_tuned(game, rule, point, frequencies), None
+        factors, decay, basis = *_self_tuned(game, rule, point, frequencies), None
     else:
-        found, decay, basis = _linear(game, rule, point, period)
-    on, off = float(np.abs(found).max(initial=0.0)), float(decay.max(initial=0.0))
-    # What a rule remembers has multipliers too, but without a policy that could be off it decides nothing.
+        factors, decay, basis = _linear(game, rule, point, period)
+    on, off = float(np.abs(factors).max(initial=0.0)), float(decay.max(initial=0.0))
     unit = "step" if period == 1 else "round"
+    # If all policies nearby are fixed points, the multipliers of the rule's memory are irrelevant.
     moves = game.num_actions - 1 - point.dimension > 0
     radius = max(on, off) if moves else 1.0
     if not moves:
-        decided = "nothing: every policy nearby is a fixed point"
+        decided = "none: every policy nearby is a fixed point"
     elif radius < FORGOTTEN:
-        decided = f"nothing: one {unit} lands on it from anywhere nearby"
+        decided = f"none: one {unit} reaches the fixed point from any policy nearby"
     elif off >= on:
         decided = _slack_in_words(game, point, decay, unit)
     else:
-        decided = _mode_in_words(game, point, found[0], basis, unit)
+        decided = _mode_in_words(game, point, factors[0], basis, unit)
     return Prediction(
-        point, frequencies, found, decay, period, queries, radius, decided,
+        point, frequencies, factors, decay, period, queries, radius, decided,
         stable_steps(game, rule, point), stable_periods(game, rule, point), _notes(rule, point),
     )  # fmt: skip
 
@@ -197,7 +198,7 @@ def _of_point(game: PreferenceGame, rule: Any, point: FixedPoint | None) -> Pred
 def _linear(
     game: PreferenceGame, rule: Any, point: FixedPoint, period: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Multipliers and decays of a round, and the round's map."""
+    """Multipliers and decays of one round, and its linearized map."""
     with jax.enable_x64(True):
         game64, rule64 = with_dtype((game.without_names(), rule), jnp.float64)
         logps = jnp.asarray(point.logp), jnp.asarray(point.reference)
@@ -206,14 +207,17 @@ def _linear(
             eqx.filter_jit(maps)(game64, rule64, *logps, jnp.asarray(period)),
         )
     whole = round_maps(parts, point.support, np.asarray([period]) if has_inner_steps(rule) else None)
-    found = multipliers(whole, point.dimension)[0]
-    return found, np.exp(parts.drift[0][~point.support]), whole[0]
+    factors = multipliers(whole, point.dimension)[0]
+    return factors, np.exp(parts.drift[0][~point.support]), whole[0]
 
 
 def _self_tuned(
     game: PreferenceGame, rule: Any, point: FixedPoint, frequencies: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Of a round that solves exactly, which a self-tuning round comes near: 1 / (1 -+ i w / temperature)."""
+    """Multipliers `1 / (1 -+ i w / temperature)` and decays of a round that solves its inner problem exactly.
+
+    A self-tuning round approximates such a round.
+    """
     tau = float(rule.form(0).kl_temperature)
     turning = frequencies[: len(frequencies) - point.dimension // 2]
     both = np.concatenate([1 / (1 - 1j * turning / tau), 1 / (1 + 1j * turning / tau)])
@@ -224,27 +228,27 @@ def _self_tuned(
 def _mode_in_words(
     game: PreferenceGame, point: FixedPoint, multiplier: complex, whole: Any, unit: str
 ) -> str:
-    """Which deviation a multiplier belongs to."""
+    """A description of the mode of a multiplier."""
     size, angle = abs(multiplier), abs(np.angle(multiplier))
-    does = f"a {unit} multiplies it by {size:.6g}"
+    effect = f"each {unit} multiplies it by {size:.6g}"
     if STRAIGHT < angle < np.pi - STRAIGHT:
-        does += f" and turns it by {angle:.4g} rad, full circle in {2 * np.pi / angle:.3g} {unit}s"
+        effect += f" and rotates it by {angle:.4g} rad, one turn in {2 * np.pi / angle:.3g} {unit}s"
     elif angle >= np.pi - STRAIGHT:
-        does += " and throws it to the other side"
+        effect += " and reverses its sign"
     if whole is None:
-        return f"the slowest rotation: {does}"
+        return f"the slowest rotation: {effect}"
     frequency = _frequency_of(game, point, multiplier, whole)
     if frequency is None:
-        return f"one mode of several that the rule mixes: {does}"
+        return f"a mode that mixes several rotations of the game: {effect}"
     if frequency < NO_TURN:
-        return f"a straight pull: {does}"
-    return f"the rotation of frequency {frequency:.6g} rad per unit of step size: {does}"
+        return f"a mode without rotation: {effect}"
+    return f"the rotation of frequency {frequency:.6g} rad per unit of step size: {effect}"
 
 
 def _frequency_of(
     game: PreferenceGame, point: FixedPoint, multiplier: complex, whole: np.ndarray
 ) -> float | None:
-    """The game's frequency in the eigenvector's directions, if it is one rotation."""
+    """The game's rotation frequency along a multiplier's eigenvector; None if it mixes several rotations."""
     values, vectors = np.linalg.eig(whole)
     used = point.support
     p = point.policy[used]
@@ -266,8 +270,8 @@ def _slack_in_words(game: PreferenceGame, point: FixedPoint, decay: np.ndarray, 
     off = np.flatnonzero(~point.support)
     worst = off[int(np.argmax(decay))]
     return (
-        f"the mass of action {game.names[worst]!r}, which loses {slack[worst]:.4g} against the fixed point "
-        f"(its slack): a {unit} multiplies it by {decay.max():.6g}"
+        f"the mass of action {game.names[worst]!r}, whose win rate against the fixed point is "
+        f"{slack[worst]:.4g} below 1/2 (its slack): each {unit} multiplies it by {decay.max():.6g}"
     )
 
 
@@ -275,17 +279,20 @@ def _notes(rule: Any, point: FixedPoint | None) -> tuple[str, ...]:
     notes = []
     if point is not None and point.dimension:
         notes.append(
-            f"Nash is not unique: the set of Nash policies has {point.dimension} dimension"
-            f"{'s' if point.dimension > 1 else ''}, and nothing pulls along it (multiplier 1, that often). "
-            f"The verdict is about the distance to the set."
+            f"The Nash policy is not unique: the Nash set has dimension {point.dimension}, and along it the "
+            f"multiplier is 1. The verdict concerns the distance to the set."
         )
     leaves = jax.tree.leaves(rule, is_leaf=lambda leaf: isinstance(leaf, AbstractSchedule))
     if any(isinstance(leaf, AbstractSchedule) for leaf in leaves):
-        notes.append("Its numbers change from step to step; what is predicted is for those of the first.")
+        notes.append("The rule's parameters change over time; the prediction uses their values at step 0.")
     if rule.form(0).period is None:
         notes.append(
-            "Predicted for rounds that solve exactly, per round; how long a round takes, it chooses."
+            "The prediction is per round and assumes that rounds solve their inner problem exactly; the rule "
+            "chooses their length."
         )
     if point is not None and point.kind == "own":
-        notes.append(f"Its fixed point is {WORDS['own']}: neither Nash nor an equilibrium that theory names.")
+        notes.append(
+            f"The rule converges to {WORDS['own']}, which is neither a Nash policy nor a regularized "
+            f"equilibrium."
+        )
     return tuple(notes)

@@ -1,4 +1,4 @@
-"""How fast a recorded gap fell: by a factor a step, like a power of the steps, or by neither law."""
+"""Fit of a convergence rate to a recorded gap: linear, a power of the steps, or neither."""
 
 from __future__ import annotations
 
@@ -10,46 +10,46 @@ import numpy as np
 
 from comalgames import validation
 
-# Gaps this many times the size of their rounding errors still show a law; smaller ones show rounding.
+# Gaps below this multiple of their rounding errors are left out of the fit.
 ABOVE_ROUNDING = 50.0
 
-# What a law must have been seen for: decades of the gap for a factor, decades of the steps for a power.
+# Range that the window must cover: decades of the gap for a linear rate, decades of the steps for a power.
 DECADES = {"linear": 3.0, "power": 1.5}
 
-# Each quarter of a window falls as much as an average one, up to this factor. (exp(-sqrt(t)), no law of ours,
-# misses it in both coordinates.)
+# Largest ratio between the decrease over a quarter of the window and the mean decrease of the quarters.
+# exp(-sqrt(t)), which is neither linear nor a power, exceeds it in both coordinates.
 STEADY = 1.5
 
-# Quarters that fall more and more, or less and less, are no swings but a bend. That of exp(-t^2) can stay
-# within the factor above: then those of a factor a step must be more alike.
+# Quarters whose decreases grow or shrink monotonically indicate curvature rather than oscillation. The
+# curvature of exp(-t^2) can stay within the ratio above, so that STEADIER replaces it for a linear rate.
 #
-# Where they are not, the start may have been of another kind: the window then begins later, after these
-# shares of it, and its quarters must be more alike. (exp(-sqrt(t)) misses that too, from wherever one looks.)
+# Otherwise a transient may precede the linear phase: the window then begins later, after these shares of it,
+# with STEADIER as the ratio. exp(-sqrt(t)) exceeds that too, for every beginning of the window.
 LATER, STEADIER = (0.25, 0.44), 1.15
 
-# Fewer records in the window decide nothing; both laws are compared on at most twice SAMPLES records.
+# Smallest number of records in the window; the two models are compared on at most twice SAMPLES records.
 FEWEST, SAMPLES = 8, 50
 
-# In residuals of logarithms, rounding; and by this difference in AIC one law is refuted beside the other.
+# Rounding error in residuals of logarithms, and difference in AIC from which one model is rejected.
 ROUNDING, DECISIVE = 1e-12, 10.0
 
 COORDINATE: dict[str, Callable[[np.ndarray], np.ndarray]] = {"linear": lambda steps: steps, "power": np.log}
-WORDS = {"linear": "a factor a step", "power": "a power of the steps"}
+WORDS = {"linear": "a linear rate", "power": "a power of the steps"}
 
 
 class RateFit(NamedTuple):
-    """What `fit_rate` returns.
+    """The result of `fit_rate`.
 
     Attributes:
-        kind: "linear" (a factor a step), "power" (a power of the steps), or "none" (see `reason`).
+        kind: "linear" (a constant factor per step), "power" (a power of the steps) or "none" (see `reason`).
         rate: linear: the factor per unit of the steps, below 1; power: the exponent, below 0; none: nan.
-        window: first and last step that was looked at, after burn-in and before rounding; (nan, nan) where
-            nothing was left.
-        level: what the law says of the gap at the window's first step.
-        decades: by how many powers of ten the largest gap still to come fell within the window.
-        evidence: AIC of the other law minus that of this one, on the same few records; nan for "none".
-        variance_ratio: the other law's residual variance in units of this one's.
-        reason: why there is no rate; empty where there is one.
+        window: first and last step of the fit, after burn-in and before rounding errors dominate; (nan, nan)
+            if no record is left.
+        level: fitted gap at the first step of the window.
+        decades: decrease of the largest gap still to come within the window, in powers of ten.
+        evidence: AIC of the other model minus AIC of this one, on the same records; nan for "none".
+        variance_ratio: residual variance of the other model divided by that of this one.
+        reason: the reason why there is no rate; empty if there is one.
     """
 
     kind: str
@@ -62,7 +62,7 @@ class RateFit(NamedTuple):
     reason: str
 
     def at(self, steps: Any) -> np.ndarray:
-        """The gap that the law says at these steps; nan for "none".
+        """The fitted gap at the given steps; nan for "none".
 
         Args:
             steps: numbers of steps, above 0 for a power.
@@ -74,29 +74,29 @@ class RateFit(NamedTuple):
 
 
 def fit_rate(steps: Any, gaps: Any, *, floor: float | None = None, burn_in: float = 0.2) -> RateFit:
-    """How fast a gap falls: `factor^steps`, `steps^exponent`, or neither.
+    """Fit the convergence rate of a gap: `factor^steps`, `steps^exponent`, or neither.
 
-    Looks at the largest gap still to come, `max_{s >= t} gap_s`, so that a gap that swings counts by its
-    swings' tops. Of its fall in log gap the first fifth is burn-in, and what is below 50 roundings is left
-    out. Two lines are fitted to the log gap of the same 100 or fewer records, half of them evenly spaced in
-    the steps and half in their logarithm: one in the steps, one in their logarithm. The one with the smaller
-    AIC is reported if it was seen for long enough (a gap that falls by 3 decades, or steps that grow by 1.5)
-    and if every quarter of the window falls like the whole and they show no bend (else the window may begin
-    later). Its rate then
-    is the slope of a line with weights that vanish towards the ends of the window, so that it does not matter
-    where in a swing those are.
+    The fit uses the envelope `max_{s >= t} gap_s`, so that an oscillating gap counts by its maxima. The first
+    fifth of the decrease in log gap is discarded as burn-in, and so are gaps below 50 times their rounding
+    errors. Two lines are fitted to the log gap of the same 100 or fewer records, half of them evenly spaced
+    in the steps and half in their logarithm: one line in the steps, one in their logarithm. The line with the
+    smaller AIC is reported if the window is long enough (3 decades of the gap, or 1.5 decades of the steps),
+    if the decreases over its quarters are similar, and if they show no curvature (otherwise the window may
+    begin later). The reported rate is the slope of a line with weights that vanish at both ends of the
+    window, which makes it insensitive to the phase of an oscillation there.
 
-    AIC takes residuals for independent, which those of a curve are not: read `evidence` with
-    `variance_ratio`. Records must be dense enough to see the tops; a law that sets in after the window says
-    nothing of what comes later.
+    AIC assumes independent residuals, which those of a smooth curve are not: read `evidence` together with
+    `variance_ratio`. Records must be dense enough to resolve the maxima of the gap, and a change of rate
+    after the window cannot be detected.
 
     Args:
-        steps: the step of each record, rising, `[num_records]`; or queries, or any other count. The rate is
-            per unit of it. A record at step 0 is left out.
-        gaps: a gap, distance or divergence that is 0 where the run should end, `[num_records]`.
+        steps: the step of each record, increasing, `[num_records]`; or queries, or any other count. The rate
+            is per unit of it. A record at step 0 is left out.
+        gaps: a gap, distance or divergence that converges to 0, `[num_records]`.
         floor: the size of rounding errors in `gaps`; by default the precision of their type, times the
-            largest gap where that is above 1. A KL divergence is exact to the precision's square: say so.
-        burn_in: share of the fall in log gap that is left out at the start, in [0, 1).
+            largest gap if that is above 1. The rounding errors of a KL divergence near 0 are of the size of
+            the precision squared: pass `floor` for it.
+        burn_in: share of the decrease in log gap that is discarded at the start, in [0, 1).
 
     Raises:
         ValueError: `steps` and `gaps` are not two lists of numbers of one length, steps do not rise from 0 or
@@ -112,30 +112,30 @@ def fit_rate(steps: Any, gaps: Any, *, floor: float | None = None, burn_in: floa
     """
     steps, gaps, floor = _checked(steps, gaps, floor, burn_in)
     if not np.all(np.isfinite(gaps)):
-        return _nothing(f"it is not finite at step {steps[~np.isfinite(gaps)][0]:g}")
+        return _nothing(f"the gap is not finite at step {steps[~np.isfinite(gaps)][0]:g}")
     steps, gaps = steps[steps > 0], gaps[steps > 0]
     envelope = np.maximum.accumulate(gaps[::-1])[::-1]
     kept = int(np.count_nonzero(envelope > ABOVE_ROUNDING * floor))
     if kept == 0:
-        return _nothing("it is at rounding from the first record on")
+        return _nothing("all gaps are of the size of rounding errors")
     if kept == len(gaps):
         kept = _last_top(gaps)
     t, log_gap = steps[:kept], np.log(envelope[:kept])
     begun = log_gap < log_gap[0] - burn_in * (log_gap[0] - log_gap[-1])
-    # The last record before the fall is under way, for the first one after may be far down.
+    # The last record of the burn-in begins the window: the next record may already be far below it.
     start = max(int(np.argmax(begun)) - 1, 0)
-    found = _judge(t[start:], log_gap[start:], STEADY)
+    fit = _fit_window(t[start:], log_gap[start:], STEADY)
     for share in LATER:
-        if found.kind != "none":
+        if fit.kind != "none":
             break
         begin = int(np.searchsorted(t, t[start] + share * (t[-1] - t[start])))
-        again = _judge(t[begin:], log_gap[begin:], STEADIER)
-        found = again if again.kind == "linear" else found
-    return found
+        later = _fit_window(t[begin:], log_gap[begin:], STEADIER)
+        fit = later if later.kind == "linear" else fit
+    return fit
 
 
-def _judge(t: np.ndarray, log_gap: np.ndarray, steady: float) -> RateFit:
-    """The better law of the two if it holds on the window, steadily up to this factor."""
+def _fit_window(t: np.ndarray, log_gap: np.ndarray, steady: float) -> RateFit:
+    """The fit of the better model on a window; "none" if its quarters differ by more than `steady`."""
     window = (float(t[0]), float(t[-1]))
     seen = {"linear": (log_gap[0] - log_gap[-1]) / math.log(10), "power": math.log10(t[-1] / t[0])}
     decades = float(seen["linear"])
@@ -144,9 +144,9 @@ def _judge(t: np.ndarray, log_gap: np.ndarray, steady: float) -> RateFit:
         return _nothing(reason, window, decades)
 
     if decades == 0:
-        return none("its largest value still to come does not fall")
+        return none("the largest gap still to come does not fall")
     if len(t) < FEWEST:
-        return none(f"it has {len(t)} records between burn-in and rounding, fewer than {FEWEST}")
+        return none(f"{len(t)} records lie between burn-in and rounding error, fewer than {FEWEST}")
     chosen = np.unique(np.concatenate([_even(x(t), SAMPLES) for x in COORDINATE.values()]))
     variance = {kind: _variance(x(t[chosen]), log_gap[chosen]) for kind, x in COORDINATE.items()}
     better = min(variance, key=lambda kind: variance[kind])
@@ -174,16 +174,17 @@ def _judge(t: np.ndarray, log_gap: np.ndarray, steady: float) -> RateFit:
 
 
 def _complaint(kind: str, t: np.ndarray, log_gap: np.ndarray, seen: float, steady: float) -> str:
-    """Why a law does not hold on a window, or has not been seen for long enough; empty if it holds."""
-    of = {"linear": "the gap falls by", "power": "steps grow by"}[kind]
+    """The reason why a model does not fit a window, or why the window is too short; empty if it fits."""
+    of = {"linear": "the gap falls by", "power": "the steps grow by"}[kind]
     if seen < DECADES[kind]:
-        return f"{WORDS[kind]} fits better, but {of} {seen:.2g} decades only, less than {DECADES[kind]:g}"
+        return f"{WORDS[kind]} fits better, but {of} only {seen:.2g} decades, less than {DECADES[kind]:g}"
     x = COORDINATE[kind](t)
     falls = -np.diff(np.interp(np.linspace(x[0], x[-1], 5), x, log_gap))
     bends = np.all(np.diff(falls) > 0) or np.all(np.diff(falls) < 0)
     steady = STEADIER if bends and kind == "linear" else steady
     if falls.min() * steady < falls.mean() or falls.max() > steady * falls.mean():
-        return f"{WORDS[kind]} fits better, but its quarters fall by {', '.join(f'{f:.3g}' for f in falls)}"
+        unequal = ", ".join(f"{fall:.3g}" for fall in falls)
+        return f"{WORDS[kind]} fits better, but over the quarters of the window log gap falls by {unequal}"
     return ""
 
 
@@ -194,31 +195,31 @@ def _nothing(
 
 
 def _last_top(gaps: np.ndarray) -> int:
-    """How many records to keep of a run that ended above rounding.
+    """Number of records to keep of a run that ended above rounding error.
 
-    After the last top of a gap that swings, the largest gap still to come follows it down into the trough,
-    for the run does not show the next top.
+    After the last maximum of an oscillating gap the envelope follows the gap into its trough, because the
+    next maximum lies beyond the end of the run.
     """
     rises = np.flatnonzero(np.diff(gaps) > 0) + 1
     return int(rises[-1]) + 1 if len(rises) and rises[-1] > len(gaps) / 2 else len(gaps)
 
 
 def _even(x: np.ndarray, count: int) -> np.ndarray:
-    """Indices of records at about evenly spaced values of the rising `x`."""
+    """Indices of records at about evenly spaced values of the increasing `x`."""
     return np.unique(np.round(np.interp(np.linspace(x[0], x[-1], count), x, np.arange(len(x)))).astype(int))
 
 
 def _variance(x: np.ndarray, y: np.ndarray) -> float:
-    """Residual variance of the line of least squares."""
+    """Residual variance of the least-squares line."""
     x, y = x - x.mean(), y - y.mean()
     return float(np.mean((y - x * (x @ y) / (x @ x)) ** 2)) + ROUNDING**2
 
 
 def _tapered_line(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
-    """Middle, height there and slope of the least-squares line, weighted by sin^2 over the window.
+    """Midpoint, height at the midpoint and slope of the least-squares line weighted by sin^2 over the window.
 
-    Under these weights a swing of period q moves the slope over a window L by (q / L)^4 of its size in
-    units of 1 / L, and with equal weights by (q / L).
+    With these weights an oscillation of period q and amplitude a changes the slope over a window of length L
+    by the order of (q / L)^4 a / L; with equal weights by (q / L) a / L.
     """
     spacing = np.gradient(x)
     weight = spacing * np.sin(np.pi * (x - x[0]) / (x[-1] - x[0])) ** 2
@@ -228,7 +229,7 @@ def _tapered_line(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
 
 
 def _checked(steps: Any, gaps: Any, floor: Any, burn_in: Any) -> tuple[np.ndarray, np.ndarray, float]:
-    """The arguments in float64, and a floor."""
+    """The checked arguments in float64, and the floor."""
     kind = np.asarray(gaps).dtype
     steps = validation.real_array("steps", steps).astype(np.float64)
     try:
@@ -237,11 +238,11 @@ def _checked(steps: Any, gaps: Any, floor: Any, burn_in: Any) -> tuple[np.ndarra
         raise ValueError(f"`gaps` must hold real numbers, one per record: {error}.") from error
     if steps.ndim != 1 or gaps.shape != steps.shape or len(steps) == 0:
         raise ValueError(
-            f"`steps` and `gaps` must be two lists of one length, got shapes {steps.shape} and {gaps.shape}; "
-            f"fit the gaps of several runs one by one."
+            f"`steps` and `gaps` must be two lists of the same length, at least 1, got shapes {steps.shape} "
+            f"and {gaps.shape}; fit the gaps of several runs one by one."
         )
     if steps[0] < 0 or np.any(np.diff(steps) <= 0):
-        raise ValueError(f"`steps` must rise from 0 or more, got {steps}.")
+        raise ValueError(f"`steps` must be >= 0 and increasing, got {steps}.")
     if floor is None:
         largest = np.max(gaps, initial=1.0, where=np.isfinite(gaps))
         floor = float(np.finfo(kind if kind.kind == "f" else np.float64).eps) * float(largest)
@@ -251,5 +252,8 @@ def _checked(steps: Any, gaps: Any, floor: Any, burn_in: Any) -> tuple[np.ndarra
     if not burn_in < 1:
         raise ValueError(f"`burn_in` must be a share in [0, 1), got {burn_in!r}.")
     if np.min(gaps, initial=0.0, where=np.isfinite(gaps)) < -ABOVE_ROUNDING * floor:
-        raise ValueError(f"`gaps` must be >= 0 up to rounding, got {np.nanmin(gaps):g}; pass distances.")
+        raise ValueError(
+            f"`gaps` must be >= 0 up to rounding error, got {np.nanmin(gaps):g}; pass gaps, distances or "
+            f"divergences."
+        )
     return steps, gaps, floor

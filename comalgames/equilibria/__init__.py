@@ -1,4 +1,4 @@
-"""The ground truth: exact equilibria, to measure learning rules against."""
+"""Exact equilibria: Nash policies, quantal response equilibria, robust policies."""
 
 from comalgames.equilibria.distance import KLToNashSet, kl_to_nash_set
 from comalgames.equilibria.exact import nash

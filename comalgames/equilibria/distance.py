@@ -1,4 +1,4 @@
-"""How far a policy is from the set of all Nash policies."""
+"""KL distance of a policy from the set of all Nash policies."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from comalgames.games.zero_sum import ZeroSumGame
 from comalgames.numerics import simplex
 from comalgames.numerics.simplex import LogPolicy
 
-# Stands for the log-probability of an action that a policy excludes. Where the nearest Nash policy has more
-# than SOME on such actions, the distance is infinite.
+# Log-probability that replaces -inf. If the nearest Nash policy has more than SOME probability on actions of
+# probability 0, the distance is infinite.
 EXCLUDED, SOME = -1e4, 1e-9
 
 
@@ -24,15 +24,15 @@ class KLToNashSet(eqx.Module):
     """The metric min KL(p || policy) over all Nash policies p; made by `kl_to_nash_set`.
 
     Attributes:
-        sets: the Nash policies of each prompt and each of its players.
-        prompts: shape of the game's prompts.
+        sets: the set of Nash policies of each prompt and player.
+        prompts: shape of the prompt axes of the game.
     """
 
     sets: list[list[NashSet]]
     prompts: tuple[int, ...] = eqx.field(static=True)
 
     def __call__(self, game: PreferenceGame | ZeroSumGame, logp: LogPolicy) -> Float[Array, "*prompts"]:
-        """The distance, per prompt."""
+        """Distance of the policy from the set of Nash policies in nats, per prompt."""
         validation.log_policy("logp", logp)
         axes = len(self.prompts) + (2 if isinstance(game, ZeroSumGame) else 1)
         lead = logp.shape[: logp.ndim - axes]
@@ -53,16 +53,16 @@ def _distance(policies: NashSet, logp: Float[Array, "*batch n"]) -> Float[Array,
 
 
 def kl_to_nash_set(game: PreferenceGame | ZeroSumGame, solution: NashSolution | None = None) -> KLToNashSet:
-    """The metric: smallest KL(p || policy) in nats over all Nash policies p of `game`, summed over players.
+    """The metric min KL(p || policy) in nats over all Nash policies p of `game`, summed over players.
 
-    Where a game has several Nash policies, the distance to one of them overstates it; where there is one, it
-    is `kl_to(nash(game).logp)`. It is infinite iff every Nash policy uses an action that the policy excludes.
-    The minimum is found by maximizing its smooth dual with a barrier, in a few dozen Newton steps, so record
-    it now and then (`record_every`) in long runs of large games.
+    If the Nash policy is unique, it equals `kl_to(nash(game).logp)`; otherwise the distance to one Nash
+    policy is an upper bound. It is infinite iff every Nash policy uses an action to which the policy gives
+    probability 0. The minimum is computed by maximizing its smooth dual with a barrier method, in a few dozen
+    Newton steps; in long runs of large games, record it less often (`record_every`).
 
     Args:
-        game: what is played.
-        solution: its Nash policies as `nash` returns them; solved for by default.
+        game: the game.
+        solution: the solution returned by `nash`; computed by default.
 
     Raises:
         ArithmeticError: the set of Nash policies is not certified.

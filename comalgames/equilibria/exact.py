@@ -1,4 +1,4 @@
-"""The exact Nash policy, with its certificate: how good it is, and whether it is the only one."""
+"""Exact Nash policies with certificates."""
 
 from __future__ import annotations
 
@@ -20,38 +20,40 @@ SOLVERS = ("interior-point", *METHODS)
 
 
 def nash(game: AbstractGame, select: Any = None, solver: str | None = None) -> NashSolution:
-    """An exact Nash policy of `game`, its certificate, and whether it is the only one.
+    """Compute an exact Nash policy of `game`, its certificate, and whether it is unique.
 
-    An interior-point method guesses the support on its way and solves for the policy on it exactly; one that
-    has a positive probability on all of it, against which all others lose, and which the equations determine,
-    is the only Nash policy. In other games the path leads into the middle of the set of Nash policies, whose
-    support S is the largest; the set is then `{p : skew_SS p = 0, skew p <= 0}`. Payoffs are scaled first, so
-    any unit does. Where this cannot be certified, linear programs (HiGHS) are tried. A hundred actions take a
-    few milliseconds, a thousand half a second, after about a second of compilation for each new n.
+    An interior-point method estimates the support in every step and solves for the policy on it exactly. If
+    the equations determine the policy, it is positive on the support and all other actions lose against it,
+    then it is the unique Nash policy. In other games the method converges to the relative interior of the set
+    of Nash policies, whose support S is the largest; the set is then `{p : skew_SS p = 0, skew p <= 0}`.
+    Payoffs are scaled first, so that any unit may be used. If the result cannot be certified, linear programs
+    (HiGHS) are tried. A hundred actions take a few milliseconds, a thousand half a second, after about a
+    second of compilation for each new n.
 
     Args:
-        game: a `PreferenceGame` (leading axes: one solution each, solved together) or a `ZeroSumGame`, whose
-            solution has the players on axis -2. Its payoffs are taken as stored: make the game with x64
-            enabled.
-        select: which Nash policy where there are several: None, one of largest support; "max-entropy"; or a
-            reference `[..., n]` of positive probabilities, for the one with the smallest KL(policy ||
+        game: a `PreferenceGame` (one solution for each leading index, solved together) or a `ZeroSumGame`,
+            whose solution has the players on axis -2. Payoffs are used in the precision in which they are
+            stored: make the game with x64 enabled.
+        select: the Nash policy to return if it is not unique: None for one of largest support; "max-entropy";
+            or a reference `[..., n]` of positive probabilities, for the one that minimizes KL(policy ||
             reference).
-        solver: None, or the only one to use: "interior-point", "highs-ds" or "highs-ipm".
+        solver: None, or the only solver to use: "interior-point", "highs-ds" or "highs-ipm".
 
     Returns:
-        A `NashSolution`. Check `status`.
+        A `NashSolution`. Check its `status`.
 
     Raises:
-        ValueError: `game`, `select` or `solver` is none of the above.
-        ArithmeticError: `select` was given, and there is no certified set to select from.
+        ValueError: `game`, `select` or `solver` is not as described.
+        ArithmeticError: `select` was given, but the set of Nash policies is not certified.
 
     Example:
         >>> cg.nash(cg.games.comal_cycle()).policy * 11
         array([4., 3., 4.])
 
-    Reference: von Neumann's minimax theorem as a linear program, Dantzig, "A Proof of the Equivalence of the
-    Programming Problem and the Game Problem", 1951; uniqueness: Goldman and Tucker, "Theory of Linear
-    Programming", 1956; see `equilibria.interior_point` for the method.
+    Reference: Dantzig, "A Proof of the Equivalence of the Programming Problem and the Game Problem", 1951,
+        for
+    the minimax theorem as a linear program; Goldman and Tucker, "Theory of Linear Programming", 1956, for
+    uniqueness; see `equilibria.interior_point` for the method.
     """
     if isinstance(game, PreferenceGame):
         payoffs = np.asarray(game.skew, np.float64)
@@ -59,24 +61,24 @@ def nash(game: AbstractGame, select: Any = None, solver: str | None = None) -> N
         payoffs = np.asarray(game.payoff, np.float64)
     else:
         raise ValueError(
-            f"`game` must be a PreferenceGame or ZeroSumGame, got {type(game).__name__}. A matrix of win "
-            f"rates becomes one by cg.PreferenceGame(matrix)."
+            f"`game` must be a PreferenceGame or ZeroSumGame, got {type(game).__name__}. Convert a matrix of "
+            f"win rates with cg.PreferenceGame(matrix)."
         )
     if solver is not None:
         validation.known("solver", solver, SOLVERS)
     n = payoffs.shape[-1]
     solve = _one_player if isinstance(game, PreferenceGame) else _two_players
-    found = solve(payoffs.reshape(-1, n, n), SOLVERS if solver is None else (solver,))
-    fields = (field.reshape((*payoffs.shape[:-2], *field.shape[1:])) for field in found)
+    solved = solve(payoffs.reshape(-1, n, n), SOLVERS if solver is None else (solver,))
+    fields = (field.reshape((*payoffs.shape[:-2], *field.shape[1:])) for field in solved)
     solution = certify(game, *fields)
     return solution if select is None else select_nash(game, solution, select)
 
 
-# Of several games, `[games, ...]`: a policy, the support, the set's dimension, and whether they are clear.
-_Found: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+# Policy, support, dimension of the Nash set, and whether they are clear, of several games, `[games, ...]`.
+_Solved: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
-def _one_player(skews: np.ndarray, solvers: tuple[str, ...]) -> _Found:
+def _one_player(skews: np.ndarray, solvers: tuple[str, ...]) -> _Solved:
     sizes = np.abs(skews).max((-2, -1), keepdims=True)
     faces = _faces(skews / np.where(sizes > 0, sizes, 1.0), solvers)
     policy, support, dimension, clear = (np.stack(field) for field in zip(*faces, strict=True))
@@ -84,10 +86,10 @@ def _one_player(skews: np.ndarray, solvers: tuple[str, ...]) -> _Found:
 
 
 def _faces(skews: np.ndarray, solvers: tuple[str, ...]) -> list[Face]:
-    """The Nash policies of games with payoffs of at most 1: of the first solver that is clear about them."""
+    """The Nash sets of games with payoffs of at most 1, from the first solver whose result is clear."""
     tried: list[list[Face]] = [[] for _ in skews]
     for solver in solvers:
-        open_games = [k for k, found in enumerate(tried) if not (found and found[-1].clear)]
+        open_games = [k for k, results in enumerate(tried) if not (results and results[-1].clear)]
         if solver in METHODS:
             answers = [face_by_linear_program(skews[k], solver) for k in open_games]
         elif open_games:
@@ -102,18 +104,19 @@ def _faces(skews: np.ndarray, solvers: tuple[str, ...]) -> list[Face]:
     n = skews.shape[-1]
     nothing = Face(np.full(n, np.nan), np.zeros(n, bool), 0, False)
     return [
-        found[-1]
-        if found and found[-1].clear
-        else min(found, key=lambda each: np.max(skew @ each.policy), default=nothing)
-        for skew, found in zip(skews, tried, strict=True)
+        results[-1]
+        if results and results[-1].clear
+        else min(results, key=lambda each: np.max(skew @ each.policy), default=nothing)
+        for skew, results in zip(skews, tried, strict=True)
     ]
 
 
-def _two_players(payoffs: np.ndarray, solvers: tuple[str, ...]) -> _Found:
-    """Any zero-sum game, as the skew game of Gale, Kuhn and Tucker: row player, column player and a scale.
+def _two_players(payoffs: np.ndarray, solvers: tuple[str, ...]) -> _Solved:
+    """Solutions of two-player zero-sum games by the skew game of Gale, Kuhn and Tucker.
 
-    With the payoff shifted to be positive, (p, q, t) solves [[0, M, -1], [-M', 0, 1], [1, -1, 0]] iff p / t
-    and q / t are optimal for the two players.
+    Its actions are those of the row player, those of the column player and a scale. With the payoff M shifted
+    to be positive, (p, q, t) solves [[0, M, -1], [-M', 0, 1], [1, -1, 0]] iff p / t and q / t are optimal for
+    the two players.
     """
     games, n, _ = payoffs.shape
     spread = np.ptp(payoffs, axis=(-2, -1), keepdims=True)

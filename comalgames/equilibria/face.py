@@ -1,4 +1,4 @@
-"""All Nash policies of a skew game, from one that uses every action that any of them uses."""
+"""The set of all Nash policies of a skew game, from a Nash policy of largest support."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import linprog
 
-from comalgames.equilibria.interior_point import ROUNDINGS
+from comalgames.equilibria.interior_point import EPSILONS
 
-# Sums of n products of payoffs of at most 1 are 0 below so many roundings for each term: a tie, whose payoffs
-# were themselves rounded. Numbers between that and `ROUNDINGS` decide nothing.
+# Sums of n products of payoffs of at most 1 are ties below n times this multiple of the machine epsilon,
+# which allows for rounded payoffs. Numbers between that and the multiple `EPSILONS` are not decisive.
 TIE = 4.0
 
-# Probabilities below this, of a linear program's solution, are its rounding.
+# Probabilities below this in the solution of a linear program are rounding errors.
 ZERO = 1e-9
 
-# Linear programs that find such a policy, in the order in which they are tried.
+# Linear programming methods, in the order in which they are tried.
 METHODS = ("highs-ds", "highs-ipm")
 
 
@@ -24,10 +24,10 @@ class Face(NamedTuple):
     """The set of Nash policies of a skew game with payoffs of at most 1.
 
     Attributes:
-        policy: one that uses the whole support, `[n]`.
-        support: the actions that any of them uses, bool `[n]`.
-        dimension: of the set.
-        clear: whether support and dimension hang on numbers well above rounding.
+        policy: a Nash policy with the whole support, `[n]`.
+        support: actions with positive probability in some Nash policy, bool `[n]`.
+        dimension: dimension of the set.
+        clear: whether support and dimension depend only on numbers well above rounding error.
     """
 
     policy: np.ndarray
@@ -40,18 +40,18 @@ class Face(NamedTuple):
 # p.T A q = 0 with p_S > 0, so A_SS q_S = 0. As p satisfies all other conditions strictly, the set has the
 # dimension of the kernel of A_SS, less one for sum q = 1.
 def face(skew: np.ndarray, near: np.ndarray, support: np.ndarray) -> Face:
-    """The face whose policies use exactly `support`, given one of them to a few digits.
+    """The face of Nash policies with the given support, from an approximation of one of them.
 
     Args:
         skew: payoffs `[n, n]`, antisymmetric, at most 1 in size.
-        near: a policy near the middle of the face, `[n]`.
-        support: bool `[n]`; where it is empty, nothing is known.
+        near: a policy near the relative interior of the face, `[n]`.
+        support: bool mask of the support, `[n]`; empty if unknown.
     """
     n = len(skew)
     if not support.any():
         return Face(near, near > 0, 0, False)
     _, values, rows = np.linalg.svd(skew[np.ix_(support, support)])
-    tie, rounding = (factor * n * float(np.finfo(np.float64).eps) for factor in (TIE, ROUNDINGS))
+    tie, rounding = (factor * n * float(np.finfo(np.float64).eps) for factor in (TIE, EPSILONS))
     kernel = values <= tie
     for zero in (tie, rounding, ZERO):
         kernel = values <= zero
@@ -65,15 +65,15 @@ def face(skew: np.ndarray, near: np.ndarray, support: np.ndarray) -> Face:
                 return Face(policy, support, int(kernel.sum()) - 1, True)
             if advantage.max() <= (skew @ near).max():
                 return Face(policy, support, int(kernel.sum()) - 1, False)
-    # What is on the way to the face may be a better policy than any that is on it.
+    # The approximation may have a smaller gap than its projection onto the face.
     return Face(near / near.sum(), near > 0, max(int(kernel.sum()) - 1, 0), False)
 
 
 def face_by_linear_program(skew: np.ndarray, method: str) -> Face | None:
-    """The face, from a point of {q >= 0, skew q <= 0} that is positive wherever any of its points is.
+    """The face of Nash policies from a linear program; None if it fails.
 
-    Maximizes sum t subject to t <= 1 and t <= q: every coordinate that can be positive can be made at least 1
-    by scaling, so the maximum counts them.
+    The program maximizes sum t subject to q >= 0, skew q <= 0, t <= 1 and t <= q. Every coordinate that can
+    be positive can be made at least 1 by scaling, so that the maximum is the size of the largest support.
 
     Args:
         skew: payoffs `[n, n]`, antisymmetric, at most 1 in size.

@@ -1,4 +1,4 @@
-"""Nash policies of skew games by an interior-point method that ends by solving for one exactly."""
+"""Nash policies of skew games by an interior-point method with an exact final solve."""
 
 from __future__ import annotations
 
@@ -10,28 +10,29 @@ import numpy as np
 from jax.scipy.linalg import lu_factor, lu_solve
 from jaxtyping import Array, Bool, Float, Int
 
-# Sums of n products of numbers up to 1 are taken for 0 below this many roundings for each term.
-ROUNDINGS = 64.0
+# Sums of n products of numbers up to 1 count as 0 below n times this multiple of the machine epsilon.
+EPSILONS = 64.0
 
-# How far to go along a direction, in shares of the way to the boundary; and when the search for a policy that
-# cannot be solved for exactly ends, in units of the largest payoff. Ordinary games take 3 to 20 steps.
+# Step length as a share of the distance to the boundary; bound on the advantages, in units of the largest
+# payoff, at which the iteration ends without an exact solve. Typical games take 3 to 20 steps.
 REACH, FINISHED, MAX_STEPS = 0.995, 1e-16, 80
 
-# So many games of a batch are solved side by side, waiting for the slowest, if they have at most so many
-# actions. Larger ones are solved one after another.
+# Number of games of a batch that are solved side by side, until the slowest has finished, if they have at
+# most SMALL actions. Larger games are solved one after another.
 SIDE_BY_SIDE, SMALL = 64, 32
 
 
 class InteriorPoint(NamedTuple):
-    """What `interior_point` returns, for payoffs of at most 1.
+    """The result of `interior_point`, for payoffs of at most 1.
 
     Attributes:
-        exact: whether `policy` solves the indifference equations of its support, all others lose against it,
-            and no other policy does: it is then the only Nash policy. (Judged in units of rounding.)
-        policy: if `exact` the Nash policy `[..., n]`; else the last point of the path, near Nash policies of
-            the largest support.
-        slack: how much each action loses against `policy`, `[..., n]`; > 0 on the path.
-        num_steps: how many steps it took.
+        exact: whether `policy` is the unique Nash policy: it solves the indifference equations of its
+            support, all other actions lose against it, and no other policy does so, all by margins above
+            rounding error.
+        policy: if `exact`, the Nash policy `[..., n]`; otherwise the last point of the path, near the Nash
+            policies of the largest support.
+        slack: payoff that each action loses against `policy`, `[..., n]`; > 0 on the path.
+        num_steps: number of interior-point steps.
     """
 
     exact: Bool[Array, "*batch"]
@@ -42,12 +43,12 @@ class InteriorPoint(NamedTuple):
 
 # With A = -A.T we want x >= 0, sum x = 1 and s = v - A x >= 0 with x_i s_i = 0. As x.T A x = 0, x.T s = v:
 # the bound v on every advantage is the sum of the products, at every x, and the method keeps s = v - A x
-# while it brings all products to 0 together. Newton's equation for x s = r is
+# while all products converge to 0 together. The Newton equation for x s = r is
 #
 #     (diag(s / x) - A) dx + dv = r / x - s,    sum dx = 0,
 #
-# whose matrix has a positive definite symmetric part. Mehrotra: a first direction aims at r = 0; how far it
-# can go tells what to aim at in earnest, with the same factors.
+# whose matrix has a positive definite symmetric part. Mehrotra's predictor-corrector method: the step length
+# of a first direction with r = 0 determines the r of the second direction, which uses the same factorization.
 def _step(skew: Array, x: Array, v: Array) -> tuple[Array, Array]:
     s = v - skew @ x
     factors = lu_factor(jnp.diag(s / x) - skew)
@@ -70,16 +71,17 @@ def _step(skew: Array, x: Array, v: Array) -> tuple[Array, Array]:
 
 
 def _likely_support(skew: Array, x: Array, v: Array) -> Array:
-    """Actions whose probability exceeds their slack; odd in number, as that of a lone Nash policy must be."""
+    """Actions whose probability exceeds their slack, made odd in number, as for a unique Nash policy."""
     certainty = jnp.log(x) - jnp.log(v - skew @ x)
     support, doubtful = certainty > 0, jnp.argmin(jnp.abs(certainty))
     return jnp.where(jnp.sum(support) % 2 == 0, support.at[doubtful].set(~support[doubtful]), support)
 
 
 # On the support the policy solves A_SS p = 0, sum p = 1. Bordered by ones, A_SS becomes a matrix that is
-# regular iff the kernel of A_SS is a line on which the sum is not 0: then p is the only solution, and if
-# also p_S > 0 and the others' slack > 0, the only Nash policy. How far the matrix is from a singular one is
-# estimated by a solve: a random vector has a part along every singular vector.
+# regular iff the kernel of A_SS is a line on which the sum is not 0: then p is the unique solution, and if
+# also p_S > 0 and the slack of all other actions is > 0, the unique Nash policy. The distance of the matrix
+# to a singular one is estimated by a solve with a random vector, which has a component along every singular
+# vector.
 def _solve_on(skew: Array, support: Array) -> tuple[Array, Array, Array]:
     n = len(skew)
     inside = support[:, None] & support
@@ -90,11 +92,11 @@ def _solve_on(skew: Array, support: Array) -> tuple[Array, Array, Array]:
     unit = jnp.zeros(n + 1).at[n].set(1.0)
     probe = jnp.asarray(np.random.default_rng(0).standard_normal(n + 1))
     solved, image = lu_solve(factors, jnp.stack([unit, probe], axis=1)).T
-    solved = solved + lu_solve(factors, unit - matrix @ solved)  # its last digits
+    solved = solved + lu_solve(factors, unit - matrix @ solved)  # iterative refinement
     policy = jnp.where(support, solved[:n], 0.0)
     apart = jnp.linalg.norm(probe) / jnp.linalg.norm(image)
     slack = -(skew @ policy)
-    rounding = ROUNDINGS * n * float(np.finfo(np.float64).eps)
+    rounding = EPSILONS * n * float(np.finfo(np.float64).eps)
     clear = jnp.where(support, policy, slack) > rounding
     return jnp.all(clear) & (apart > rounding), policy, jnp.where(support, 0.0, slack)
 
@@ -114,7 +116,7 @@ def _solve(skew: Array) -> InteriorPoint:
         good = jnp.all(jnp.isfinite(moved)) & (bound > 0) & jnp.all(bound - skew @ moved > 0)
         x, v = jnp.where(good, moved, x), jnp.where(good, bound, v)
         support = _likely_support(skew, x, v)
-        # A factorization of a large game is worth it only where the guess has settled.
+        # For large games the exact solve is attempted only if the support has not changed in the last step.
         settled = jnp.all(support == before) | (n <= SMALL)
         attempt = lambda: _solve_on(skew, support)  # noqa: E731
         exact, policy, slack = jax.lax.cond(settled, attempt, lambda: (jnp.array(False), policy, slack))
@@ -135,7 +137,7 @@ def _solve(skew: Array) -> InteriorPoint:
 
 @jax.jit
 def interior_point(skew: Float[Array, "batch n n"]) -> InteriorPoint:
-    """The Nash policy of each game of a batch if it is the only one, else a policy near those there are.
+    """The Nash policy of each game of a batch if it is unique, otherwise a policy near the Nash policies.
 
     Args:
         skew: payoffs, antisymmetric, of at most 1 in size, float64.

@@ -1,4 +1,4 @@
-"""The set of all Nash policies of a player, and which of them is nearest to a policy."""
+"""The set of all Nash policies of a player, and its point nearest to a given policy."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from comalgames import validation
-from comalgames.equilibria.interior_point import ROUNDINGS
+from comalgames.equilibria.interior_point import EPSILONS
 from comalgames.equilibria.solution import NashSolution, certify
 from comalgames.games.preference import PreferenceGame
 from comalgames.games.zero_sum import ZeroSumGame
 
-# Lengths tried along a direction; they share one linear solve.
+# Step lengths tried along a direction; they share one linear solve.
 LENGTHS = 0.5 ** np.arange(30)
 
-# Where p is almost a vertex the dual is almost linear: Newton's matrix is kept positive by this share of the
-# slope, which vanishes at the optimum.
+# If p is almost a vertex, the dual is almost linear: the Newton matrix is kept positive by this multiple of
+# the gradient, which vanishes at the optimum.
 DAMPING = 1e-6
 
-# The barrier's weight starts at 1 and falls by this factor, to the last in roundings, whenever the value
-# under the current one is known to this share of it.
+# The weight of the barrier starts at 1 and is multiplied by FALL whenever the value under the current weight
+# is known up to KNOWN times the weight, until it is below LAST times the machine epsilon.
 FALL, LAST, KNOWN, MAX_STEPS = 0.1, 1e-2, 0.1, 400
 
 
@@ -32,10 +32,10 @@ class NashSet(eqx.Module):
     """The Nash policies of one player: `{p : p = 0 off the support, equal @ p_S = 0, less @ p_S <= 0}`.
 
     Attributes:
-        support: the indices S of the actions that Nash policies use, `[k]`.
-        equal: independent rows `[rank, k]`.
-        less: other rows `[n - k or fewer, k]`.
-        policy: one that uses the whole support, `[n]`.
+        support: indices S of the actions in the support, `[k]`.
+        equal: independent rows of the equations, `[rank, k]`.
+        less: rows of the inequalities, `[n - k or fewer, k]`.
+        policy: a Nash policy with the whole support, `[n]`.
     """
 
     support: Int[np.ndarray, " k"]
@@ -45,11 +45,11 @@ class NashSet(eqx.Module):
 
     @property
     def dimension(self) -> int:
-        """0 for a point, 1 for a segment, ..."""
+        """Dimension of the set: 0 for a point, 1 for a segment, ..."""
         return len(self.support) - 1 - len(self.equal)
 
     def nearest(self, logp: Float[Array, " n"]) -> Float[Array, " k"]:
-        """The policy of the set with the smallest KL from it to `logp`, as log-probabilities on the support.
+        """The policy p of the set that minimizes KL(p || `logp`), as log-probabilities on the support.
 
         Args:
             logp: finite log-probabilities `[n]`.
@@ -65,8 +65,9 @@ class NashSet(eqx.Module):
 #
 #     -logsumexp(log x - E.T l - L.T m),    and p = softmax(log x - E.T l - L.T m):
 #
-# smooth, concave, without constraints but m >= 0, and its optimum has p > 0 on the whole support. Those are
-# kept by a barrier, weight * sum log m, whose weight goes to 0: then m_j = 0 or (L p)_j = 0.
+# smooth and concave, with the only constraints m >= 0, and its optimum has p > 0 on the whole support. The
+# constraints are enforced by a barrier, weight * sum log m, whose weight goes to 0: then m_j = 0 or (L p)_j =
+# 0.
 @jax.jit
 def _nearest(equal: Array, less: Array, logx: Array) -> Array:
     rows = jnp.concatenate([equal, less])
@@ -92,7 +93,7 @@ def _nearest(equal: Array, less: Array, logx: Array) -> Array:
         move = jnp.linalg.solve(curve, slope)
         tried = y + lengths * move
         values = value(tried, weight)
-        # Differences below rounding are ties, which go to the longest step.
+        # Differences below rounding error are ties, for which the longest step is taken.
         top = jnp.max(values)
         best = jnp.argmax(values >= top - 4.0 * eps * (1.0 + jnp.abs(top)))
         known = slope @ move <= KNOWN * weight
@@ -109,23 +110,24 @@ def _nearest(equal: Array, less: Array, logx: Array) -> Array:
 
 
 def nash_sets(game: PreferenceGame | ZeroSumGame, solution: NashSolution) -> list[list[NashSet]]:
-    """The sets of each prompt (a list) and each of its players (one, or two).
+    """The sets of Nash policies for each prompt (a list) and each of its players (one or two).
 
     Args:
         game: a `PreferenceGame` or a `ZeroSumGame`.
-        solution: its certified Nash policies of largest support.
+        solution: certified Nash policies of the game with the largest support.
 
     Raises:
-        ArithmeticError: a prompt's solution is not certified.
+        ArithmeticError: the solution of a prompt is not certified.
     """
     if not np.all(solution.status == "certified"):
         raise ArithmeticError(
             "the set of Nash policies is not certified: `nash(game).status` is "
-            f"{', '.join(sorted(set(np.ravel(solution.status).tolist())))}. Are some payoffs rounding?"
+            f"{', '.join(sorted(set(np.ravel(solution.status).tolist())))}. Set payoffs of the size of "
+            "rounding errors to 0."
         )
     n = game.num_actions
     if isinstance(game, PreferenceGame):
-        # Each column holds what one action earns against the policy's actions, less the value.
+        # Each column contains the payoffs of one action against the policy's actions, minus the value.
         skews = np.asarray(game.skew, np.float64).reshape(-1, 1, n, n)
         supports = others = np.asarray(solution.support).reshape(-1, 1, n)
         policies, earned = solution.policy.reshape(-1, 1, n), skews
@@ -142,19 +144,19 @@ def nash_sets(game: PreferenceGame | ZeroSumGame, solution: NashSolution) -> lis
 
 
 def _set(earned: np.ndarray, support: np.ndarray, others: np.ndarray, policy: np.ndarray) -> NashSet:
-    """The policies p against which no action earns anything, and those of `others` (the support) nothing."""
+    """The set of policies against which all actions have payoff <= 0, and those of `others` payoff 0."""
     earned = earned / (np.abs(earned).max() or 1.0)
     _, values, rows = np.linalg.svd(earned[np.ix_(others, support)], full_matrices=False)
-    rank = int(np.sum(values > ROUNDINGS * len(policy) * float(np.finfo(np.float64).eps)))
+    rank = int(np.sum(values > EPSILONS * len(policy) * float(np.finfo(np.float64).eps)))
     return NashSet(np.flatnonzero(support), rows[:rank], earned[np.ix_(~others, support)], policy)
 
 
 def select_nash(game: PreferenceGame | ZeroSumGame, solution: NashSolution, select: Any) -> NashSolution:
-    """The solution with the policies of its set that are nearest to a reference.
+    """The solution with the Nash policies that are nearest to a reference.
 
     Args:
-        game: what was solved.
-        solution: of largest support.
+        game: the game.
+        solution: the solution of largest support.
         select: "max-entropy", or positive probabilities `[..., n]`.
     """
     n = game.num_actions
@@ -169,6 +171,6 @@ def select_nash(game: PreferenceGame | ZeroSumGame, solution: NashSolution, sele
         for prompt, players in enumerate(sets):
             for player, each in enumerate(players):
                 near = np.exp(np.asarray(each.nearest(jnp.asarray(references[prompt, player]))))
-                near -= each.equal.T @ (each.equal @ near)  # the last digits
+                near -= each.equal.T @ (each.equal @ near)  # removes rounding errors
                 flat[prompt, player, each.support] = near / near.sum()
     return certify(game, policy, solution.support, solution.dimension, np.ones_like(solution.unique))

@@ -1,4 +1,4 @@
-"""The action that a reward model picks beside the Nash policy, and how often the policy beats it."""
+"""Comparison of the action with the highest Bradley-Terry reward and the Nash policy."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import numpy as np
 from comalgames.games import PreferenceGame
 from comalgames.numerics import bradley_terry
 
-# Compiled once per number of answers: its loop would otherwise be compiled at every call.
+# Compiled once per number of answers; otherwise the loop would be compiled at every call.
 _fit = jax.jit(bradley_terry.fit)
 
 
 class Picks(NamedTuple):
-    """A reward model's choice beside the Nash policy's.
+    """The result of `picks`.
 
     Attributes:
-        scores: Bradley-Terry scores fitted on uniformly drawn pairs, `[n]`; their order is Borda's.
-        reward_pick: the action with the highest score, which reward maximization picks.
-        nash_policy: probabilities `[n]`.
-        nash_beats_reward: how often the Nash policy is preferred to `reward_pick`.
+        scores: Bradley-Terry scores fitted on uniformly drawn pairs, `[n]`, in the order of the Borda scores.
+        reward_pick: the action with the highest score, which maximizes the reward.
+        nash_policy: the Nash policy, probabilities `[n]`.
+        nash_beats_reward: win rate of the Nash policy against `reward_pick`.
     """
 
     scores: np.ndarray
@@ -32,11 +32,11 @@ class Picks(NamedTuple):
 
 
 def picks(game: PreferenceGame, nash_policy: np.ndarray) -> Picks:
-    """The action that a reward fitted on uniform pairs picks, and how often the Nash policy beats it.
+    """Fit a Bradley-Terry reward on uniform pairs, and compare its best action with the Nash policy.
 
     Args:
-        game: without prompts.
-        nash_policy: probabilities `[n]`, as `nash(game).policy`.
+        game: a preference game without prompts.
+        nash_policy: a Nash policy, probabilities `[n]`, such as `nash(game).policy`.
     """
     with jax.enable_x64(True):
         skew = jnp.asarray(np.asarray(game.skew, np.float64))

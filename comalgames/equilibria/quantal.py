@@ -1,4 +1,4 @@
-"""The equilibrium of the regularized game; with KL, the quantal response equilibrium."""
+"""Equilibria of regularized games; with KL, quantal response equilibria."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from comalgames.games.preference import PreferenceGame
 from comalgames.numerics.proximal import regularized_equilibrium
 from comalgames.regularizers import Regularizer
 
-# Compiled once per shape: the solver's loops would otherwise be compiled at every call.
+# Compiled once per shape; otherwise the loops of the solver would be compiled at every call.
 _equilibrium = jax.jit(regularized_equilibrium)
 
 # The largest regularized gap at which a policy counts as the equilibrium, in units of payoff.
@@ -26,14 +26,15 @@ def qre(
     reference: Any = None,
     regularizer: Regularizer = regularizers.kl,
 ) -> np.ndarray:
-    """The policy that is its own best response in the regularized game, the one equilibrium it has.
+    """Compute the unique symmetric equilibrium of the regularized game.
 
         policy ~ reference * exp(advantage(policy) / temperature)    if the regularizer is KL
 
-    The regularized payoff is the advantage minus `temperature * regularizer(policy, reference)`. With KL this
-    is where `MirrorDescent`, `MMD`, `INPO` and EGPO stop, and it is solved by Newton's method in float64, to
-    rounding of each log-probability. With another regularizer it is where `RegularizedMirrorDescent` stops,
-    solved by an interior-point method: probabilities that should be 0 come out at 1e-16 or so.
+    The regularized payoff is the advantage minus `temperature * regularizer(policy, reference)`. With KL the
+    equilibrium is the limit of `MirrorDescent`, `MMD`, `INPO` and EGPO; it is computed by Newton's method in
+    float64, to rounding error in each log-probability. With another regularizer it is the limit of
+    `RegularizedMirrorDescent`, computed by an interior-point method, in which probabilities of 0 come out as
+    about 1e-16.
 
     Args:
         game: a preference game; leading axes are prompts.
@@ -49,8 +50,8 @@ def qre(
         ValueError: `temperature` is not a finite number above 0, `reference` is not a policy without zeros,
             the game is not a `PreferenceGame`, or `regularizer` is not a function of two policies with one
             finite real value.
-        ArithmeticError: the equilibrium was not found. For regularizers other than KL this means a
-            regularized gap above 1e-12, as it may be for one that is not convex or not smooth.
+        ArithmeticError: the solver did not converge. For regularizers other than KL this means a regularized
+            gap above 1e-12, which is possible if the regularizer is not convex or not smooth.
 
     Example:
         >>> policy = cg.qre(cg.games.comal_cycle(), temperature=0.1, reference=[0.2, 0.5, 0.3])
@@ -60,7 +61,10 @@ def qre(
     Reference: McKelvey and Palfrey, "Quantal Response Equilibria for Normal Form Games", 1995.
     """
     if not isinstance(game, PreferenceGame):
-        raise ValueError(f"`game` must be a PreferenceGame, got {type(game).__name__}.")
+        raise ValueError(
+            f"`game` must be a PreferenceGame, got {type(game).__name__}. Convert a matrix of win rates with "
+            f"cg.PreferenceGame(matrix)."
+        )
     validation.positive("temperature", temperature)
     regularizers.check(regularizer)
     n = game.num_actions
@@ -73,8 +77,8 @@ def qre(
         if not bool(jnp.all(solution.converged)):
             raise ArithmeticError(
                 f"the equilibrium at temperature {temperature:g} was not found: residual "
-                f"{float(jnp.max(solution.residual)):.2g}. Raise the temperature, or move the reference "
-                f"closer."
+                f"{float(jnp.max(solution.residual)):.2g}. Increase the temperature, or use a reference "
+                f"closer to uniform."
             )
         return np.asarray(np.exp(np.asarray(solution.logp)))
 
@@ -85,13 +89,13 @@ def _general_qre(
     policy, excess = regularizers.equilibrium(
         regularizer, skew, jnp.zeros(skew.shape[-1]), jnp.asarray(temperature, float), reference_logp
     )
-    # Both players play the policy, and each may gain by deviating.
+    # Both players use the policy, and each may gain by deviating.
     worst = 2 * float(jnp.max(excess))
     if not worst <= SOLVED:
         raise ArithmeticError(
             f"the equilibrium at temperature {temperature:g} regularized by "
-            f"{regularizers.name(regularizer)!r} was not found: the regularized gap is {worst:.2g}. Is the "
-            f"regularizer convex and smooth? check_regularizer looks. If it is, move the reference from the "
-            f"boundary."
+            f"{regularizers.name(regularizer)!r} was not found: the regularized gap is {worst:.2g}. Check "
+            f"with check_regularizer that the regularizer is convex and smooth; if it is, use a reference "
+            f"further from the boundary."
         )
     return np.asarray(policy)

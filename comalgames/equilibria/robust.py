@@ -1,4 +1,4 @@
-"""Policies for a game that is not known exactly: the worst case over payoffs, or over annotators."""
+"""Robust policies: minimal worst-case duality gap over perturbed payoffs or over annotators."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from comalgames.games.noise import check_annotators
 from comalgames.games.preference import PreferenceGame
 from comalgames.numerics.simplex import LogPolicy
 
-# A solution is certified when no policy can be better by more than this, in units of payoff.
+# Largest difference between gap and lower bound of a certified solution, in units of payoff.
 CERTIFIED = 1e-10
 
-# Probabilities below this are the linear program's rounding.
+# Probabilities below this are rounding errors of the linear program.
 ZERO = 1e-12
 
-# Tried in turn until an answer is certified.
+# Linear programming methods, tried in turn until a solution is certified.
 METHODS = ("highs-ds", "highs-ipm")
 
 
 class RobustSolution(NamedTuple):
-    """What `robust_nash` and `annotator_robust_nash` return; float64 NumPy with the game's leading axes.
+    """The result of `robust_nash` and `annotator_robust_nash`, in float64 with the game's leading axes.
 
     Attributes:
-        policy: probabilities `[..., n]`.
-        gap: its duality gap in the worst case, which it is guaranteed not to exceed.
-        lower_bound: no policy's worst case is below this, proved by `response`.
-        response: the certificate, a mixture of answers that the worst case may play against any policy:
-            probabilities `[..., n]`, or `[..., annotators, n]` with the annotator who judges it.
+        policy: the robust policy, probabilities `[..., n]`.
+        gap: worst-case duality gap of the policy.
+        lower_bound: lower bound on the worst-case duality gap of every policy, certified by `response`.
+        response: the certificate, a mixture of actions for the worst-case opponent: probabilities `[..., n]`,
+            or `[..., annotators, n]` over pairs of an annotator and an action.
         status: "certified" if gap - lower_bound <= 1e-10, else "failed", `[...]`.
     """
 
@@ -51,23 +51,23 @@ class RobustSolution(NamedTuple):
 
 
 def worst_case_gap(game: PreferenceGame, logp: LogPolicy, radius: Any) -> Float[Array, "*prompts"]:
-    """The largest duality gap of `logp` in any game whose win rates are within `radius` of this one's.
+    """The largest duality gap of `logp` over all games whose win rates are within `radius` of this game.
 
         2 max_i sum_{j != i} min(P[i, j] - 1/2 + radius, 1/2) policy_j
 
-    exactly: the answer i that beats the policy most may be given `radius` more against every other one, as
-    far as win rates go. Radius 0 is `duality_gap`.
+    The formula is exact: in the worst case the win rates of the best response i against all other actions are
+    larger by `radius`, up to 1. Radius 0 gives `duality_gap`.
 
     Args:
         game: a preference game.
         logp: normalized log-probabilities `[..., n]`.
-        radius: in [0, 1/2], how far each win rate may be off.
+        radius: largest error of each win rate, in [0, 1/2].
 
     Raises:
         ValueError: `radius` is not a number in [0, 1/2], `logp` is not normalized, or the game is not a
             `PreferenceGame`.
     """
-    _check(game, radius)
+    _check_radius(game, radius)
     validation.log_policy("logp", logp)
     raised = jnp.minimum(game.skew + jnp.asarray(radius, game.dtype), 0.5)
     raised = jnp.where(jnp.eye(game.num_actions, dtype=bool), 0.0, raised)
@@ -75,23 +75,23 @@ def worst_case_gap(game: PreferenceGame, logp: LogPolicy, radius: Any) -> Float[
 
 
 def robust_nash(game: PreferenceGame, radius: Any) -> RobustSolution:
-    """The policy whose duality gap is smallest in the worst of all games within `radius` of this one.
+    """The policy that minimizes the worst-case duality gap over all games within `radius` of this game.
 
-    The worst case is over all preference games whose win rates differ from this one's by at most `radius`
-    each. Radius 0 gives a Nash policy; a larger one may move the policy towards more even mixtures, whose
-    opponents cannot be strong against all of it. Solved by linear programming; see `worst_case_gap`.
+    The worst case is over all preference games whose win rates differ by at most `radius` each. Radius 0
+    gives a Nash policy; a larger radius favours more even mixtures, against which no opponent can be strong.
+    The policy is computed by linear programming; see `worst_case_gap`.
 
     Args:
         game: a preference game; leading axes are prompts.
-        radius: in [0, 1/2], such as the half-width of the win rates' confidence intervals.
+        radius: largest error of each win rate, in [0, 1/2], such as the half-width of a confidence interval.
 
     Returns:
-        A `RobustSolution`. Check `status`.
+        A `RobustSolution`. Check its `status`.
 
     Raises:
         ValueError: `radius` is not a number in [0, 1/2], or the game is not a `PreferenceGame`.
     """
-    _check(game, radius)
+    _check_radius(game, radius)
     skew = np.asarray(game.skew, np.float64)
     raised = np.minimum(skew + float(radius), 0.5)
     np.einsum("...ii->...i", raised)[...] = 0.0
@@ -99,13 +99,13 @@ def robust_nash(game: PreferenceGame, radius: Any) -> RobustSolution:
 
 
 def worst_annotator_gap(annotators: PreferenceGame, logp: LogPolicy) -> Float[Array, "*prompts"]:
-    """The duality gap of `logp` under the annotator who likes it least: the largest of their own gaps.
+    """The largest duality gap of `logp` over the games of all annotators.
 
-    It bounds the gap in every mixture of the annotators, `games.annotator_mixture`.
+    It is an upper bound on the gap in every mixture of the annotators, `games.annotator_mixture`.
 
     Args:
-        annotators: their own games, `[..., annotators, n, n]`, as `games.stack` makes them.
-        logp: normalized log-probabilities `[..., n]`, one policy for all of them.
+        annotators: the games of the annotators, `[..., annotators, n, n]`, as made by `games.stack`.
+        logp: normalized log-probabilities `[..., n]`, one policy for all annotators.
 
     Raises:
         ValueError: `logp` is not normalized, or `annotators` is not a `PreferenceGame` with a leading axis.
@@ -117,18 +117,18 @@ def worst_annotator_gap(annotators: PreferenceGame, logp: LogPolicy) -> Float[Ar
 
 
 def annotator_robust_nash(annotators: PreferenceGame) -> RobustSolution:
-    """The policy whose duality gap under the annotator who likes it least is smallest.
+    """The policy that minimizes the largest duality gap over the games of all annotators.
 
-        min_policy max_k gap_k(policy),      gap_k in annotator k's own game
+        min_policy max_k gap_k(policy),      gap_k in the game of annotator k
 
-    It asks for no weights of the annotators, and is hardly worth more than chance where two of them want
-    opposite things. Solved by linear programming; see `worst_annotator_gap`.
+    It does not depend on weights of the annotators. If two annotators have opposite preferences, its
+    worst-case win rates are close to chance. It is computed by linear programming; see `worst_annotator_gap`.
 
     Args:
-        annotators: their own games, `[..., annotators, n, n]`, as `games.stack` makes them.
+        annotators: the games of the annotators, `[..., annotators, n, n]`, as made by `games.stack`.
 
     Returns:
-        A `RobustSolution`. Check `status`.
+        A `RobustSolution`. Check its `status`.
 
     Raises:
         ValueError: `annotators` is not a `PreferenceGame` with a leading axis.
@@ -139,16 +139,21 @@ def annotator_robust_nash(annotators: PreferenceGame) -> RobustSolution:
     return _over_prompts(skew.reshape(*prompts, num_annotators * n, n), (num_annotators, n))
 
 
-def _check(game: Any, radius: Any) -> None:
+def _check_radius(game: Any, radius: Any) -> None:
     if not isinstance(game, PreferenceGame):
-        raise ValueError(f"`game` must be a PreferenceGame, got {type(game).__name__}.")
+        raise ValueError(
+            f"`game` must be a PreferenceGame, got {type(game).__name__}. Convert a matrix of win rates with "
+            f"cg.PreferenceGame(matrix)."
+        )
     validation.non_negative("radius", radius)
     if validation.is_concrete(radius) and float(radius) > 0.5:
-        raise ValueError(f"`radius` must be at most 1/2, got {radius!r}: no win rate is further from 1/2.")
+        raise ValueError(
+            f"`radius` must be in [0, 1/2], got {radius!r}: no win rate differs from 1/2 by more."
+        )
 
 
 def _over_prompts(payoffs: np.ndarray, response_shape: tuple[int, ...]) -> RobustSolution:
-    """One solution for each of the payoffs `[..., responses, n]`."""
+    """The robust solution of each payoff matrix in `[..., responses, n]`."""
     prompts = payoffs.shape[:-2]
     solutions = [_least_worst(matrix, response_shape) for matrix in payoffs.reshape(-1, *payoffs.shape[-2:])]
     stacked = (np.stack(field) for field in zip(*solutions, strict=True))
@@ -156,10 +161,10 @@ def _over_prompts(payoffs: np.ndarray, response_shape: tuple[int, ...]) -> Robus
 
 
 def _least_worst(payoffs: np.ndarray, response_shape: tuple[int, ...]) -> RobustSolution:
-    """The policy x that minimizes max_r (payoffs x)_r, and the mixture of responses that says so.
+    """The policy x that minimizes max_r (payoffs x)_r, with a mixture of responses as certificate.
 
-    Linear program: minimize t subject to payoffs x <= t. Its dual solution y, a mixture of responses, gains
-    at least min_j (y payoffs)_j against every policy: the certificate.
+    The linear program minimizes t subject to payoffs x <= t. Its dual solution y, a mixture of responses,
+    gains at least min_j (y payoffs)_j against every policy.
     """
     num_responses, n = payoffs.shape
     constraints = np.hstack([payoffs, -np.ones((num_responses, 1))])
@@ -179,11 +184,11 @@ def _least_worst(payoffs: np.ndarray, response_shape: tuple[int, ...]) -> Robust
         policy, response = _on_simplex(answer.x[:n]), _on_simplex(-answer.ineqlin.marginals)
         gap, lower_bound = 2 * (payoffs @ policy).max(), 2 * (response @ payoffs).min()
         status = "certified" if gap - lower_bound <= CERTIFIED else "failed"
-        found = RobustSolution(policy, gap, lower_bound, response.reshape(response_shape), status)
+        solution = RobustSolution(policy, gap, lower_bound, response.reshape(response_shape), status)
         if status == "certified":
-            return found
+            return solution
         if not gap - lower_bound >= best.gap - best.lower_bound:
-            best = found
+            best = solution
     return best
 
 

@@ -1,4 +1,4 @@
-"""What is known of a game's Nash policies."""
+"""The result of `nash`, and its certification."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ CERTIFIED = 1e-12
 
 
 class NashSolution(NamedTuple):
-    """What `nash` returns; float64 NumPy arrays with the game's leading axes.
+    """The result of `nash`, as float64 NumPy arrays with the game's leading axes.
 
     Attributes:
-        policy: a Nash policy as probabilities `[..., n]`, exactly 0 off its support. Where there are several,
-            the one returned has the largest support any of them has, unless another was selected.
-        gap: its duality gap, in units of payoff; the certificate.
-        relative_gap: the same in units of the largest payoff (of two players: of the range of payoffs).
-        support: which actions Nash policies use, bool `[..., n]`; no Nash policy uses any other.
-        slack: how much each action loses against it, `[..., n]`, >= 0 up to rounding; 0 on the support.
-        unique: whether it is the only one, bool `[...]`.
-        dimension: of the set of all Nash policies, int `[...]`: 0 for a point, 1 for a segment, ...
-        status: "certified" if gap <= 1e-12 of the largest payoff and numbers well above rounding decide on
-            the support and the dimension; "undecided" if only the former holds, and "failed" if that does
-            not, `[...]`.
+        policy: a Nash policy as probabilities `[..., n]`, exactly 0 off its support. If there are several, it
+            has the largest support, unless another one was selected.
+        gap: duality gap of the policy, in units of payoff; the certificate.
+        relative_gap: duality gap in units of the largest payoff (for two players, of the range of payoffs).
+        support: actions with positive probability in some Nash policy, bool `[..., n]`.
+        slack: payoff that each action loses against the policy, `[..., n]`, >= 0 up to rounding errors; 0 on
+            the support.
+        unique: whether the Nash policy is unique, bool `[...]`.
+        dimension: dimension of the set of Nash policies, int `[...]`: 0 for a point, 1 for a segment, ...
+        status: "certified" if the relative gap is at most 1e-12 and the support and the dimension depend only
+            on payoffs well above rounding error; "undecided" if only the former holds; "failed" otherwise,
+            `[...]`.
     """
 
     policy: np.ndarray
@@ -49,14 +50,14 @@ class NashSolution(NamedTuple):
 def certify(
     game: PreferenceGame | ZeroSumGame, policy: Any, support: Any, dimension: Any, clear: Any
 ) -> NashSolution:
-    """The solution with these policies, after measuring how good they are.
+    """Measure the duality gap of policies, and return them as a `NashSolution`.
 
     Args:
-        game: what was solved.
+        game: the game.
         policy: probabilities `[..., n]`, with the players of a two-player game on axis -2.
-        support: the actions that Nash policies use, likewise.
-        dimension: of the set of Nash policies, per prompt.
-        clear: whether numbers well above rounding decide on support and dimension, per prompt.
+        support: bool mask of the support, with the shape of `policy`.
+        dimension: dimension of the set of Nash policies, per prompt.
+        clear: whether support and dimension depend only on numbers well above rounding error, per prompt.
     """
     if isinstance(game, PreferenceGame):
         payoff = np.asarray(game.skew, np.float64)
@@ -72,7 +73,7 @@ def certify(
         loss, gap = best[..., None] - earned, best.sum(-1)
         size = np.maximum(np.ptp(payoff, axis=(-2, -1)), np.abs(payoff).max((-2, -1)))
     relative = gap / np.where(size > 0, size, 1.0)
-    good = relative <= CERTIFIED  # nan is not
+    good = relative <= CERTIFIED  # False for nan
     status = np.where(good, np.where(clear, "certified", "undecided"), "failed")
     unique = np.asarray(dimension == 0) & clear
     numbers = policy, gap, relative, support, np.where(support, 0.0, loss), unique, dimension, status

@@ -1,6 +1,7 @@
-"""Feedback: how a learning rule sees a game, exactly, by samples, by labelled pairs or by sampled answers.
+"""Feedback: the information about a game that a learning rule receives, exact or sampled.
 
-Every answer is a function of a key and the question alone, so runs with the same keys meet the same noise.
+The result of a query is a function of the key and the query alone, so that runs with equal keys have equal
+noise.
 """
 
 from comalgames.feedback.base import AbstractFeedback, Comparisons

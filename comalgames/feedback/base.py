@@ -1,4 +1,4 @@
-"""Answers to the questions of a learning rule: advantages, pairwise preferences, comparisons."""
+"""The interface of feedback: advantages, pairwise preferences and comparisons."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from comalgames.games.preference import PreferenceGame
 
 
 class Comparisons(NamedTuple):
-    """What is known of pairs that were drawn from a policy, independently for the two places.
+    """Preferences on pairs of actions, both drawn independently from a policy.
 
     Attributes:
-        skew: how often the row's action was preferred to the column's, minus 1/2, `[..., n, n]`.
-        weights: how large a share of all pairs is (row, column), divided by the row's probability, `[..., n,
-            n]`; for exact feedback the column's probability. (The share itself would underflow.)
-        logp: the policy they were drawn from, log-probabilities `[..., n]`; not always the one asked about.
-        num_pairs: how many pairs were drawn; infinite for exact feedback.
+        skew: frequency with which the row's action was preferred to the column's, minus 1/2, `[..., n, n]`.
+        weights: share of the pair (row, column) in all pairs, divided by the row's probability,
+            `[..., n, n]`; the column's probability for exact feedback. (The share itself could underflow.)
+        logp: log-probabilities of the policy that drew the pairs, `[..., n]`; it may differ from the policy
+            of the query.
+        num_pairs: number of drawn pairs; infinite for exact feedback.
     """
 
     skew: Float[Array, "*batch n n"]
@@ -32,29 +33,29 @@ class Comparisons(NamedTuple):
 
 
 class AbstractFeedback(eqx.Module):
-    """Where a rule's information comes from; the rule need not know whether it is exact or sampled."""
+    """Base class of feedback; rules use it without knowing whether it is exact or sampled."""
 
     @property
     @abstractmethod
     def is_random(self) -> bool:
-        """Whether answers depend on the key, so that a run needs one."""
+        """Whether results depend on the key, so that a run needs one."""
 
     @abstractmethod
     def advantage(
         self, key: PRNGKeyArray, opponent_logp: Float[Array, "*batch n"]
     ) -> Float[Array, "*batch n"]:
-        """Each action's win rate against the opponent minus 1/2 (or its payoff), `[..., n]`; one query."""
+        """Win rate of each action against the opponent minus 1/2 (or its payoff), `[..., n]`; one query."""
 
     @abstractmethod
     def pairwise(self, key: PRNGKeyArray) -> Float[Array, "*prompts n n"]:
-        """How often the row's action is preferred to the column's, minus 1/2, `[..., n, n]`."""
+        """Probability that the row's action is preferred to the column's, minus 1/2, `[..., n, n]`."""
 
     def over_players(self, each: Float[Array, "*batch"]) -> Float[Array, "*prompts"]:
-        """Sum over the players of one number per policy: twice it, for one policy plays both sides."""
+        """Sum of one number per policy over the players: twice the number, as both use the same policy."""
         return 2.0 * each
 
     def comparisons(self, key: PRNGKeyArray, logp: Float[Array, "*batch n"]) -> Comparisons:
-        """Preferences on pairs drawn from a policy; by default all pairs, each with its exact weight."""
+        """Preferences on pairs drawn from a policy; by default all pairs with their exact weights."""
         skew, n = self.pairwise(key), logp.shape[-1]
         batch = np.broadcast_shapes(skew.shape[:-2], logp.shape[:-1])
         weights = jnp.broadcast_to(jnp.exp(logp)[..., None, :], (*batch, n, n))
@@ -62,28 +63,28 @@ class AbstractFeedback(eqx.Module):
 
 
 def check_game(name: str, game: Any) -> None:
-    """Refuse a game without preferences."""
+    """Raise a ValueError unless `game` is a `PreferenceGame`."""
     if not isinstance(game, PreferenceGame):
         raise ValueError(
-            f"`game` of {name} must be a PreferenceGame, whose preferences can be drawn, got a "
-            f"{type(game).__name__}."
+            f"`game` of {name} must be a PreferenceGame, whose preference labels can be drawn, got a "
+            f"{type(game).__name__}; use cg.Exact for other games."
         )
 
 
 def with_prompts(logp: Any, game: PreferenceGame) -> Array:
-    """One policy per prompt."""
+    """The policy, broadcast to one policy per prompt."""
     n = game.num_actions
     return jnp.broadcast_to(logp, (*np.broadcast_shapes(logp.shape[:-1], game.policy_shape[:-1]), n))
 
 
 def both_ways(logp: Any, margins: Any, shares: Any, num_pairs: Any) -> Comparisons:
-    """Pairs (first, second), each seen from both of its sides.
+    """Comparisons from ordered pairs (first, second), symmetrized over both orders.
 
     Args:
-        logp: the policy they were drawn from.
-        margins: share of all pairs that are these and won by the first, minus half their share.
-        shares: share of all pairs that are these.
-        num_pairs: how many there were.
+        logp: log-probabilities of the policy that drew the pairs.
+        margins: share of the pair in all pairs with a win of the first, minus half of `shares`.
+        shares: share of the pair in all pairs.
+        num_pairs: number of pairs.
     """
     won, seen = margins - margins.swapaxes(-1, -2), shares + shares.swapaxes(-1, -2)
     known = seen > 0

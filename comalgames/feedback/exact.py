@@ -1,4 +1,4 @@
-"""Feedback without noise: the game's own advantages, or a fixed reward."""
+"""Feedback without noise: exact advantages of a game, or a fixed reward."""
 
 from __future__ import annotations
 
@@ -15,42 +15,45 @@ from comalgames.games.preference import PreferenceGame
 
 
 class Exact(AbstractFeedback):
-    """Feedback without noise, read off the game itself. It never uses its key.
+    """Exact feedback from a game; keys are ignored.
 
     Attributes:
-        game: what is played.
+        game: the game.
     """
 
     game: AbstractGame
 
     @property
     def is_random(self) -> bool:
-        """Never."""
+        """False: the feedback is deterministic."""
         return False
 
     def advantage(
         self, key: PRNGKeyArray, opponent_logp: Float[Array, "*batch n"]
     ) -> Float[Array, "*batch n"]:
-        """The game's own `advantage`."""
+        """Exact advantage of each action against the opponent."""
         return self.game.advantage(opponent_logp)
 
     def pairwise(self, key: PRNGKeyArray) -> Float[Array, "*prompts n n"]:
         """The preference matrix minus 1/2; only a `PreferenceGame` has one."""
         if not isinstance(self.game, PreferenceGame):
-            raise ValueError(f"{type(self.game).__name__} has no pairwise preferences; use a PreferenceGame.")
+            raise ValueError(
+                f"`game` must be a PreferenceGame to have pairwise preferences, got a "
+                f"{type(self.game).__name__}; use a rule that queries advantages."
+            )
         return self.game.skew
 
     def over_players(self, each: Float[Array, "*batch"]) -> Float[Array, "*prompts"]:
-        """The game's own."""
+        """Sum of one number per policy over the two players of the game."""
         return self.game.over_players(each)
 
 
 class Reward(AbstractFeedback):
-    """A reward that stays, whoever is asked about: what RLHF with a fixed reward model maximizes.
+    """Feedback from a fixed reward, independent of the opponent, as in RLHF with a fixed reward model.
 
     Args:
-        reward: one number per action `[n]` or `[..., n]`, a constant does not matter. Such as the win rate
-            against a fixed policy, or the scores of `bradley_terry.fit`.
+        reward: one number per action, `[n]` or `[..., n]`, up to a constant; for example the win rate against
+            a fixed policy, or the scores of `bradley_terry.fit`.
 
     Raises:
         ValueError: `reward` is not an array of finite real numbers.
@@ -69,29 +72,34 @@ class Reward(AbstractFeedback):
         if validation.is_concrete(reward):
             reward = validation.real_array("reward", reward)
             if reward.ndim == 0:
-                raise ValueError(f"`reward` must have one number for each action, got {reward!r}.")
+                raise ValueError(
+                    f"`reward` must be an array with one number per action on the last axis, got {reward!r}."
+                )
         self.reward = jnp.asarray(reward)
 
     @property
     def is_random(self) -> bool:
-        """Never."""
+        """False: the feedback is deterministic."""
         return False
 
     def advantage(
         self, key: PRNGKeyArray, opponent_logp: Float[Array, "*batch n"]
     ) -> Float[Array, "*batch n"]:
-        """The reward."""
+        """The reward of each action."""
         try:
             fits = np.broadcast_shapes(self.reward.shape, opponent_logp.shape) == opponent_logp.shape
         except ValueError:
             fits = False
         if not fits:
             raise ValueError(
-                f"`reward` of shape {self.reward.shape} does not fit policies of shape "
-                f"{opponent_logp.shape}: it needs one number for each action, on the last axis."
+                f"`reward` must have one number per action on the last axis, got shape {self.reward.shape} "
+                f"for policies of shape {opponent_logp.shape}."
             )
         return jnp.broadcast_to(self.reward.astype(opponent_logp.dtype), opponent_logp.shape)
 
     def pairwise(self, key: PRNGKeyArray) -> Float[Array, "*prompts n n"]:
-        """A reward compares nothing."""
-        raise ValueError("Reward knows a number per action, not preferences; use Exact or Sampled.")
+        """Raises a ValueError, because a reward has no pairwise preferences."""
+        raise ValueError(
+            "`feedback` must have pairwise preferences, got a Reward, which has one number per action; use "
+            "Exact or Sampled."
+        )

@@ -1,4 +1,4 @@
-"""Feedback that records the questions it is asked, and the cost of a step derived from them."""
+"""Feedback that records its queries, and the cost of a step derived from the record."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from comalgames.feedback.base import AbstractFeedback, Comparisons
 
 
 class Question(NamedTuple):
-    """One question that a rule asked.
+    """One call of a feedback method by a rule.
 
     Attributes:
-        kind: "advantage", "comparisons" or "pairwise", the method that was called.
-        about: the policy it was about, log-probabilities `[..., n]`; None for "pairwise".
+        kind: the method, "advantage", "comparisons" or "pairwise".
+        about: the policy of the query, log-probabilities `[..., n]`; None for "pairwise".
     """
 
     kind: str
@@ -27,14 +27,14 @@ class Question(NamedTuple):
 
 
 class Recording(AbstractFeedback):
-    """Feedback that answers as another one does and records the questions.
+    """Feedback that forwards all calls to another feedback and records them.
 
-    The records belong to one trace: use it inside of a function, not as an argument of a transformation.
+    The record belongs to one trace: create the object inside of a traced function, not as an argument.
 
     Attributes:
-        feedback: the one that answers.
-        questions: filled with every question, in order.
-        opponents: log-probabilities that stand for the opponents of the second and later queries.
+        feedback: the feedback that returns the results.
+        questions: the record, a list that is extended by each call.
+        opponents: log-probabilities that replace the opponents of the second and later queries.
     """
 
     feedback: AbstractFeedback
@@ -43,40 +43,40 @@ class Recording(AbstractFeedback):
 
     @property
     def is_random(self) -> bool:
-        """Whether `feedback` is."""
+        """Whether `feedback` is random."""
         return self.feedback.is_random
 
     def advantage(
         self, key: PRNGKeyArray, opponent_logp: Float[Array, "*batch n"]
     ) -> Float[Array, "*batch n"]:
-        """The answer of `feedback`, about the opponent that stands for this one if there is one."""
+        """The result of `feedback`, for the replaced opponent if there is one."""
         number = sum(question.kind == "advantage" for question in self.questions)
         self.questions.append(Question("advantage", opponent_logp))
         replaced = 0 < number <= len(self.opponents)
         return self.feedback.advantage(key, self.opponents[number - 1] if replaced else opponent_logp)
 
     def comparisons(self, key: PRNGKeyArray, logp: Float[Array, "*batch n"]) -> Comparisons:
-        """The answer of `feedback`."""
+        """The result of `feedback`."""
         self.questions.append(Question("comparisons", logp))
         return self.feedback.comparisons(key, logp)
 
     def pairwise(self, key: PRNGKeyArray) -> Float[Array, "*prompts n n"]:
-        """The answer of `feedback`."""
+        """The result of `feedback`."""
         self.questions.append(Question("pairwise"))
         return self.feedback.pairwise(key)
 
     def over_players(self, each: Float[Array, "*batch"]) -> Float[Array, "*prompts"]:
-        """The sum of `feedback`."""
+        """Sum of one number per policy over the players, as in `feedback`."""
         return self.feedback.over_players(each)
 
 
 class Known(AbstractFeedback):
-    """Feedback that knows one advantage already, and asks another feedback for everything else.
+    """Feedback that returns a stored advantage for one policy, and forwards all other calls.
 
     Attributes:
-        feedback: the one that is asked.
-        about: the policy whose advantage is known: this very array, not one that is equal to it.
-        answer: its advantage.
+        feedback: the feedback to which all other calls are forwarded.
+        about: the policy whose advantage is stored, compared by identity.
+        answer: the stored advantage.
     """
 
     feedback: AbstractFeedback
@@ -85,30 +85,30 @@ class Known(AbstractFeedback):
 
     @property
     def is_random(self) -> bool:
-        """Whether `feedback` is."""
+        """Whether `feedback` is random."""
         return self.feedback.is_random
 
     def advantage(
         self, key: PRNGKeyArray, opponent_logp: Float[Array, "*batch n"]
     ) -> Float[Array, "*batch n"]:
-        """The known answer, or that of `feedback`."""
+        """The stored advantage for the stored policy, otherwise the result of `feedback`."""
         return self.answer if opponent_logp is self.about else self.feedback.advantage(key, opponent_logp)
 
     def comparisons(self, key: PRNGKeyArray, logp: Float[Array, "*batch n"]) -> Comparisons:
-        """The answer of `feedback`."""
+        """The result of `feedback`."""
         return self.feedback.comparisons(key, logp)
 
     def pairwise(self, key: PRNGKeyArray) -> Float[Array, "*prompts n n"]:
-        """The answer of `feedback`."""
+        """The result of `feedback`."""
         return self.feedback.pairwise(key)
 
     def over_players(self, each: Float[Array, "*batch"]) -> Float[Array, "*prompts"]:
-        """The sum of `feedback`."""
+        """Sum of one number per policy over the players, as in `feedback`."""
         return self.feedback.over_players(each)
 
 
 class Ties(AbstractFeedback):
-    """Feedback under which all actions tie, as a stand-in where only shapes matter.
+    """Feedback under which all actions tie, for traces in which only shapes matter.
 
     Attributes:
         num_actions: number n of actions.
@@ -118,7 +118,7 @@ class Ties(AbstractFeedback):
 
     @property
     def is_random(self) -> bool:
-        """Never."""
+        """False: the feedback is deterministic."""
         return False
 
     def advantage(
@@ -133,13 +133,13 @@ class Ties(AbstractFeedback):
 
 
 class Asked(NamedTuple):
-    """What one step of an algorithm asks its feedback.
+    """The queries of one step of an algorithm.
 
     Attributes:
         cost: number of queries, each an evaluation of all actions against one opponent: 1 for an advantage or
             for comparisons, n for all pairs.
-        itself: whether one of them is about the current policy, `state.logp` itself.
-        pairs: whether it asks how often actions beat one another, which two-player games do not answer.
+        itself: whether one of the queries has the current policy `state.logp` as its opponent.
+        pairs: whether the step needs pairwise preferences, which two-player games do not have.
     """
 
     cost: int
@@ -148,10 +148,10 @@ class Asked(NamedTuple):
 
 
 def asked(algorithm: Any, shape: int | tuple[int, ...]) -> Asked:
-    """The questions of one step of an algorithm, found by tracing that step.
+    """Determine the queries of one step of an algorithm by tracing the step.
 
     Args:
-        algorithm: an algorithm: anything with `init(logp, reference)` and `step(key, state, feedback)`.
+        algorithm: an object with methods `init(logp, reference)` and `step(key, state, feedback)`.
         shape: shape of a policy, `[..., n]`, or the number n of actions.
 
     Example:
@@ -172,7 +172,7 @@ def asked(algorithm: Any, shape: int | tuple[int, ...]) -> Asked:
 
 
 def _kind(leaf: Any) -> jax.ShapeDtypeStruct:
-    """The shape and type of a number; the floating-point type is that of the policies."""
+    """Shape and dtype of an array or number; floating-point numbers get the dtype of the policies."""
     kind = jax.typeof(leaf)
     is_number = isinstance(leaf, (int, float, np.number)) and not isinstance(leaf, bool)
     if is_number or jnp.issubdtype(kind.dtype, jnp.inexact):

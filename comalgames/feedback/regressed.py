@@ -17,42 +17,41 @@ from comalgames.feedback.exact import Exact
 from comalgames.games.preference import PreferenceGame
 from comalgames.numerics import pairs
 
-# More sets of candidates than this are not enumerated.
+# Largest number of sets of candidates that are enumerated.
 MOST_SETS = 1 << 17
 
 
-# Mean scores of candidates are compared to this many decimals: the same numbers summed in another order must
-# rank the same.
+# Decimals to which mean scores of candidates are compared, so that the order of summation has no effect.
 SCORE_DECIMALS = 6
 
 
 class RegressedPairs(AbstractFeedback):
-    """What the squared loss on labelled pairs learns of the advantages, as preference pipelines collect them.
+    """Advantages estimated by least squares from labelled pairs, as collected by preference pipelines.
 
-    The answer to a query is the least-squares solution h of `h(chosen) - h(rejected) = 1/2` over pairs of a
-    chosen and a rejected action: the minimizer of INPO's, IPO's and COMAL's loss is the rule's target with h
-    in the place of the advantage. With two candidates drawn from the policy and labels drawn by the
-    preferences, h is the advantage (but for a constant per prompt). Any other way of collecting pairs is
-    another algorithm, with another limit:
+    The result of a query is the least-squares solution h of `h(chosen) - h(rejected) = 1/2` over pairs of a
+    chosen and a rejected action: the minimizer of the loss of INPO, IPO and COMAL is the rule's target with h
+    in place of the advantage. With two candidates drawn from the policy and labels drawn by the preferences,
+    h is the advantage up to a constant per prompt. Any other way of collecting pairs gives another algorithm
+    with another limit:
 
-    - pairs drawn from a fixed `behaviour` teach the win rate against that policy;
-    - the best against the worst (or second) of several candidates, labelled as won, makes COMAL stop where
-      the ranking by mean scores says, which need not be Nash.
+    - with pairs drawn from a fixed `behaviour`, h is the win rate against that policy;
+    - with the best and the worst (or second) of several candidates, labelled by their rank, the limit of
+      COMAL depends on the ranking by mean scores and need not be Nash.
 
     Args:
         game: a preference game; leading axes are prompts.
-        num_sets: sets of candidates that a query draws; None weights every possible set with its exact
-            probability, at most 131,072 of them.
-        num_candidates: actions in a set, >= 2. They are ranked by their mean win rate against the set, the
-            first drawn first where those are equal.
-        rejected: "worst" or "second": which one the best of them is paired with.
-        labels: "drawn" (by the preference of the pair, so that the better-ranked may lose) or "ranked" (the
-            better-ranked counts as preferred). With two candidates "ranked" is a deterministic judge.
+        num_sets: number of sets of candidates per query; None weights every possible set with its exact
+            probability, which is limited to 131,072 sets.
+        num_candidates: number of actions in a set, >= 2. They are ranked by their mean win rate against the
+            set, with ties in the order of drawing.
+        rejected: "worst" or "second", the candidate that is paired with the best one.
+        labels: "drawn" (by the preference of the pair, so that the higher-ranked action may lose) or "ranked"
+            (the higher-ranked action is preferred). With two candidates "ranked" is a deterministic judge.
         behaviour: probabilities `[n]` of the policy that draws candidates; None for the queried policy.
 
     Raises:
-        ValueError: the game has payoffs, a number or word is not one of the above, `behaviour` is not a
-            policy, or there are too many sets to enumerate.
+        ValueError: the game has payoffs, an argument is not as described, `behaviour` is not a policy, or
+            there are too many sets to enumerate.
 
     Reference: COMAL, arXiv 2410.23223, its repository (best against second of five, labels ranked); Zhang et
     al., "Iterative Nash Policy Optimization", 2024 (best against worst).
@@ -86,28 +85,32 @@ class RegressedPairs(AbstractFeedback):
             self.behaviour_logp = jnp.log(jnp.asarray(policy, game.dtype))
         if num_sets is None and game.num_actions**self.num_candidates > MOST_SETS:
             raise ValueError(
-                f"`num_sets` must be given: {self.num_candidates} candidates of {game.num_actions} actions "
-                f"are {game.num_actions**self.num_candidates} sets, more than {MOST_SETS} to enumerate."
+                f"`num_sets` must be a whole number, got None: {self.num_candidates} candidates of "
+                f"{game.num_actions} actions give {game.num_actions**self.num_candidates} sets, and at most "
+                f"{MOST_SETS} are enumerated."
             )
 
     @property
     def is_random(self) -> bool:
-        """Unless every set is weighted exactly."""
+        """Whether sets are drawn instead of weighted exactly."""
         return self.num_sets is not None
 
     def advantage(
         self, key: PRNGKeyArray, opponent_logp: Float[Array, "*batch n"]
     ) -> Float[Array, "*batch n"]:
-        """The least-squares solution h, with mean 0 over each set of actions that pairs connect."""
+        """The least-squares solution h, with mean 0 over each connected set of actions."""
         seen = self.comparisons(key, opponent_logp)
         return pairs.least_squares(seen.weights, seen.skew)
 
     def pairwise(self, key: PRNGKeyArray) -> Float[Array, "*prompts n n"]:
-        """Pairs are drawn from a policy here: there is no matrix of all of them."""
-        raise ValueError("RegressedPairs knows only pairs that a policy draws; use Exact or Sampled.")
+        """Raises a ValueError, because only pairs drawn from a policy are available."""
+        raise ValueError(
+            "`feedback` must have all pairwise preferences for this rule, got RegressedPairs, which has only "
+            "pairs drawn from a policy; use Exact or Sampled."
+        )
 
     def comparisons(self, key: PRNGKeyArray, logp: Float[Array, "*batch n"]) -> Comparisons:
-        """The pairs that a query collects; their weights are divided by the candidates' policy."""
+        """The labelled pairs of one query, with weights relative to the policy that draws the candidates."""
         set_key, winner_key = jax.random.split(key)
         n, size = self.game.num_actions, self.num_candidates
         logp = self._candidates_logp(logp)
@@ -131,18 +134,18 @@ class RegressedPairs(AbstractFeedback):
 
     def _candidates_logp(self, logp: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
         """The policy that draws candidates, for each prompt (and policy of a batch)."""
-        law = logp if self.behaviour_logp is None else jnp.broadcast_to(self.behaviour_logp, logp.shape)
-        return with_prompts(law, self.game)
+        drawing = logp if self.behaviour_logp is None else jnp.broadcast_to(self.behaviour_logp, logp.shape)
+        return with_prompts(drawing, self.game)
 
     def _pair(self, sets: Int[Array, "*batch sets candidates"]) -> tuple[Array, Array]:
-        """The best of each set and the one it is paired with, `[..., sets]` each."""
+        """The best action of each set and the action paired with it, `[..., sets]` each."""
         if self.num_candidates == 2 and self.labels == "drawn":
             return sets[..., 0], sets[..., 1]
         size = self.num_candidates
         rows = jnp.broadcast_to(sets[..., :, None], (*sets.shape, size)).reshape(*sets.shape[:-2], -1)
         columns = jnp.broadcast_to(sets[..., None, :], (*sets.shape, size)).reshape(*sets.shape[:-2], -1)
         against = pairs.entries(self.game.skew, rows, columns).reshape(*sets.shape, size)
-        # Scores that differ by rounding are equal; then the first drawn is ranked first.
+        # Scores that differ by rounding errors are ties, which are broken by the order of drawing.
         scores = jnp.round(jnp.sum(against, axis=-1), SCORE_DECIMALS)
         ranked = jnp.take_along_axis(sets, jnp.argsort(-scores, axis=-1, stable=True), axis=-1)
         return ranked[..., 0], ranked[..., 1 if self.rejected == "second" else -1]

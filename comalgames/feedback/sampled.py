@@ -1,4 +1,4 @@
-"""Feedback by comparisons: opponents and winners are drawn."""
+"""Sampled feedback: comparisons with drawn opponents and drawn winners."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from comalgames.numerics import pairs
 
 
 class Sampled(AbstractFeedback):
-    """Feedback by comparisons: opponents drawn from the queried policy, winners drawn by the preferences.
+    """Sampled feedback, with opponents drawn from the queried policy and winners drawn by the preferences.
 
     A query draws `num_opponents` opponents and compares every action with each of them `num_comparisons`
-    times, so it costs `n * num_opponents * num_comparisons` comparisons. The advantages it returns are
-    unbiased, with variance at most 1 / (4 num_opponents) each. Actions meet the same opponents.
+    times, at a cost of `n * num_opponents * num_comparisons` comparisons. The advantages are unbiased, with
+    variance at most 1 / (4 num_opponents) each. All actions are compared with the same opponents.
 
     Args:
-        game: a preference game; leading axes are prompts, each with draws of its own.
-        num_opponents: how many opponents a query draws, >= 1.
-        num_comparisons: how often every action is compared with each of them, >= 1.
+        game: a preference game; leading axes are prompts, with independent draws.
+        num_opponents: number of opponents per query, >= 1.
+        num_comparisons: number of comparisons of every action with each opponent, >= 1.
 
     Raises:
         ValueError: the game has payoffs, not preferences, or a number is not a whole number >= 1.
@@ -36,8 +36,8 @@ class Sampled(AbstractFeedback):
     game: PreferenceGame
     num_opponents: Float[Array, ""]
     num_comparisons: Float[Array, ""]
-    # Few are drawn one after another, and then their numbers set shapes; of many only counts are drawn, and
-    # other numbers need no compilation.
+    # Few opponents are drawn individually, and their numbers determine shapes; for many only counts are
+    # drawn, and other numbers need no new compilation.
     few: tuple[int, int] | None = eqx.field(static=True)
 
     def __init__(self, game: PreferenceGame, num_opponents: int, num_comparisons: int = 1) -> None:
@@ -57,13 +57,13 @@ class Sampled(AbstractFeedback):
 
     @property
     def is_random(self) -> bool:
-        """Always."""
+        """True: opponents and winners are drawn."""
         return True
 
     def advantage(
         self, key: PRNGKeyArray, opponent_logp: Float[Array, "*batch n"]
     ) -> Float[Array, "*batch n"]:
-        """Share of comparisons won, minus 1/2."""
+        """Share of comparisons that each action won, minus 1/2."""
         opponent_key, winner_key = jax.random.split(key)
         logp = with_prompts(opponent_logp, self.game)
         skew = jnp.broadcast_to(self.game.skew, (*logp.shape, logp.shape[-1]))
@@ -77,14 +77,14 @@ class Sampled(AbstractFeedback):
         return jnp.mean(pairs.wins(winner_key, against, num_comparisons), axis=-1) - 0.5
 
     def pairwise(self, key: PRNGKeyArray) -> Float[Array, "*prompts n n"]:
-        """Every pair compared `num_opponents * num_comparisons` times; exactly skew."""
+        """Estimated preferences minus 1/2, from `num_opponents * num_comparisons` comparisons per pair."""
         num = self.num_opponents * self.num_comparisons
         won = pairs.counted_wins(key, self.game.skew, jnp.broadcast_to(num, self.game.skew.shape)) / num
         lower = jnp.tril(won - 0.5, -1)
         return lower - lower.swapaxes(-1, -2)
 
     def comparisons(self, key: PRNGKeyArray, logp: Float[Array, "*batch n"]) -> Comparisons:
-        """As many comparisons as a query makes, each of a pair drawn from the policy."""
+        """Comparisons of pairs drawn from the policy, in the same number as in an advantage query."""
         pair_key, winner_key = jax.random.split(key)
         logp = with_prompts(logp, self.game)
         n = self.game.num_actions
@@ -102,7 +102,7 @@ class Sampled(AbstractFeedback):
         return both_ways(logp, won, seen, num_pairs)
 
     def covariance(self, opponent_logp: Float[Array, " n"]) -> Float[Array, "n n"]:
-        """Covariance of the advantages of one query: of drawing opponents, and of drawing winners.
+        """Covariance of the advantages of one query, from drawing both opponents and winners.
 
         Args:
             opponent_logp: the queried policy, normalized log-probabilities `[n]`; the game has no prompts.

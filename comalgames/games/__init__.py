@@ -1,4 +1,4 @@
-"""What is played: preference games and zero-sum games, made, drawn, disturbed or read from files."""
+"""Preference games and zero-sum games: classic, random, designed, noisy, and from files."""
 
 from comalgames.games.base import AbstractGame
 from comalgames.games.classic import comal_cycle, cycle, near_degenerate_cycle, rock_paper_scissors

@@ -14,15 +14,16 @@ from jaxtyping import Array, Float
 from comalgames.numerics import simplex
 from comalgames.numerics.simplex import LogPolicy
 
-# The accelerators' default for products (TF32, bfloat16) would cap the duality gap near 1e-3.
+# With the default precision of products on accelerators (TF32, bfloat16), duality gaps would not fall below
+# 1e-3.
 PRECISION = jax.lax.Precision.HIGHEST
 
 
 class AbstractGame(eqx.Module):
-    """A game as learning rules see it: a number of actions and the advantage of each against an opponent.
+    """Base class of games: a number of actions, and the advantage of each action against an opponent.
 
-    Policies are log-probabilities with actions on the last axis. Axes before it are prompts (or a batch of
-    policies), and for a two-player game axis -2 is the player.
+    Policies are log-probabilities with actions on the last axis. Leading axes are prompts (or a batch of
+    policies); for a two-player game axis -2 is the player.
     """
 
     @property
@@ -38,7 +39,7 @@ class AbstractGame(eqx.Module):
     @property
     @abstractmethod
     def dtype(self) -> np.dtype[Any]:
-        """Floating-point type of the payoffs, and of everything computed from them."""
+        """Floating-point type of the payoffs and of all results."""
 
     @abstractmethod
     def advantage(self, opponent_logp: LogPolicy) -> Float[Array, "*batch n"]:
@@ -46,17 +47,17 @@ class AbstractGame(eqx.Module):
 
     @abstractmethod
     def over_players(self, each: Float[Array, "*batch"]) -> Float[Array, "*prompts"]:
-        """Sum over the two players of one number per policy: twice it in a symmetric game."""
+        """Sum of one number per policy over the two players; twice the number in a symmetric game."""
 
     def gap(self, advantage: Float[Array, "*batch n"]) -> Float[Array, "*prompts"]:
         """Duality gap, per prompt, of the policy whose advantage against itself is `advantage`.
 
-        What both players together could gain by deviating: the sum of their largest advantages.
+        It is the sum of the players' largest advantages, the total gain from deviating.
         """
         return self.over_players(jnp.max(advantage, axis=-1))
 
     def without_names(self) -> AbstractGame:
-        """The game without what does not change play, for games with other names to share a compilation."""
+        """The game without the names of actions, so that games with other names share a compilation."""
         return self
 
     def uniform(self) -> Float[Array, "*batch n"]:

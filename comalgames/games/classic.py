@@ -1,4 +1,4 @@
-"""Small games with a Nash policy in closed form, as the literature uses them."""
+"""Small games from the literature whose Nash policy has a closed form."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from comalgames.games.preference import PreferenceGame
 
 
 def cycle(a: float, b: float, c: float) -> PreferenceGame:
-    """Three actions where 0 beats 1 by `a`, 1 beats 2 by `b` and 2 beats 0 by `c`.
+    """A cycle of three actions where 0 beats 1 by `a`, 1 beats 2 by `b` and 2 beats 0 by `c`.
 
-    With a, b, c of one sign the Nash policy is unique and interior, (|b|, |c|, |a|) / (|a| + |b| + |c|), and
-    the game rotates around it with frequency sqrt(|abc| / (|a| + |b| + |c|)) radians per unit of step size.
+    If a, b and c have the same sign, the Nash policy is unique and interior,
+    (|b|, |c|, |a|) / (|a| + |b| + |c|), and the rotation frequency around it is
+    sqrt(|abc| / (|a| + |b| + |c|)) radians per unit of step size.
 
     Args:
         a: win rate of action 0 against 1, minus 1/2; in [-1/2, 1/2].
@@ -34,12 +35,13 @@ def cycle(a: float, b: float, c: float) -> PreferenceGame:
 
 
 def near_degenerate_cycle(delta: float) -> PreferenceGame:
-    """Three actions where 0 hardly beats 1: the slower to learn on the smaller `delta` is.
+    """A cycle of three actions in which 0 beats 1 by a small `delta`; learning slows down as delta decreases.
 
         P[0, 1] = 1/2 + delta,      P[1, 2] = P[2, 0] = 1
 
-    The Nash policy is (1/2, 1/2, delta) / (1 + delta), unique and interior, and play turns around it with the
-    frequency sqrt(delta / (1 + delta)) / 2. What `delta_game` is for two players, for preferences.
+    The Nash policy is (1/2, 1/2, delta) / (1 + delta), unique and interior, and the rotation frequency around
+    it is sqrt(delta / (1 + delta)) / 2. It is the preference game that corresponds to the two-player
+    `delta_game`.
 
     Args:
         delta: in (0, 1/2].
@@ -57,7 +59,7 @@ def comal_cycle() -> PreferenceGame:
     """The three-answer cycle of COMAL's synthetic experiment, with answers named a, b, c.
 
     P[b beats a] = P[c beats b] = 0.9 and P[a beats c] = 0.8. The Nash policy is (4, 3, 4) / 11, unique and
-    interior; rotation frequency sqrt(5.28) / 11 = 0.2089. The experiment starts from (0.2, 0.5, 0.3).
+    interior; its rotation frequency is sqrt(5.28) / 11 = 0.2089. The experiment starts from (0.2, 0.5, 0.3).
 
     Reference: COMAL, arXiv 2410.23223, section 5.1.
     """
@@ -65,7 +67,7 @@ def comal_cycle() -> PreferenceGame:
 
 
 def rock_paper_scissors(rock: float = 1.0, paper: float = 1.0, scissors: float = 1.0) -> PreferenceGame:
-    """Rock, paper, scissors where winning with each may pay differently.
+    """Rock, paper, scissors with a different payoff for winning with each action.
 
     Payoffs are scaled so that the largest is 1/2 (a certain win). The Nash policy is
     (scissors, rock, paper) / (rock + paper + scissors). `rock_paper_scissors(3, 1, 1)` is the biased game

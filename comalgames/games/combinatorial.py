@@ -1,4 +1,4 @@
-"""Games of counting: tournaments, contests over fields, and games of rock, paper, scissors of any size."""
+"""Combinatorial games: tournaments, Colonel Blotto, and generalizations of rock, paper, scissors."""
 
 from __future__ import annotations
 
@@ -16,12 +16,10 @@ from comalgames.games.prescribed import check_key
 
 
 def tournament(key: PRNGKeyArray | Any, num_actions: int) -> PreferenceGame:
-    """A random game in which one of any two actions always wins; all such games are equally likely.
+    """A random tournament: P[i, j] is 0 or 1, and all such games are equally likely.
 
-        P[i, j] is 0 or 1
-
-    The Nash policy is unique. Its support, the bipartisan set, is odd, and its probabilities are fractions of
-    odd whole numbers.
+    The Nash policy is unique. Its support, the bipartisan set, has an odd number of actions, and its
+    probabilities are ratios of odd integers.
 
     Args:
         key: a JAX random key.
@@ -42,18 +40,18 @@ def tournament(key: PRNGKeyArray | Any, num_actions: int) -> PreferenceGame:
 
 
 def blotto(num_coins: int, num_fields: int) -> PreferenceGame:
-    """Colonel Blotto: split coins over fields; who has more coins on more fields wins.
+    """Colonel Blotto: players distribute coins over fields, and the majority of fields wins.
 
         P[i, j] - 1/2 = sign(fields that i wins - fields that j wins) / 2
 
-    Actions are all ways to split, n = (num_coins + num_fields - 1 choose num_fields - 1), named by their
-    coins such as "3-1-1". There are many Nash policies: 5 coins on 3 fields make 21 actions, of which Nash
-    policies use 9, in a set of dimension 4; 10 coins on 3 fields make 66, of which they use 48, in dimension
-    29. Some Nash policy gives splits that differ in the order of fields alone the same probability.
+    Actions are all distributions, n = (num_coins + num_fields - 1 choose num_fields - 1), named by their
+    coins, such as "3-1-1". The Nash policy is not unique: with 5 coins and 3 fields there are 21 actions, and
+    the Nash set has dimension 4 and uses 9 of them; with 10 coins and 3 fields there are 66 actions, and it
+    has dimension 29 and uses 48. There is a Nash policy that is invariant under permutations of the fields.
 
     Args:
-        num_coins: of each player, >= 1.
-        num_fields: >= 1.
+        num_coins: number of coins of each player, >= 1.
+        num_fields: number of fields, >= 1.
 
     Raises:
         ValueError: an argument is not a whole number >= 1.
@@ -63,7 +61,7 @@ def blotto(num_coins: int, num_fields: int) -> PreferenceGame:
     """
     coins = validation.count("num_coins", num_coins, minimum=1)
     fields = validation.count("num_fields", num_fields, minimum=1)
-    # Coins in a row, with bars between fields: the places of the bars make the split.
+    # Stars and bars: the positions of the bars in a row of coins determine the distribution.
     places = list(combinations(range(coins + fields - 1), fields - 1))
     bars = np.array(places, int).reshape(len(places), fields - 1)
     ends = np.pad(bars, ((0, 0), (1, 1)), constant_values=((0, 0), (-1, coins + fields - 1)))
@@ -78,19 +76,20 @@ def n_ary_rock_paper_scissors(num_actions: int, payoffs: Any = 0.5) -> Preferenc
 
         P[i, i - k] - 1/2 = payoffs_k,      k = 1, ..., (n - 1) / 2,      indices modulo n
 
-    All actions are alike, so the uniform policy is Nash. The game's rotation frequencies there are
+    By symmetry the uniform policy is Nash. The rotation frequencies there are
 
         (2 / n) |sum_k payoffs_k sin(2 pi j k / n)|,      j = 1, ..., (n - 1) / 2.
 
-    Each that is 0 adds 2 to the dimension of the Nash set; none is with equal payoffs, so that the uniform
-    policy is then the only Nash policy. `[c, 0, ..., 0]` makes a circle in which neighbours alone compare.
+    Each frequency of 0 adds 2 to the dimension of the Nash set. With equal payoffs all frequencies are
+    positive, and the uniform policy is the unique Nash policy. With payoffs `[c, 0, ..., 0]` only neighbours
+    on a circle beat each other.
 
     Args:
         num_actions: n, odd and >= 3.
         payoffs: win rates minus 1/2, in [-1/2, 1/2]; (n - 1) / 2 numbers, nearest first, or one for all.
 
     Raises:
-        ValueError: `num_actions` is not odd and >= 3, or `payoffs` is not as above.
+        ValueError: `num_actions` is not odd and >= 3, or `payoffs` is not as described.
     """
     n = _odd("num_actions", validation.count("num_actions", num_actions, minimum=3))
     values = validation.real_array("payoffs", payoffs).astype(np.float64)
@@ -100,17 +99,17 @@ def n_ary_rock_paper_scissors(num_actions: int, payoffs: Any = 0.5) -> Preferenc
             f"{payoffs!r}."
         )
     values = np.broadcast_to(values, n // 2)
-    # By how far row i is after column j: 0, then the payoffs of winning, then those of losing.
+    # Payoffs by the distance (i - j) modulo n: 0, then wins, then losses.
     by_distance = np.concatenate([[0.0], values, -values[::-1]])
     return PreferenceGame.from_skew(by_distance[np.subtract.outer(np.arange(n), np.arange(n)) % n])
 
 
 def weighted_cycle(edges: Any) -> PreferenceGame:
-    """An odd number of actions in a circle, where each compares with its neighbours alone: a longer `cycle`.
+    """A cycle of an odd number of actions, in which all pairs but neighbours tie.
 
         P[i, i + 1] - 1/2 = edges_i,      indices modulo n
 
-    The Nash policy is unique and interior. Going round in steps of two,
+    The Nash policy is unique and interior. It satisfies
 
         policy_{i + 2} = policy_i edges_i / edges_{i + 1}.
 
@@ -118,7 +117,7 @@ def weighted_cycle(edges: Any) -> PreferenceGame:
         edges: n win rates minus 1/2, n odd and >= 3, all in (0, 1/2] or all in [-1/2, 0).
 
     Raises:
-        ValueError: `edges` is not as above.
+        ValueError: `edges` is not as described.
     """
     values = validation.real_array("edges", edges).astype(np.float64)
     if values.ndim != 1 or len(values) < 3:
@@ -126,8 +125,7 @@ def weighted_cycle(edges: Any) -> PreferenceGame:
     n = _odd("edges", len(values))
     if np.abs(values).max() > 0.5 or not (values.min() > 0 or values.max() < 0):
         raise ValueError(
-            f"`edges` must be in [-1/2, 1/2], all > 0 or all < 0, so that they go round one way, got "
-            f"{edges!r}."
+            f"`edges` must be in [-1/2, 1/2], all > 0 or all < 0, so that they form a cycle, got {edges!r}."
         )
     skew = np.zeros((n, n))
     skew[np.arange(n), (np.arange(n) + 1) % n] = values
@@ -137,7 +135,7 @@ def weighted_cycle(edges: Any) -> PreferenceGame:
 def _odd(name: str, number: int) -> int:
     if number % 2 == 0:
         raise ValueError(
-            f"`{name}` must make an odd number of actions (an even number has no unique interior Nash "
-            f"policy), got {number}."
+            f"`{name}` must give an odd number of actions (no game with an even number has a unique interior "
+            f"Nash policy), got {number}."
         )
     return number

@@ -1,4 +1,4 @@
-"""Games made of other games: duplicated actions, and two-player games seen as one preference game."""
+"""Games derived from other games: duplicated actions, and two-player games as preference games."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from comalgames.numerics.simplex import LogPolicy
 
 
 class RoleSymmetrized(NamedTuple):
-    """What `role_symmetrized` returns.
+    """The result of `role_symmetrized`.
 
     Attributes:
         game: the preference game on pairs of actions; pair (i, j) is action `i * n + j`, named "i,j".
-        scale: what the payoffs were multiplied by to fit, at most 1; one per leading axis, `[...]`.
+        scale: factor applied to the payoffs, at most 1; one per leading index, `[...]`.
     """
 
     game: PreferenceGame
@@ -28,19 +28,20 @@ class RoleSymmetrized(NamedTuple):
 
 
 def role_symmetrized(game: ZeroSumGame) -> RoleSymmetrized:
-    """A two-player game as a preference game: actions are pairs (i, j), i to play as row, j as column.
+    """Convert a two-player game into a preference game on pairs (i, j): action i as row, j as column player.
 
         P[(i, j), (k, l)] - 1/2 = scale (payoff[i, l] - payoff[k, j]) / 2,
 
-    the mean over both assignments of roles. `scale` is 1, or 1 / (max payoff - min payoff) where that is
-    smaller. A policy is Nash iff its two marginals (`role_marginals`) are an equilibrium of `game`: where
-    that is unique and uses a and b actions, the Nash policies use a b pairs, in a set of dimension
-    (a - 1) (b - 1). The gap of a policy is `scale` times that of its marginals.
+    the mean payoff over both assignments of roles. `scale` is min(1, 1 / (max payoff - min payoff)). A policy
+    is Nash iff its two marginals (`role_marginals`) are an equilibrium of `game`. If the equilibrium is
+    unique with a and b actions in its supports, the Nash set has dimension (a - 1) (b - 1) and uses a b
+    pairs. The duality gap of a policy is `scale` times that of its marginals.
 
-    So a counter-example with two players is one with preferences. Rules that add advantages to logits (`MWU`,
-    `OptimisticMWU`, `MMD`, ...) keep to products of two policies where they, and their reference, start from
-    one. With the step size `2 * step_size / scale`, and the temperature `scale * temperature / 2` if they
-    have one, the marginals are what they play on `game` itself. Euclidean rules do neither.
+    Every counter-example with two players thus gives one with preferences. Rules that add advantages to
+    logits (`MWU`, `OptimisticMWU`, `MMD`, ...) preserve products of two policies, if the policy and the
+    reference start as products. With step size `2 * step_size / scale` and temperature
+    `scale * temperature / 2`, the marginals are the iterates of the rule on `game`. Euclidean rules have
+    neither property.
 
     Args:
         game: a `ZeroSumGame` of payoffs of any scale; leading axes are prompts.
@@ -53,12 +54,12 @@ def role_symmetrized(game: ZeroSumGame) -> RoleSymmetrized:
     if not isinstance(game, ZeroSumGame):
         raise ValueError(
             f"`game` must be a ZeroSumGame, got {type(game).__name__}: a preference game is symmetric "
-            f"already. A matrix of payoffs becomes one by cg.ZeroSumGame(matrix)."
+            f"already. Convert a matrix of payoffs with cg.ZeroSumGame(matrix)."
         )
     payoff, n = game.payoff, game.num_actions
     scale = 1 / jnp.maximum(jnp.max(payoff, axis=(-2, -1)) - jnp.min(payoff, axis=(-2, -1)), 1)
     half = payoff * scale[..., None, None] / 2
-    # Axes i, j, k, l; swapping (i, j) with (k, l) changes the sign to the last bit.
+    # Axes i, j, k, l; swapping (i, j) with (k, l) changes exactly the sign.
     difference = half[..., :, None, None, :] - half.swapaxes(-1, -2)[..., None, :, :, None]
     skew = jnp.clip(difference.reshape(*payoff.shape[:-2], n * n, n * n), -0.5, 0.5)
     names = [f"{i},{j}" for i in range(n) for j in range(n)]
@@ -66,7 +67,7 @@ def role_symmetrized(game: ZeroSumGame) -> RoleSymmetrized:
 
 
 def role_marginals(logp: LogPolicy) -> Float[Array, "*batch 2 root"]:
-    """Both players' policies of a policy on pairs of actions, as `ZeroSumGame` takes them.
+    """The marginals of a policy on pairs of actions, as a joint policy of a `ZeroSumGame`.
 
         p_i = sum_j policy_(i, j),      q_j = sum_i policy_(i, j)
 
@@ -79,25 +80,29 @@ def role_marginals(logp: LogPolicy) -> Float[Array, "*batch 2 root"]:
     pairs = jnp.asarray(logp)
     n = int(np.sqrt(pairs.shape[-1]) + 0.5)
     if n * n != pairs.shape[-1]:
-        raise ValueError(f"`logp` must be over pairs of n actions, n * n of them, got {pairs.shape[-1]}.")
+        raise ValueError(
+            f"`logp` must be a policy over n * n pairs of actions, got {pairs.shape[-1]} actions; pass a "
+            f"policy of `role_symmetrized(game).game`."
+        )
     table = pairs.reshape(*pairs.shape[:-1], n, n)
     return jnp.stack([jax.nn.logsumexp(table, axis=axis) for axis in (-1, -2)], axis=-2)
 
 
 def clones(game: PreferenceGame, action: int, num_copies: int = 1) -> PreferenceGame:
-    """The game with copies of one action appended: a copy plays as the action does, and ties with it.
+    """The game with copies of one action appended; a copy has the action's win rates and ties with it.
 
-    What a Nash policy gave the action may be split among it and its copies, at will. If some Nash policy uses
-    the action, the largest support and the dimension of the Nash set grow by `num_copies`; if none does, both
-    stay. A policy's gap depends only on the total of the copies.
+    The Nash probability of the action may be distributed over the action and its copies in any way. If some
+    Nash policy uses the action, the largest support and the dimension of the Nash set grow by `num_copies`;
+    otherwise both are unchanged. The duality gap of a policy depends only on the total probability of the
+    action and its copies.
 
     Args:
         game: a preference game; leading axes are prompts.
-        action: which to copy, a number from 0 to n - 1.
-        num_copies: how many to append, >= 1.
+        action: the action to copy, a number from 0 to n - 1.
+        num_copies: number of copies, >= 1.
 
     Raises:
-        ValueError: an argument is not as above.
+        ValueError: an argument is not as described.
 
     Reference: Tideman, "Independence of Clones as a Criterion for Voting Rules", 1987.
     """
@@ -106,26 +111,23 @@ def clones(game: PreferenceGame, action: int, num_copies: int = 1) -> Preference
     action = validation.count("action", action)
     num_copies = validation.count("num_copies", num_copies, minimum=1)
     if action >= game.num_actions:
-        raise ValueError(
-            f"`action` must be one of the game's {game.num_actions}, 0 to {game.num_actions - 1}, got "
-            f"{action}."
-        )
+        raise ValueError(f"`action` must be a whole number from 0 to {game.num_actions - 1}, got {action}.")
     order = np.array([*range(game.num_actions), *[action] * num_copies])
     names = [*game.names, *(f"{game.names[action]}, copy {k}" for k in range(1, num_copies + 1))]
     return PreferenceGame.from_skew(game.skew[..., order[:, None], order], names, game.prompt_weights)
 
 
 def delta_game(delta: Any) -> ZeroSumGame:
-    """The 2 x 2 game on which optimistic rules take longer to arrive than any bound, as delta goes to 0.
+    """A 2 x 2 game on which optimistic rules converge arbitrarily slowly in the last iterate as delta -> 0.
 
     The row player pays, and the column player receives,
 
         [[1/2 + delta, 1/2], [0, 1]]
 
     The equilibrium is unique: (1, delta) / (1 + delta) for the row player, (1, 1 + 2 delta) / (2 (1 + delta))
-    for the column player; the row player pays (1 + 2 delta) / (2 (1 + delta)). Play turns around it with the
-    frequency sqrt(delta (1 + 2 delta)) / (2 (1 + delta)) radians per unit of step size, and on the preference
-    game of 4 actions, `role_symmetrized(delta_game(delta)).game`, with half of it.
+    for the column player; the row player pays (1 + 2 delta) / (2 (1 + delta)). The rotation frequency around
+    it is sqrt(delta (1 + 2 delta)) / (2 (1 + delta)) radians per unit of step size; half of that on the
+    preference game with 4 actions, `role_symmetrized(delta_game(delta)).game`.
 
     Args:
         delta: in (0, 1/2].
@@ -145,7 +147,7 @@ def delta_game(delta: Any) -> ZeroSumGame:
 
 
 def regret_matching_cycle() -> ZeroSumGame:
-    """The 3 x 3 game on which regret matching+, alternating or predictive too, does not settle.
+    """A 3 x 3 game on which regret matching+ and its alternating and predictive variants do not converge.
 
     The row player pays [[3, 0, -3], [0, 3, -4], [0, 0, 1]]. The equilibrium is unique: (1, 1, 10) / 12 for
     the row player, (4, 5, 3) / 12 for the column player; the row player pays 1/4.
@@ -157,7 +159,7 @@ def regret_matching_cycle() -> ZeroSumGame:
 
 
 def many_equilibria() -> ZeroSumGame:
-    """The 5 x 5 game in which one player has a unique equilibrium policy and the other a set of dimension 2.
+    """A 5 x 5 game in which one player has a unique equilibrium policy and the other a set of dimension 2.
 
     The row player receives
 

@@ -1,7 +1,8 @@
-"""Games seen through noise: flipped labels, few comparisons, noisy payoffs, several annotators.
+"""Noisy versions of a game: flipped labels, finitely many comparisons, noisy payoffs, several annotators.
 
 Each function maps a game to a game, exactly skew and with its names and prompt weights. To learn on the noisy
-one and measure on the true one, `cg.solve(game, rule, 1000, feedback=cg.Exact(flip_labels(game, 0.2)))`.
+game and measure on the true one, use
+`cg.solve(game, rule, 1000, feedback=cg.Exact(flip_labels(game, 0.2)))`.
 """
 
 from __future__ import annotations
@@ -17,17 +18,17 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from comalgames import validation
 from comalgames.games.preference import PreferenceGame
 
-# By how many roundings of the dtype a payoff may leave [-1/2, 1/2] when a flip is undone.
-ROUNDINGS = 4
+# Tolerance on payoffs in [-1/2, 1/2] when flips are undone, in units of the machine epsilon.
+EPSILONS = 4
 
 
 def flip_labels(game: PreferenceGame, rate: Any) -> PreferenceGame:
-    """The game that labels show when each is flipped with probability `rate`, whatever it compares.
+    """The game of preference labels that are flipped with probability `rate`, independently of the pair.
 
         P' = (1 - rate) P + rate P.T,      that is      P' - 1/2 = (1 - 2 rate) (P - 1/2)
 
-    Its Nash policies are those of `game`. The equilibrium regularized at temperature tau is that of `game` at
-    temperature tau / (1 - 2 rate): regularized rules are biased by flips, and rules that reach Nash are not.
+    It has the same Nash policies as `game`. Its regularized equilibrium at temperature tau is that of `game`
+    at temperature tau / (1 - 2 rate): flips bias regularized rules, but not rules that converge to Nash.
 
     Args:
         game: a preference game.
@@ -44,53 +45,52 @@ def flip_labels(game: PreferenceGame, rate: Any) -> PreferenceGame:
 
 
 def unflip_labels(game: PreferenceGame, rate: Any, clip: bool = False) -> PreferenceGame:
-    """The game whose labels, flipped with probability `rate`, show `game`; the inverse of `flip_labels`.
+    """The game of the true labels, from the game of labels flipped with probability `rate`.
 
         P = (P' - rate) / (1 - 2 rate)
 
-    which is the mean of the corrected soft labels (label - rate) / (1 - 2 rate). It divides noise in P' by
-    1 - 2 rate too: from few comparisons P leaves [0, 1]. Rules of known step size can be corrected instead of
-    the game, `cg.flip_corrected`.
+    which is the mean of the corrected soft labels (label - rate) / (1 - 2 rate). It is the inverse of
+    `flip_labels`. It amplifies noise in P' by 1 / (1 - 2 rate): for a P' estimated from few comparisons, P
+    may leave [0, 1]. To correct the rule instead of the game, see `cg.flip_corrected`.
 
     Args:
-        game: a preference game, as flipped labels show it.
+        game: the preference game of the flipped labels.
         rate: in [0, 1/2); a number, or one for each of the game's leading axes.
-        clip: bring win rates outside [0, 1] back to its ends, rather than refuse them.
+        clip: whether to clip win rates outside [0, 1] instead of raising an error.
 
     Raises:
-        ValueError: as `flip_labels`, or a win rate would leave [0, 1] and `clip` is false: flips at this rate
-            never show so clear a preference.
+        ValueError: as `flip_labels`, or a win rate would leave [0, 1] and `clip` is false.
     """
     shrinkage = _shrinkage(game, rate)
     skew = game.skew / shrinkage
     if validation.is_concrete(skew) and not clip:
         largest = float(jnp.max(jnp.abs(skew)))
-        if largest > 0.5 * (1 + ROUNDINGS * float(np.finfo(skew.dtype).eps)):
+        if largest > 0.5 * (1 + EPSILONS * float(np.finfo(skew.dtype).eps)):
             raise ValueError(
-                f"`rate`={rate!r} cannot be the game's: without such flips a win rate would be "
-                f"{0.5 + largest:.4g}. Labels flipped at this rate show win rates in [rate, 1 - rate]; pass "
+                f"`rate`={rate!r} cannot be the flip rate of this game: a corrected win rate would be "
+                f"{0.5 + largest:.4g}. Labels flipped at this rate have win rates in [rate, 1 - rate]; pass "
                 f"a smaller rate, or clip=True if the game was estimated from few comparisons."
             )
     return _with_skew(game, jnp.clip(skew, -0.5, 0.5))
 
 
 def flip_pairs(game: PreferenceGame, rates: Any) -> PreferenceGame:
-    """The game that labels show when those of each pair are flipped at a rate of the pair's own.
+    """The game of preference labels that are flipped with a probability that depends on the pair.
 
         P'[i, j] - 1/2 = (1 - 2 rates[i, j]) (P[i, j] - 1/2)
 
-    Close answers are confused more often than others. Unlike a common rate this may move Nash
-    policies, though no majority changes.
+    It models annotators who confuse similar answers more often. Unlike a common rate this may move the Nash
+    policies, although no majority changes.
 
     Args:
         game: a preference game.
-        rates: `[n, n]` or `[..., n, n]` as the game's payoffs, symmetric, in [0, 1/2).
+        rates: flip rates `[n, n]` or `[..., n, n]`, symmetric, in [0, 1/2).
 
     Raises:
         ValueError: `rates` is not symmetric, not in [0, 1/2) or has another shape, or the game is not a
             `PreferenceGame`.
     """
-    _check(game)
+    _check_game(game)
     if validation.is_concrete(rates):
         rates = _rates("rates", rates)
         if rates.shape not in (game.skew.shape, game.skew.shape[-2:]):
@@ -100,7 +100,8 @@ def flip_pairs(game: PreferenceGame, rates: Any) -> PreferenceGame:
         if not np.array_equal(rates, rates.swapaxes(-1, -2)):
             worst = np.abs(rates - rates.swapaxes(-1, -2)).max()
             raise ValueError(
-                f"`rates` must be symmetric (a pair is compared in either order), it is off by {worst:.3g}."
+                f"`rates` must be symmetric, because pairs are unordered; the largest deviation is "
+                f"{worst:.3g}. Pass (rates + rates.T) / 2."
             )
     return _with_skew(game, (1 - 2 * jnp.asarray(rates, game.dtype)) * game.skew)
 
@@ -110,24 +111,24 @@ def estimated(key: PRNGKeyArray | Any, game: PreferenceGame, num_comparisons: in
 
         P'[i, j] = (comparisons that i won) / num_comparisons
 
-    Unbiased, with variance P (1 - P) / num_comparisons. With probability 1 - d all n (n - 1) / 2 pairs are
-    within sqrt(log(n (n - 1) / d) / (2 num_comparisons)) of the truth (Hoeffding). A comparison has a winner;
-    ties in P' are pairs won equally often.
+    The estimate is unbiased, with variance P (1 - P) / num_comparisons. With probability 1 - d the errors of
+    all n (n - 1) / 2 pairs are at most sqrt(log(n (n - 1) / d) / (2 num_comparisons)) (Hoeffding). Each
+    comparison has a winner.
 
     Args:
         key: a JAX random key.
         game: a preference game.
-        num_comparisons: of each pair, >= 1.
+        num_comparisons: number of comparisons of each pair, >= 1.
 
     Raises:
         ValueError: `num_comparisons` is not a whole number >= 1, `key` is not a JAX random key, or the game
             is not a `PreferenceGame`.
     """
-    _check(game)
+    _check_game(game)
     _check_key(key)
     count = float(validation.count("num_comparisons", num_comparisons, minimum=1))
     wins = jax.random.binomial(key, count, game.preference, dtype=game.dtype)
-    # Compiled, the division may be a product with a rounded 1 / count.
+    # The compiled division may be a product with a rounded 1 / count.
     return _with_skew(game, _from_lower(jnp.clip(wins / count - 0.5, -0.5, 0.5)))
 
 
@@ -136,18 +137,18 @@ def gaussian_noise(key: PRNGKeyArray | Any, game: PreferenceGame, scale: Any) ->
 
         P'[i, j] = clip(P[i, j] + scale * noise_ij, 0, 1),      noise_ji = -noise_ij
 
-    Clipping pulls win rates near 0 and 1 inwards; far from them the noise is unbiased.
+    Clipping biases win rates near 0 and 1 inwards; elsewhere the noise is unbiased.
 
     Args:
         key: a JAX random key.
         game: a preference game.
-        scale: standard deviation, >= 0, as a win rate.
+        scale: standard deviation, >= 0, in units of win rate.
 
     Raises:
         ValueError: `scale` is not a finite number >= 0, `key` is not a JAX random key, or the game is not a
             `PreferenceGame`.
     """
-    _check(game)
+    _check_game(game)
     _check_key(key)
     validation.non_negative("scale", scale)
     noise = jnp.asarray(scale, game.dtype) * jax.random.normal(key, game.skew.shape, game.dtype)
@@ -155,57 +156,57 @@ def gaussian_noise(key: PRNGKeyArray | Any, game: PreferenceGame, scale: Any) ->
 
 
 def add_cycle(game: PreferenceGame, size: Any) -> PreferenceGame:
-    """The game with a cycle added: each action beats the next (n - 1) // 2 by `size` more, going round.
+    """The game with a cycle added, in which each action gains `size` against the next (n - 1) // 2 actions.
 
         P'[i, j] = P[i, j] + size,      j = i + 1, ..., i + (n - 1) // 2 modulo n
 
-    The cycle's rows sum to 0: Borda scores and the transitive part of `hodge` stay as they are.
+    The rows of the cycle sum to 0, so that Borda scores and the transitive part of `hodge` do not change.
 
     Args:
         game: a preference game of at least 3 actions.
-        size: how much is added, as a win rate; negative turns the cycle round.
+        size: the added win rate; a negative number reverses the cycle.
 
     Raises:
         ValueError: a win rate would leave [0, 1], there are fewer than 3 actions, or the game is not a
             `PreferenceGame`.
     """
-    _check(game)
+    _check_game(game)
     n = game.num_actions
     if n < 3:
-        raise ValueError(f"`game` must have at least 3 actions to cycle, got {n}.")
-    ahead = np.subtract.outer(np.arange(n), np.arange(n)).T % n  # how far j is after i
+        raise ValueError(f"`game` must have at least 3 actions to form a cycle, got {n}.")
+    ahead = np.subtract.outer(np.arange(n), np.arange(n)).T % n  # (j - i) modulo n
     wins = ((ahead > 0) & (ahead <= (n - 1) // 2)).astype(game.dtype)
     skew = game.skew + jnp.asarray(size, game.dtype) * (wins - wins.T)
     if validation.is_concrete(skew) and float(jnp.max(jnp.abs(skew))) > 0.5:
         raise ValueError(
             f"`size`={size!r} takes a win rate out of [0, 1], to {0.5 + float(jnp.max(jnp.abs(skew))):.4g}; "
-            f"pass a smaller one."
+            f"pass a smaller size."
         )
     return _with_skew(game, skew)
 
 
 def stack(games: Sequence[PreferenceGame]) -> PreferenceGame:
-    """Several games of the same actions, such as annotators' own, as one with them on a leading axis.
+    """Stack several games on the same actions, such as those of annotators, along a leading axis.
 
     `cg.duality_gap(stacked, logp)` is then one gap per annotator, and `flip_labels(stacked, [0.0, 0.1, 0.4])`
-    gives each a noise of their own.
+    applies a different flip rate to each.
 
     Args:
         games: preference games with the same names and shape.
 
     Raises:
-        ValueError: there is no game, or games differ in names or shape.
+        ValueError: `games` is empty, or games differ in names or shape.
     """
     games = list(games)
     for game in games:
-        _check(game)
+        _check_game(game)
         if (game.names, game.skew.shape) != (games[0].names, games[0].skew.shape):
             raise ValueError(
                 f"`games` must have the same names and shape, got {games[0].names}, {games[0].skew.shape} "
                 f"and {game.names}, {game.skew.shape}."
             )
     if not games:
-        raise ValueError("`games` must hold at least one game.")
+        raise ValueError("`games` must hold at least one game, got an empty list.")
     weights = [game.prompt_weights for game in games if game.prompt_weights is not None]
     return PreferenceGame.from_skew(
         jnp.stack([game.skew for game in games], axis=-3),
@@ -215,21 +216,22 @@ def stack(games: Sequence[PreferenceGame]) -> PreferenceGame:
 
 
 def annotator_mixture(annotators: PreferenceGame, weights: Any = None) -> PreferenceGame:
-    """The game of asking one of several annotators, drawn anew for each comparison.
+    """The game in which one of several annotators is drawn at random for each comparison.
 
         P' = sum_k weights_k P_k
 
-    Train on one choice of weights and measure on another to see what a shift of the annotators does: the gap
-    of a policy in any mixture is at most the mixture of its gaps.
+    To study a shift in the population of annotators, train with one choice of weights and measure with
+    another. The duality gap of a policy in a mixture is at most the weighted mean of its gaps.
 
     Args:
-        annotators: their own games, `[..., annotators, n, n]`, as `stack`, `mariner_teams` or
-            `PreferenceGame` of an array make them.
-        weights: how often each is asked, `[annotators]`, >= 0 and summing to 1; by default in proportion
-            to `prompt_weights` where annotators are the only leading axis and it is given, else equal.
+        annotators: the games of the annotators, `[..., annotators, n, n]`, as returned by `stack` or
+            `mariner_teams`, or a `PreferenceGame` of an array.
+        weights: probability of each annotator, `[annotators]`, >= 0 and summing to 1; by default proportional
+            to `prompt_weights` if they are given and annotators are the only leading axis, else equal.
 
     Raises:
-        ValueError: `weights` is not as above, or `annotators` not a `PreferenceGame` with a leading axis.
+        ValueError: `weights` is not as described, or `annotators` is not a `PreferenceGame` with a leading
+            axis.
     """
     check_annotators(annotators)
     num_annotators = annotators.skew.shape[-3]
@@ -250,23 +252,23 @@ def annotator_mixture(annotators: PreferenceGame, weights: Any = None) -> Prefer
         weights = shares / shares.sum()
     weights = jnp.asarray(weights, annotators.dtype)
     skew = jnp.sum(weights[..., None, None] * annotators.skew, axis=-3)
-    # Rounded, the weights may add up to a little more than 1.
+    # The rounded weights may add up to slightly more than 1.
     within = _from_lower(jnp.clip(skew, -0.5, 0.5))
     if prompt_weights is not None:
         prompt_weights = jnp.mean(prompt_weights, axis=-1) if prompt_weights.ndim > 1 else None
     return PreferenceGame.from_skew(within, annotators.names, prompt_weights)
 
 
-def _check(game: Any) -> None:
+def _check_game(game: Any) -> None:
     if not isinstance(game, PreferenceGame):
         raise ValueError(
-            f"`game` must be a PreferenceGame, got {type(game).__name__}. A matrix of win rates becomes one "
-            f"by cg.PreferenceGame(matrix); a two-player game has no labels to disturb."
+            f"`game` must be a PreferenceGame, got {type(game).__name__}. Convert a matrix of win rates with "
+            f"cg.PreferenceGame(matrix); a two-player game has no preference labels."
         )
 
 
 def check_annotators(annotators: Any) -> None:
-    """Refuse what is no stack of annotators' games, `[..., annotators, n, n]`."""
+    """Raise a ValueError unless `annotators` is a stack of games, `[..., annotators, n, n]`."""
     if not isinstance(annotators, PreferenceGame) or annotators.skew.ndim < 3:
         got = type(annotators).__name__
         if isinstance(annotators, PreferenceGame):
@@ -287,15 +289,15 @@ def _rates(name: str, value: Any) -> np.ndarray:
     if rates.size and (rates.min() < 0 or rates.max() >= 0.5):
         bad = rates.max() if rates.max() >= 0.5 else rates.min()
         raise ValueError(
-            f"`{name}` must be in [0, 1/2), got {bad:g}: at 1/2 labels say nothing, above it they say the "
-            f"opposite: then swap the labels and pass 1 - {name}."
+            f"`{name}` must be in [0, 1/2), got {bad:g}: at 1/2 labels carry no information. Above 1/2, swap "
+            f"the labels and pass 1 - {name}."
         )
     return rates
 
 
 def _shrinkage(game: PreferenceGame, rate: Any) -> Array:
-    """1 - 2 rate, shaped to multiply the game's payoffs."""
-    _check(game)
+    """The factor 1 - 2 rate, with a shape that broadcasts against the payoffs of the game."""
+    _check_game(game)
     if validation.is_concrete(rate):
         rate = _rates("rate", rate)
         if rate.shape not in ((), game.skew.shape[:-2]):

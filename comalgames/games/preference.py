@@ -1,4 +1,4 @@
-"""Preference games: how often each action is preferred to each other one."""
+"""Preference games, given by a matrix of win rates."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from comalgames.numerics.simplex import LogPolicy
 
 
 class PreferenceGame(AbstractGame):
-    """A symmetric game given by how often each action (answer) is preferred to each other one.
+    """A symmetric game given by the probability that each action (answer) is preferred to each other one.
 
     The advantage of action i against an opponent q is its win rate minus one half,
-    `sum_j (P[i, j] - 1/2) q_j`; the duality gap of a policy is
-    `max_p P(p > policy) - min_p P(policy > p) = 2 max_i advantage_i`, between 0 (Nash) and 1. The win rate a
-    policy is guaranteed is `1/2 - gap/2`.
+    `sum_j (P[i, j] - 1/2) q_j`. The duality gap of a policy is
+    `max_p P(p > policy) - min_p P(policy > p) = 2 max_i advantage_i`, between 0 (Nash) and 1. The win rate of
+    the policy against any opponent is at least `1/2 - gap/2`.
 
     Args:
         preference: P, `[..., n, n]`, `P[..., i, j]` = probability in [0, 1] that action i is preferred to
             action j, with P + P.T = 1 within 1e-6 (P - 1/2 is stored exactly skew). Leading axes are prompts.
-        names: what to call the actions, n strings; "0", "1", ... by default.
-        prompt_weights: how often each prompt occurs, one weight >= 0 per prompt; equal by default. Used only
-            by `average`.
+        names: names of the actions, n strings; "0", "1", ... by default.
+        prompt_weights: relative frequencies of the prompts, one weight >= 0 per prompt; equal by default.
+            Used only by `average`.
 
     Raises:
         ValueError: `preference` is not square, not finite, not real, out of [0, 1], or P + P.T is not 1.
@@ -58,7 +58,7 @@ class PreferenceGame(AbstractGame):
     ) -> PreferenceGame:
         """The game with `P = skew + 1/2`; `skew` `[..., n, n]` in [-1/2, 1/2] with skew = -skew.T exactly.
 
-        This keeps about 1e-8 of a small advantage in float32, where P itself would lose 1e-7.
+        In float32 this represents small advantages to about 1e-8, and P itself only to about 1e-7.
 
         Raises:
             ValueError: `skew` is not square, finite, real, antisymmetric or within [-1/2, 1/2].
@@ -70,12 +70,13 @@ class PreferenceGame(AbstractGame):
             if not np.array_equal(array, -array.swapaxes(-1, -2)):
                 worst = np.abs(array + array.swapaxes(-1, -2)).max()
                 raise ValueError(
-                    f"`skew` must equal -skew.T exactly; it is off by {worst:.3g}. Build it skew."
+                    f"`skew` must equal -skew.T exactly; the largest deviation is {worst:.3g}. Pass "
+                    f"(skew - skew.T) / 2."
                 )
             if np.abs(array).max() > 0.5:
                 raise ValueError(
-                    f"`skew` must lie in [-1/2, 1/2], got a payoff of {np.abs(array).max():g}; divide by "
-                    f"twice the largest, or use ZeroSumGame."
+                    f"`skew` must lie in [-1/2, 1/2], got a payoff of {np.abs(array).max():g}; divide the "
+                    f"payoffs by twice the largest, or use ZeroSumGame."
                 )
         game = object.__new__(cls)
         game._fill(skew, names, prompt_weights)
@@ -139,7 +140,7 @@ class PreferenceGame(AbstractGame):
         return jnp.einsum("...ij,...j->...i", self.skew, opponent, precision=PRECISION)
 
     def over_players(self, each: Float[Array, "*batch"]) -> Float[Array, "*prompts"]:
-        """Twice `each`: both players play the one policy."""
+        """Twice `each`, because both players use the same policy."""
         return 2.0 * each
 
     def average(self, per_prompt: Float[Array, "*prompts"]) -> Float[Array, ""]:

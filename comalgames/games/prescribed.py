@@ -1,4 +1,4 @@
-"""Games made to order: a Nash policy, how fast play turns around it, and what other actions lose."""
+"""Random games with a prescribed Nash policy, rotation frequencies and slacks."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from comalgames.games.preference import PreferenceGame
 
 
 class DesignedGame(NamedTuple):
-    """What `designed` returns; arrays are NumPy's, and what they say of the game is exact up to rounding.
+    """The result of `designed`, with NumPy arrays that are exact up to rounding errors.
 
     Attributes:
         game: the preference game.
-        scale: what requested frequencies and slacks were multiplied by to fit; 1 unless `rescale` was needed.
-        nash: the only Nash policy, probabilities `[n]`; the support first, then zeros.
-        frequencies: the game's rotation frequencies at it, `scale` times those requested, largest first.
-        slacks: how much the actions after the support lose against it, `scale` times those requested.
+        scale: factor applied to the requested frequencies and slacks; 1 unless `rescale` was needed.
+        nash: the unique Nash policy, probabilities `[n]`: the support, followed by zeros.
+        frequencies: rotation frequencies at the Nash policy, `scale` times the requested ones, largest first.
+        slacks: slacks of the actions after the support, `scale` times the requested ones.
     """
 
     game: PreferenceGame
@@ -45,37 +45,39 @@ def designed(
     rescale: bool = False,
     num_draws: int = 1000,
 ) -> DesignedGame:
-    """A random game with a chosen unique Nash policy, chosen rotation frequencies and chosen slacks.
+    """A random game with a given unique Nash policy, given rotation frequencies and given slacks.
 
-    The knob of conditioning: entropic rules contract by factors that depend on `step_size * frequency` on the
-    support, and by `exp(-step_size * slack)` off it. With p the policy on its support and D = diag(p),
+    It controls the conditioning of a game: the convergence rates of entropic rules depend on
+    `step_size * frequency` on the support, and on `exp(-step_size * slack)` off the support. With p the
+    policy on its support and D = diag(p),
 
         P - 1/2 = D^-1/2 Q K Q.T D^-1/2   on the support,    K = blkdiag([[0, -w_k], [w_k, 0]], ...),
 
     where the columns of Q are a random orthonormal basis of the vectors orthogonal to sqrt(p). Then
-    diag(p) (P - 1/2) has the eigenvalues 0 and +-i w_k, and 0 belongs to p alone. Actions off the support are
-    random, moved to lose exactly their slack. All slacks are > 0, so that no Nash policy uses them, and the
+    diag(p) (P - 1/2) has the eigenvalues 0 and +-i w_k, and p spans its kernel. Payoffs of actions off the
+    support are random, shifted so that each action loses exactly its slack. All slacks are > 0, so that the
     Nash policy is unique.
 
-    Large frequencies may not fit into payoffs within [-1/2, 1/2]: none above 1/pi does, and few when a
-    probability is small. Bases Q are drawn until one fits. On three actions all bases are equally good.
+    Large frequencies may require payoffs outside of [-1/2, 1/2]: this is always the case above 1/pi, and
+    often if a probability is small. Bases Q are drawn until the payoffs fit. On three actions all bases give
+    the same largest payoff.
 
     Args:
         key: a JAX random key. The game is made in NumPy, outside of `jit` and `vmap`.
         nash: the Nash policy on its support, an odd number of probabilities > 0 that sum to 1.
         frequencies: radians per unit of step size, (len(nash) - 1) / 2 numbers > 0.
-        slacks: of the actions off the support, payoffs > 0 and at most 1/2; there are as many such actions.
-        rescale: where nothing fits, multiply frequencies and slacks by the largest number that does, and
-            return it as `scale`, rather than refuse.
-        num_draws: how many bases to try, >= 1.
+        slacks: slacks of the actions off the support, one for each of them, payoffs > 0 and at most 1/2.
+        rescale: whether to multiply frequencies and slacks by the largest possible factor, returned as
+            `scale`, if no drawn basis fits, instead of raising an error.
+        num_draws: largest number of bases drawn, >= 1.
 
     Raises:
-        ValueError: an argument is not as above, or nothing drawn fits and `rescale` is false; the message
-            says which common scale would.
+        ValueError: an argument is not as described, or no drawn basis fits and `rescale` is false; the
+            message gives the largest possible factor.
 
     Example:
-        >>> made = cg.games.designed(jax.random.key(0), [0.2, 0.3, 0.5], [0.1], slacks=[0.01])
-        >>> cg.nash(made.game).policy
+        >>> designed = cg.games.designed(jax.random.key(0), [0.2, 0.3, 0.5], [0.1], slacks=[0.01])
+        >>> cg.nash(designed.game).policy
         array([0.2, 0.3, 0.5, 0. ])
     """
     check_key(key)
@@ -83,8 +85,8 @@ def designed(
     speeds = _above_zero("frequencies", frequencies)
     if len(speeds) != len(policy) // 2:
         raise ValueError(
-            f"`frequencies` must be {len(policy) // 2} numbers, one per pair of actions left of the "
-            f"{len(policy)} in `nash`, got {len(speeds)}."
+            f"`frequencies` must be {len(policy) // 2} numbers, (n - 1) / 2 for the n = {len(policy)} "
+            f"actions in `nash`, got {len(speeds)}."
         )
     losses = _above_zero("slacks", slacks)
     num_draws = validation.count("num_draws", num_draws, minimum=1)
@@ -100,11 +102,11 @@ def designed(
             break
     scale = wanted if wanted * largest <= 0.5 else 0.5 / largest
     if scale < 1 and not rescale:
-        # Rounded down, so that what the message says fits.
+        # The factor in the message is rounded down, so that the payoffs fit with it.
         raise ValueError(
             f"`frequencies` and `slacks` do not fit into payoffs in [-1/2, 1/2]: multiply all by at most "
-            f"{scale * (1 - 1e-5):.6g} (the best of {num_draws} draws; more `num_draws` may allow more), or "
-            f"pass rescale=True to have that done."
+            f"{scale * (1 - 1e-5):.6g} (the best of {num_draws} draws; a larger `num_draws` may allow more), "
+            f"or pass rescale=True."
         )
     skew = _with_losers(generator, policy, np.clip(scale * inside, -0.5, 0.5), scale * losses)
     whole = np.concatenate([policy, np.zeros(len(losses))])
@@ -114,13 +116,13 @@ def designed(
 
 
 def check_key(key: Any) -> None:
-    """Refuse a seed where a JAX random key is needed."""
+    """Raise a ValueError if a seed is passed instead of a JAX random key."""
     if isinstance(key, (int, float)):
         raise ValueError(f"`key` must be a JAX random key, got {key!r}; pass jax.random.key({key!r}).")
 
 
 def _turning(generator: np.random.Generator, policy: np.ndarray, frequencies: np.ndarray) -> np.ndarray:
-    """Payoffs that leave `policy` and turn all else at these frequencies, in a random basis."""
+    """Payoffs with the Nash policy `policy` and these rotation frequencies, in a random basis."""
     root = np.sqrt(policy)
     others = generator.normal(size=(len(policy), len(policy) - 1))
     basis = np.linalg.qr(np.column_stack([root, others]))[0][:, 1:]
@@ -131,10 +133,10 @@ def _turning(generator: np.random.Generator, policy: np.ndarray, frequencies: np
 def _with_losers(
     generator: np.random.Generator, policy: np.ndarray, inside: np.ndarray, slacks: np.ndarray
 ) -> np.ndarray:
-    """The payoffs on the support, and random actions after it that lose `slacks` against `policy`."""
+    """The payoffs on the support, extended by random actions that lose `slacks` against `policy`."""
     support, others = len(policy), len(slacks)
     spread = generator.uniform(-1, 1, (others, support))
-    spread -= (spread @ policy)[:, None]  # now worth 0 against the policy
+    spread -= (spread @ policy)[:, None]  # payoff 0 against the policy
     reach = np.abs(spread).max(-1, keepdims=True)
     room = 0.5 - slacks[:, None]
     lower = np.zeros((support + others, support + others))
@@ -154,8 +156,8 @@ def _probabilities(nash: Any) -> np.ndarray:
         )
     if policy.min() <= 0 or abs(policy.sum() - 1) > validation.SUM_TOLERANCE:
         raise ValueError(
-            f"`nash` must be probabilities > 0 that sum to 1, got {nash!r}. Actions that it does not use "
-            f"come after it, one per slack."
+            f"`nash` must be probabilities > 0 that sum to 1, got {nash!r}. Specify actions off the support "
+            f"by `slacks`."
         )
     return np.asarray(policy / policy.sum())
 

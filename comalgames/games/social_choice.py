@@ -1,7 +1,7 @@
-"""A preference game as an election: winners, scores and cycles; NumPy arrays, one result per prompt.
+"""Social choice on preference games: winners, scores and cycles, as NumPy arrays with one result per prompt.
 
-Nash policies are the maximal lotteries of social choice. Their support lies in the Smith set, and a Condorcet
-winner is the only Nash policy.
+Nash policies are the maximal lotteries of social choice theory. Their support is contained in the Smith set,
+and a Condorcet winner is the unique Nash policy.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ import numpy as np
 
 from comalgames.games.preference import PreferenceGame
 
-# A margin of at most this many roundings of the game's largest one is a tie: averaging votes leaves as much.
-TIE_ROUNDINGS = 8
+# Largest margin of a tie, in units of the machine epsilon times the largest margin of the game: the size of
+# rounding errors in averages of votes.
+TIE_EPSILONS = 8
 
 
 class Hodge(NamedTuple):
-    """What `hodge` returns; the two parts add up to the game's payoffs.
+    """The result of `hodge`: two parts whose sum is the payoff matrix.
 
     Attributes:
-        scores: each action's mean payoff, `[..., n]`; they sum to 0.
-        transitive: `scores_i - scores_j`, `[..., n, n]`.
-        cyclic: the rest, `[..., n, n]`; each row sums to 0.
+        scores: mean payoff of each action, `[..., n]`; they sum to 0.
+        transitive: the part `scores_i - scores_j`, `[..., n, n]`.
+        cyclic: the remaining part, `[..., n, n]`; each row sums to 0.
     """
 
     scores: np.ndarray
@@ -31,20 +32,20 @@ class Hodge(NamedTuple):
 
     @property
     def cyclic_share(self) -> Any:
-        """How much of the squared payoffs is cyclic, in [0, 1]; nan for a game of ties, `[...]`."""
+        """Share of the cyclic part in the sum of squared payoffs, in [0, 1], `[...]`; nan without payoffs."""
         cyclic, transitive = ((part**2).sum((-2, -1)) for part in (self.cyclic, self.transitive))
         with np.errstate(invalid="ignore"):
             return cyclic / (cyclic + transitive)
 
 
 def hodge(game: PreferenceGame) -> Hodge:
-    """The game's payoffs as a transitive part, given by scores, and a cyclic part orthogonal to it.
+    """Decompose the payoffs of a game into a transitive part, given by scores, and an orthogonal cyclic part.
 
         P - 1/2 = transitive + cyclic,     transitive_ij = scores_i - scores_j,    cyclic 1 = 0
 
-    The transitive part is the nearest one of its kind by least squares. The cyclic part alone has the uniform
-    policy as a Nash policy. In a random game it holds (n - 2) / n of the squares on average. The parts may
-    leave [-1/2, 1/2], so they are arrays and not games.
+    The transitive part is the least-squares approximation of the payoffs by differences of scores. In the
+    game with only the cyclic part the uniform policy is Nash. In a random game the cyclic part has (n - 2) /
+    n of the sum of squares on average. The parts may leave [-1/2, 1/2], so they are arrays and not games.
 
     Args:
         game: a preference game.
@@ -61,12 +62,12 @@ def hodge(game: PreferenceGame) -> Hodge:
 
 
 def borda(game: PreferenceGame) -> np.ndarray:
-    """Each action's mean win rate against the others, `[..., n]`, float64 in [0, 1].
+    """Borda scores: the mean win rate of each action against the others, `[..., n]`, float64 in [0, 1].
 
     A Bradley-Terry reward fitted on uniformly drawn pairs ranks actions in this order.
 
     Args:
-        game: a preference game; one action alone scores 1/2.
+        game: a preference game; the score of a single action is 1/2.
 
     Raises:
         ValueError: the game is not a `PreferenceGame`.
@@ -76,7 +77,7 @@ def borda(game: PreferenceGame) -> np.ndarray:
 
 
 def copeland(game: PreferenceGame) -> np.ndarray:
-    """How many others each action beats by majority, a tie counting 1/2; `[..., n]`, float64.
+    """Copeland scores: the number of majority wins of each action, a tie counting 1/2; `[..., n]`, float64.
 
     Args:
         game: a preference game.
@@ -89,9 +90,9 @@ def copeland(game: PreferenceGame) -> np.ndarray:
 
 
 def condorcet_winner(game: PreferenceGame) -> Any:
-    """The action that beats every other one by majority, by number; -1 where there is none, `[...]`.
+    """Index of the Condorcet winner, which beats every other action by majority, `[...]`; -1 without one.
 
-    A tie is not a win. Where there is one it is the only Nash policy, played alone.
+    A tie is not a win. If there is a Condorcet winner, playing it is the unique Nash policy.
 
     Args:
         game: a preference game.
@@ -111,10 +112,10 @@ def condorcet_winner(game: PreferenceGame) -> Any:
 
 
 def smith_set(game: PreferenceGame) -> np.ndarray:
-    """The smallest set of actions each of which beats every one outside it by majority, bool `[..., n]`.
+    """The Smith set: the smallest set whose members beat all actions outside by majority, bool `[..., n]`.
 
-    With ties: a member must beat, not tie, those outside. It holds the support of every Nash policy, and is
-    one action iff that is the Condorcet winner.
+    A tie is not a win. The Smith set contains the support of every Nash policy. It is a single action iff
+    there is a Condorcet winner.
 
     Args:
         game: a preference game.
@@ -124,7 +125,7 @@ def smith_set(game: PreferenceGame) -> np.ndarray:
 
     Reference: Smith, "Aggregation of Preferences with Variable Electorate", 1973.
     """
-    # "Beats or ties", followed along paths, ranks all actions in layers; the set is the top one.
+    # The transitive closure of "beats or ties" orders the actions in layers; the set is the top layer.
     reaches = _majorities(game) >= 0
     for _ in range(int(np.ceil(np.log2(max(game.num_actions, 2))))):
         reaches = (reaches.astype(np.float32) @ reaches.astype(np.float32)) > 0
@@ -132,9 +133,9 @@ def smith_set(game: PreferenceGame) -> np.ndarray:
 
 
 def majority_cycles(game: PreferenceGame) -> Any:
-    """How many triples of actions cycle by majority, i beats j beats k beats i, int `[...]`.
+    """Number of triples of actions that form a majority cycle, i beats j beats k beats i, int `[...]`.
 
-    A triple with a tie does not count. Without ties 0 means that majorities rank the actions.
+    Triples with a tie are not counted. In a game without ties the number is 0 iff majorities are transitive.
 
     Args:
         game: a preference game.
@@ -148,18 +149,18 @@ def majority_cycles(game: PreferenceGame) -> Any:
 
 
 def _payoffs(game: Any) -> np.ndarray:
-    """P - 1/2 in float64."""
+    """The payoffs P - 1/2 in float64."""
     if not isinstance(game, PreferenceGame):
         raise ValueError(
-            f"`game` must be a PreferenceGame, got {type(game).__name__}: a majority needs votes between two "
-            f"actions of one set."
+            f"`game` must be a PreferenceGame, got {type(game).__name__}: majorities are defined only for "
+            f"preferences between actions."
         )
     return np.asarray(game.skew, np.float64)
 
 
 def _majorities(game: Any) -> np.ndarray:
-    """1 where the row's action beats the column's, -1 where it loses and 0 where they tie."""
+    """Majorities: 1 if the row's action beats the column's, -1 if it loses, 0 if they tie."""
     skew = _payoffs(game)
-    rounding = TIE_ROUNDINGS * float(np.finfo(game.dtype).eps)
+    rounding = TIE_EPSILONS * float(np.finfo(game.dtype).eps)
     largest = np.abs(skew).max((-2, -1), keepdims=True)
     return np.sign(np.where(np.abs(skew) <= rounding * largest, 0.0, skew))

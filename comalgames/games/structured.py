@@ -1,4 +1,4 @@
-"""Games of low rank and of skill: payoffs that come from points, vectors and ratings."""
+"""Games whose payoffs are computed from points, vectors, ratings and skills."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ READINGS = ("preference", "logit")
 
 
 def disc(points: Float[Array, "*prompts n 2"] | Any) -> PreferenceGame:
-    """Points of the plane, each of which beats those that are less than half a turn behind it, clockwise.
+    """The disc game: points in the plane, where each beats those less than half a turn clockwise from it.
 
         P[i, j] - 1/2 proportional to y_i x_j - x_i y_j,      the largest payoff 1/2
 
-    A skew matrix of rank 2. With the origin inside the points' hull the Nash policies are the policies whose
-    mean point is the origin, `sum_i policy_i points_i = 0`: a set of dimension n - 3, some of which use all
-    actions. With the origin outside, the point furthest counter-clockwise beats all others and is the Nash
-    policy.
+    The payoff matrix has rank 2. If the origin is inside the convex hull of the points, the Nash policies are
+    those whose mean point is the origin, `sum_i policy_i points_i = 0`: a set of dimension n - 3 that
+    contains interior policies. If the origin is outside, the point furthest counter-clockwise beats all
+    others and is the Nash policy.
 
     Args:
         points: (x, y) of each action, `[..., n, 2]`, finite, in any unit. Leading axes are prompts.
 
     Raises:
-        ValueError: `points` is not as above.
+        ValueError: `points` is not as described.
 
     Reference: Balduzzi et al., "Open-Ended Learning in Symmetric Zero-Sum Games", 2019.
     """
@@ -43,26 +43,26 @@ def disc(points: Float[Array, "*prompts n 2"] | Any) -> PreferenceGame:
 def general_preference(
     vectors: Float[Array, "*prompts n d"] | Any, temperature: Any = 1.0, reading: str = "preference"
 ) -> PreferenceGame:
-    """The General Preference Model (GPM): scores of pairs are products of vectors turned by a quarter.
+    """The General Preference Model (GPM), whose scores are skew-symmetric bilinear forms of vectors.
 
         score_ij = sum_k v_i[2k] v_j[2k + 1] - v_i[2k + 1] v_j[2k]
         P[i, j] = sigmoid(score_ij / temperature)                          reading "preference"
         P[i, j] - 1/2 proportional to score_ij, the largest 1/2            reading "logit"
 
-    The two readings are different games. Scores have at most the rank d, and where the origin is inside the
-    hull of the vectors the Nash policies of "logit" are those whose mean vector is 0: a set of dimension
-    n - 1 - d. The sigmoid raises the rank to n, or n - 1 for odd n: the Nash policy of "preference" is in
-    general unique, and in general none of the other's. At a high temperature the sigmoid is almost a line,
-    and payoffs far below the largest decide which policy that is. The readings agree on who beats whom, so on
-    a Condorcet winner.
+    The two readings are different games. The score matrix has rank at most d. If the origin is inside the
+    convex hull of the vectors, the Nash policies of "logit" are those whose mean vector is 0: a set of
+    dimension n - 1 - d. The sigmoid raises the rank to n, or n - 1 for odd n: the Nash policy of "preference"
+    is in general unique and not a Nash policy of "logit". At a high temperature the sigmoid is almost linear,
+    and payoffs far below the largest determine the Nash policy. The readings have the same majorities, hence
+    the same Condorcet winner if there is one.
 
     Args:
-        vectors: of each action, `[..., n, d]` with d even, finite. Leading axes are prompts.
-        temperature: unit of the scores, > 0; of no effect on the reading "logit".
-        reading: "preference" or "logit", which game is meant.
+        vectors: one vector per action, `[..., n, d]` with d even, finite. Leading axes are prompts.
+        temperature: scale of the scores, > 0; without effect on the reading "logit".
+        reading: the interpretation of the scores, "preference" or "logit".
 
     Raises:
-        ValueError: an argument is not as above.
+        ValueError: an argument is not as described.
 
     Reference: Zhang et al., "Beyond Bradley-Terry Models: A General Preference Model for Language Model
     Alignment", arXiv 2410.02197.
@@ -77,21 +77,22 @@ def multidimensional_elo(
     vectors: Float[Array, "*prompts n d"] | Any,
     reading: str = "preference",
 ) -> PreferenceGame:
-    """Elo ratings and a cyclic part from vectors (mElo): a transitive game and a general preference added.
+    """Multidimensional Elo (mElo): scores with a transitive part from ratings and a cyclic part from vectors.
 
         score_ij = ratings_i - ratings_j + sum_k v_i[2k] v_j[2k + 1] - v_i[2k + 1] v_j[2k]
 
-    read as in `general_preference`. Scores have at most the rank d + 2. Without vectors (all 0) the reading
-    "preference" is `bradley_terry(ratings)`, with equal ratings it is `general_preference(vectors)`. An
-    action that scores above 0 against all others is the Nash policy in both readings.
+    with the readings of `general_preference`. The score matrix has rank at most d + 2. If all vectors are 0,
+    the reading "preference" is `bradley_terry(ratings)`; with equal ratings it is
+    `general_preference(vectors)`. An action with positive scores against all others is the Nash policy in
+    both readings.
 
     Args:
-        ratings: of each action, `[..., n]`, finite; unit: nats of log-odds in the reading "preference".
-        vectors: `[..., n, d]` with d even, finite.
-        reading: "preference" or "logit", which game is meant.
+        ratings: one rating per action, `[..., n]`, finite; in nats of log-odds for the reading "preference".
+        vectors: one vector per action, `[..., n, d]` with d even, finite.
+        reading: the interpretation of the scores, "preference" or "logit".
 
     Raises:
-        ValueError: an argument is not as above, or `ratings` and `vectors` differ in number.
+        ValueError: an argument is not as described, or `ratings` and `vectors` differ in number.
 
     Reference: Balduzzi, Tuyls, Perolat and Graepel, "Re-evaluating Evaluation", 2018.
     """
@@ -106,18 +107,19 @@ def multidimensional_elo(
 
 
 def game_of_skill(key: PRNGKeyArray | Any, num_actions: int, skill: Any) -> PreferenceGame:
-    """A random game of chance and skill: the more skill counts, the fewer actions its Nash policy uses.
+    """A random game of skill: a random cyclic part plus differences of skills.
 
         P[i, j] - 1/2 proportional to (W_ij - W_ji) / 2 + skill (s_i - s_j),      the largest payoff 1/2
 
-    with W_ij and s_i independent N(0, 1). The Nash policy is almost surely unique, on an odd number of
-    actions. Without skill every odd set is equally likely (n / 2 actions in the mean). Of 30 actions it uses
-    in the mean 15 at skill 0, 4.7 at 0.5, 2.4 at 1 and 1.4 at 2.
+    with W_ij and s_i independent N(0, 1). The Nash policy is almost surely unique, with an odd number of
+    actions in its support. With skill 0 every support of odd size is equally likely (n / 2 actions on
+    average); larger skills make it smaller. With 30 actions its mean size is 15 at skill 0, 4.7 at 0.5, 2.4
+    at 1 and 1.4 at 2.
 
     Args:
         key: a JAX random key.
         num_actions: n >= 1.
-        skill: standard deviation of the skills, in units of that of W, >= 0.
+        skill: standard deviation of the skills, relative to that of W, >= 0.
 
     Raises:
         ValueError: `key` is not a JAX random key, `num_actions` not a whole number >= 1, or `skill` not a
@@ -136,21 +138,20 @@ def game_of_skill(key: PRNGKeyArray | Any, num_actions: int, skill: Any) -> Pref
 
 
 def cyclic_annotators(slope: Any) -> PreferenceGame:
-    """Three annotators who rank three actions 0 > 1 > 2, 1 > 2 > 0 and 2 > 0 > 1; together they cycle.
+    """Three annotators with the rankings 0 > 1 > 2, 1 > 2 > 0 and 2 > 0 > 1, whose mixture is a cycle.
 
-    Each is a Bradley-Terry judge whose scores go down by `slope` from rank to rank. Asked equally often,
-    `annotator_mixture(cyclic_annotators(slope))`, they make the cycle in which 0 beats 1, 1 beats 2 and 2
-    beats 0 by
+    Each is a Bradley-Terry judge whose scores decrease by `slope` from rank to rank. In the mixture with
+    equal weights, `annotator_mixture(cyclic_annotators(slope))`, 0 beats 1, 1 beats 2 and 2 beats 0 by
 
         (2 sigmoid(slope) + sigmoid(-2 slope)) / 3 - 1/2 > 0,      1/6 for slope -> inf,
 
-    with the uniform policy as its only Nash policy, though each alone has a best action: 0, 1 and 2.
+    and the uniform policy is the unique Nash policy, although each annotator has a best action: 0, 1 and 2.
 
     Args:
         slope: difference of neighbouring scores, in nats of log-odds, > 0.
 
     Returns:
-        The annotators' games, on a leading axis as `stack` makes it.
+        The games of the annotators on a leading axis, as in `stack`.
 
     Raises:
         ValueError: `slope` is not a finite number > 0.
@@ -163,21 +164,21 @@ def cyclic_annotators(slope: Any) -> PreferenceGame:
 
 
 def transitive_plus_cyclic(scores: Any, cyclic: Any) -> PreferenceGame:
-    """The game with a given transitive and a given cyclic part, which `hodge` returns.
+    """The game with a given transitive part and a given cyclic part; the inverse of `hodge`.
 
         P[i, j] - 1/2 = scores_i - scores_j + cyclic_ij,      cyclic 1 = 0
 
-    With equal scores the uniform policy is Nash. Three actions have the Nash policy of `cycle` if their three
-    edges, 0 against 1, 1 against 2 and 2 against 0, have one sign; else one that beats both others is Nash
-    alone. `add_cycle` adds a cycle to any game, a Bradley-Terry one too.
+    With equal scores the uniform policy is Nash. For three actions, if the payoffs of 0 against 1, 1 against
+    2 and 2 against 0 have the same sign, the Nash policy is that of `cycle`; if one action beats both others,
+    it is the Nash policy. To add a cycle to any game, such as a Bradley-Terry game, use `add_cycle`.
 
     Args:
-        scores: payoffs `[n]`, finite; a constant added to all changes nothing.
+        scores: payoffs `[n]`, finite; a constant added to all scores has no effect.
         cyclic: payoffs `[n, n]`, skew and with rows that sum to 0, both within 1e-6 (it is made exactly
             skew); `hodge(game).cyclic` of some game, or a multiple of it.
 
     Raises:
-        ValueError: `cyclic` is not as above, shapes differ, or a win rate would leave [0, 1].
+        ValueError: `cyclic` is not as described, shapes differ, or a win rate would leave [0, 1].
 
     Reference: Jiang, Lim, Yao and Ye, "Statistical Ranking and Combinatorial Hodge Theory", 2011.
     """
@@ -190,8 +191,8 @@ def transitive_plus_cyclic(scores: Any, cyclic: Any) -> PreferenceGame:
     off = max(np.abs(turning + turning.T).max(), np.abs(turning.sum(-1)).max())
     if off > validation.SUM_TOLERANCE:
         raise ValueError(
-            f"`cyclic` must be skew with rows that sum to 0, it is off by {off:.3g}; pass the `cyclic` part "
-            f"that games.hodge returns, and the rest as `scores`."
+            f"`cyclic` must be skew with rows that sum to 0; the largest deviation is {off:.3g}. Pass the "
+            f"`cyclic` part that games.hodge returns, and its `scores`."
         )
     skew = np.subtract.outer(levels, levels) + (turning - turning.T) / 2
     if np.abs(skew).max() > 0.5:
@@ -216,7 +217,7 @@ def _vectors(vectors: Any) -> Float[Array, "*batch n d"]:
 
 
 def _rotation(vectors: Float[Array, "*batch n d"]) -> Float[Array, "*batch n n"]:
-    """Each pair's product with the second turned by a quarter, two coordinates at a time."""
+    """The skew-symmetric bilinear form of each pair of vectors, summed over pairs of coordinates."""
     even, odd = vectors[..., 0::2], vectors[..., 1::2]
     highest = jax.lax.Precision.HIGHEST
     return jnp.einsum("...id,...jd->...ij", even, odd, precision=highest) - jnp.einsum(
@@ -227,14 +228,14 @@ def _rotation(vectors: Float[Array, "*batch n d"]) -> Float[Array, "*batch n n"]
 def _read(scores: Float[Array, "*batch n n"], reading: str) -> PreferenceGame:
     if validation.known("reading", reading, READINGS) == "logit":
         return PreferenceGame.from_skew(_to_half(scores))
-    # sigmoid(x) - 1/2, which loses nothing for close scores
+    # sigmoid(x) - 1/2, accurate also for close scores
     return PreferenceGame.from_skew(_skew(jnp.tanh(scores / 2) / 2))
 
 
 def _to_half(matrix: Float[Array, "*batch n n"]) -> Float[Array, "*batch n n"]:
-    """The exactly skew multiple of a skew matrix with 1/2 as its largest entry; 0 stays 0."""
+    """A skew matrix scaled to a largest entry of 1/2, exactly skew; a zero matrix is unchanged."""
     largest = jnp.max(jnp.abs(jnp.tril(matrix, -1)), axis=(-2, -1), keepdims=True)
-    # Compiled, the division may be a product with a rounded reciprocal.
+    # The compiled division may be a product with a rounded reciprocal.
     return _skew(jnp.clip(matrix / jnp.where(largest > 0, 2 * largest, 1), -0.5, 0.5))
 
 

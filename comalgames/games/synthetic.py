@@ -1,4 +1,4 @@
-"""Games made from random numbers, scores or several judges."""
+"""Games from random win rates and from Bradley-Terry scores."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from comalgames.games.preference import PreferenceGame
 
 
 def random(key: PRNGKeyArray | Any, num_actions: int, prompts: Sequence[int] | int = ()) -> PreferenceGame:
-    """A game whose win rates below the diagonal are drawn uniformly from [0, 1], independently.
+    """A random game whose win rates are drawn independently and uniformly from [0, 1].
 
-    Its Nash policy is almost surely unique, and every subset of odd size is equally likely to be its support:
-    with an even number of actions it is never interior.
+    The Nash policy is almost surely unique, and every subset of actions of odd size is equally likely to be
+    its support: with an even number of actions it is never interior.
 
     Args:
         key: a JAX random key, `jax.random.key(seed)`.
@@ -44,11 +44,11 @@ def random(key: PRNGKeyArray | Any, num_actions: int, prompts: Sequence[int] | i
 def bradley_terry(
     scores: Float[Array, "*prompts n"] | Any, names: Sequence[str] | None = None
 ) -> PreferenceGame:
-    """The transitive game P[i, j] = sigmoid(scores_i - scores_j); its Nash policy is the highest score.
+    """The transitive game P[i, j] = sigmoid(scores_i - scores_j); the highest score is the Nash policy.
 
     Args:
         scores: rewards `[..., n]`, finite; unit: nats of log-odds. Leading axes are prompts.
-        names: what to call the actions.
+        names: names of the actions.
 
     Raises:
         ValueError: `scores` is not a finite array with at least one axis.
@@ -61,17 +61,18 @@ def bradley_terry(
 def bradley_terry_mixture(
     scores: Float[Array, "*prompts judges n"] | Any, weights: Float[Array, " judges"] | Any = None
 ) -> PreferenceGame:
-    """Several Bradley-Terry judges, one drawn for each comparison: P = sum_k weights_k sigmoid(s_ki - s_kj).
+    """A mixture of Bradley-Terry judges, P[i, j] = sum_k weights_k sigmoid(s_ki - s_kj).
 
-    Each judge is transitive, the mixture need not be: three equal judges often make a cycle. Two equal ones
-    never do, for their majority goes by the sum of their scores.
+    One judge is drawn for each comparison. Each judge is transitive, but the mixture need not be: three
+    judges with equal weights often form a cycle. Two judges with equal weights never do, because their
+    majorities follow the sum of their scores.
 
     Args:
         scores: rewards `[..., judges, n]`, finite; unit: nats of log-odds.
-        weights: how often each judge is asked, `[judges]`, >= 0 and summing to 1; equal by default.
+        weights: probability of each judge, `[judges]`, >= 0 and summing to 1; equal by default.
 
     Raises:
-        ValueError: `scores` or `weights` is not as above.
+        ValueError: `scores` or `weights` is not as described.
     """
     values = _scores(scores, 2)
     judges = values.shape[-2]
@@ -97,7 +98,7 @@ def _scores(scores: Any, min_axes: int) -> Float[Array, "*batch n"]:
 
 
 def _judge(scores: Float[Array, "*batch n"]) -> Float[Array, "*batch n n"]:
-    """Sigmoid(x) - 1/2 = tanh(x / 2) / 2, which loses nothing for close scores."""
+    """Payoffs sigmoid(x) - 1/2 = tanh(x / 2) / 2, accurate also for close scores."""
     return _skew(jnp.tanh((scores[..., :, None] - scores[..., None, :]) / 2) / 2)
 
 

@@ -17,9 +17,9 @@ from comalgames.numerics.simplex import LogPolicy
 class ZeroSumGame(AbstractGame):
     """A two-player zero-sum game: the row player receives `payoff[i, j]`, the column player its negative.
 
-    A joint policy has the player on axis -2: `logp[..., 0, :]` plays rows, `logp[..., 1, :]` columns. The
-    same learning rules run on it, both players at once. The duality gap is
-    `max_i (payoff q)_i - min_j (p payoff)_j`, in units of the payoff, 0 exactly at an equilibrium.
+    A joint policy has the player on axis -2: `logp[..., 0, :]` plays rows, `logp[..., 1, :]` columns. All
+    learning rules apply to it, with simultaneous steps of both players. The duality gap is
+    `max_i (payoff q)_i - min_j (p payoff)_j`, in units of the payoff; it is 0 exactly at an equilibrium.
 
     Args:
         payoff: `[..., n, n]`, finite and real, any scale. Leading axes are prompts (or a batch of games).
@@ -56,12 +56,12 @@ class ZeroSumGame(AbstractGame):
         return np.dtype(self.payoff.dtype)
 
     def advantage(self, opponent_logp: LogPolicy) -> Float[Array, "*batch n"]:
-        """Each player's expected payoff of each action against the other player of the joint policy."""
+        """Expected payoff of each action of each player against the other player of the joint policy."""
         joint = jax.nn.softmax(opponent_logp, axis=-1)
         row = jnp.einsum("...ij,...j->...i", self.payoff, joint[..., 1, :], precision=PRECISION)
         column = -jnp.einsum("...ij,...i->...j", self.payoff, joint[..., 0, :], precision=PRECISION)
         return jnp.stack(jnp.broadcast_arrays(row, column), axis=-2)
 
     def over_players(self, each: Float[Array, "*batch"]) -> Float[Array, "*prompts"]:
-        """The sum over the player axis, the last one."""
+        """Sum over the player axis, which is the last one."""
         return jnp.sum(each, axis=-1)

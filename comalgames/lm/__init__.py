@@ -1,6 +1,7 @@
-"""The bridge to language models: the same rules, on the log-probabilities of sampled answers.
+"""Training of language models with the package's rules, on log-probabilities of sampled answers.
 
-`lm.tiny`, which trains by optax, and `lm.trl`, which needs the extra `lm` for torch, load when first used.
+The submodules `lm.tiny`, which trains with optax, and `lm.trl`, which needs torch and the other packages of
+the extra `lm`, are imported at first use.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""From a rule to numbers that a language-model trainer can use: targets, anchors and when to do what."""
+"""Conversion of a rule into what a language-model trainer needs: targets, anchors and a schedule."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from comalgames.feedback import Candidates, Recording, asked
 # Fields of a state that are not policies.
 OTHERS = {"step"}
 
-# A policy that stands for any, to see what a rule does with policies.
+# An arbitrary policy that is used to inspect rules.
 PROBE = np.log([0.25, 0.75])
 
 
 class Targets(NamedTuple):
-    """What to train towards, for K answers per prompt; target and anchor up to a constant per prompt.
+    """Training targets for K answers per prompt; target and anchor are defined up to a constant per prompt.
 
     Attributes:
         target: the rule's proposal `[..., K]`, for losses that regress on it; None for a rule that fits
-            labels (`IterativeDPO`): a fit to few answers need not be finite.
-        anchor: its proposal under zero advantage `[..., K]`, for losses that use labels themselves.
-        beta: what DPO's logistic loss is to be trained with, a number; None where there is none.
-            `IterativeDPO`'s own; of a mirror rule 1 / step_size, with which the loss is damped DPO, not that
-            rule (see `losses.logistic`).
+            labels (`IterativeDPO`), because a fit to a few answers need not be finite.
+        anchor: the rule's proposal under zero advantage `[..., K]`, for losses that use the labels.
+        beta: regularization strength for the logistic loss of DPO; None if the rule has none. It is the beta
+            of `IterativeDPO`, and 1 / step_size for a mirror rule, with which the loss is a damped DPO and
+            does not follow the rule (see `losses.logistic`).
     """
 
     target: Float[Array, "*prompts k"] | None
@@ -46,14 +46,14 @@ class Targets(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """One training of the model: from the last policy towards a target.
+    """One training pass of the model, from the last policy towards a target.
 
     Attributes:
-        round: number of the round it belongs to, counted from 0; the `step` of `targets`.
-        number: which pass of its round it is, counted from 0.
-        stores: which of the stored policies become the policy that it reached: ("logp",), or ("logp",
-            "reference") when the reference moves. Empty if it reached an opponent that the next pass of the
-            round asks about; that one starts from the last policy again.
+        round: number of the round, counted from 0; the `step` of `targets`.
+        number: number of the pass within its round, counted from 0.
+        stores: names of the stored policies that are replaced by the trained policy: ("logp",), or ("logp",
+            "reference") when the reference moves. Empty if the pass trains an opponent that the next pass of
+            the round queries; the next pass then starts from the last policy again.
     """
 
     round: int
@@ -62,14 +62,16 @@ class Pass(NamedTuple):
 
 
 def policies_of(rule: AbstractUpdateRule[Any]) -> tuple[str, ...]:
-    """The policies a trainer must keep, and log the answers' log-probabilities of, to follow a rule.
+    """Names of the policies that a trainer must store to follow a rule.
+
+    `targets` needs the log-probabilities of the answers under each of them.
 
     Args:
         rule: any update rule.
 
     Raises:
-        ValueError: the rule makes no sense on sampled answers: it remembers something per action that is no
-            policy, such as the last advantages, or its step needs the probabilities of all actions.
+        ValueError: the rule is not defined on sampled answers: its memory contains numbers per action that
+            are not a policy, such as the last advantages, or its step needs the probabilities of all actions.
     """
     if not isinstance(rule, AbstractUpdateRule):
         raise ValueError(f"`rule` must be an update rule such as INPO(1.0, 0.1), got {rule!r}.")
@@ -77,32 +79,32 @@ def policies_of(rule: AbstractUpdateRule[Any]) -> tuple[str, ...]:
     questions_of(rule, PROBE.shape)
     if rule.form(0).needs_all_actions:
         raise ValueError(
-            f"{name} needs the probabilities of all actions for a step at any of them, and a few sampled "
-            f"answers do not have them; use a rule such as MirrorDescent, INPO or Extragradient, or COMAL "
-            f"around it with a period."
+            f"`rule` must be defined on sampled answers, got {rule!r}: {name} needs the probabilities of all "
+            f"actions for its step. Use a rule such as MirrorDescent, INPO or Extragradient, or a COMAL with "
+            f"a period around one of them."
         )
     with jax.ensure_compile_time_eval():
         policies = _policies(rule.init(jnp.asarray(PROBE), jnp.asarray(PROBE)))
     for field, value in policies.items():
         if not np.array_equal(value, PROBE.astype(value.dtype)):
             raise ValueError(
-                f"{name} remembers {field!r} for every action, which makes no sense for answers that are "
-                f"drawn afresh; use a rule whose memory is policies, such as MirrorDescent, COMAL or "
+                f"`rule` must have a memory of policies only, got {rule!r}: {name} remembers {field!r} for "
+                f"every action, but each round draws new answers. Use a rule such as MirrorDescent, COMAL or "
                 f"Extragradient."
             )
     return tuple(field for field in policies if field != "reference" or not _ignores_reference(rule))
 
 
 def _policies(state: Any) -> dict[str, np.ndarray]:
-    """The fields of a concrete state, but for those that are no policies."""
+    """The fields of a concrete state that are policies."""
     names = [field.name for field in dataclasses.fields(state)]
     return {name: np.asarray(getattr(state, name)) for name in names if name not in OTHERS}
 
 
 def _ignores_reference(rule: AbstractUpdateRule[Any]) -> bool:
-    """Whether its pull is 0, and stays so: that of a rule with a schedule may not."""
+    """Whether the pull of a rule towards its reference is 0 at all steps."""
     pull = rule.form(0).pull
-    if isinstance(pull, float):  # written in the rule, whatever its numbers are
+    if isinstance(pull, float):  # a constant of the rule, independent of its parameters
         return pull == 0.0
 
     def is_schedule(leaf: Any) -> bool:
@@ -120,29 +122,29 @@ def targets(
     step: Any = 0,
     opponents: Sequence[Any] | None = None,
 ) -> Targets:
-    """Where a rule would move the log-probabilities of sampled answers.
+    """Compute a rule's proposal for the log-probabilities of sampled answers.
 
-    The rule is the object that a table follows; its `propose` is called on a game of the K answers. With two
-    answers and a hard label, COMAL's and INPO's target margin is their published 1 / (2 eta) beside the
-    anchor; with K answers SPPO's is the published `eta (win rate - 1/2)`.
+    The same rule is used for tabular policies; here its `propose` is called on a game between the K answers.
+    With two answers and a hard label, the target margin of COMAL and INPO is the margin of the anchor plus
+    the published 1 / (2 eta); with K answers the target of SPPO is the published `eta (win rate - 1/2)`.
 
     Args:
-        rule: any rule whose memory is policies; `policies_of(rule)` names them.
-        key: a random key, for rules that draw something; None for the others.
+        rule: any rule whose memory consists of policies; `policies_of(rule)` lists them.
+        key: a random key, for rules that draw random numbers; None for all others.
         policies: log-probabilities `[..., K]` of the answers under each stored policy, by name ("logp", the
-            policy stepped from; "reference"; ...). Summed over an answer's tokens.
-        feedback: the answers' preferences among each other, and who drew them.
-        step: number of the round, for rules whose numbers change with it.
-        opponents: for a rule with several queries (`Extragradient`), whom the second and later ones meet.
-            None, the default: what the rule computes on the answers, so that one pass of training is enough.
-            A sequence: log-probabilities `[..., K]` under the policies that earlier passes of this round
-            trained; where it is too short, the target is the opponent to train next. `schedule` with
-            `train_opponents=True` says which pass that is.
+            current policy; "reference"; ...), summed over the tokens of an answer.
+        feedback: the preferences between the answers and the policy that drew them.
+        step: number of the round, for rules whose parameters change over time.
+        opponents: the opponents of the second and later queries of a rule with several queries
+            (`Extragradient`). None, the default: the opponents that the rule computes on the answers, so that
+            one training pass suffices. A sequence: log-probabilities `[..., K]` under the policies that
+            earlier passes of this round trained; if it is too short, the target is the opponent to train
+            next. See `schedule` with `train_opponents=True`.
 
     Raises:
         ValueError: a policy is missing or unknown, a log-probability is above 0, nan or of the wrong shape
-            (the message names the row), the rule makes no sense on sampled answers, or it draws something and
-            there is no key.
+            (the message names the row), the rule is not defined on sampled answers, or it draws random
+            numbers and there is no key.
     """
     names = policies_of(rule)
     if not isinstance(feedback, Candidates):
@@ -152,7 +154,8 @@ def targets(
     form = rule.form(step)
     if key is None and form.is_random:
         raise ValueError(
-            f"`key` is needed: {rule!r} draws something. Pass jax.random.key(0), another one a round."
+            f"`key` must be a random key for {rule!r}, which draws random numbers, got None. Pass a new key "
+            f"each round, such as jax.random.fold_in(jax.random.key(0), step)."
         )
     if not isinstance(policies, Mapping):
         raise ValueError(
@@ -163,7 +166,10 @@ def targets(
         validation.known("policies", name, {*names, "reference"})
     for name in names:
         if name not in policies:
-            raise ValueError(f"`policies` must hold {name!r}: {rule!r} needs {', '.join(names)}.")
+            raise ValueError(
+                f"`policies` must hold {name!r}, got {', '.join(policies) or 'none'}: {rule!r} needs "
+                f"{', '.join(names)}."
+            )
     shape, dtype = feedback.behaviour_logp.shape, feedback.skew.dtype
 
     lowest = regularizers.log_floor(dtype) if form.is_floored else -math.inf
@@ -193,13 +199,13 @@ def targets(
     others = max(len(in_passes.questions) - 1, 0)
     if len(trained) > others:
         raise ValueError(
-            f"`opponents` holds {len(trained)} policies, but {type(rule).__name__} asks about {others} "
-            f"besides the first one."
+            f"`opponents` must hold at most {others} policies, got {len(trained)}: {type(rule).__name__} "
+            f"asks about {others} besides the current policy."
         )
     later = in_passes.questions[len(trained) + 1 :]
     if later:
-        # Rules normalize whom they ask about; over a few answers that shifts it by a constant that
-        # `pointwise` would see. A policy has no advantage against itself: unshifted, this mean is 0.
+        # Rules normalize their opponents; over a few answers that adds a constant, which affects `pointwise`.
+        # The mean below is 0 without the constant, because a policy has no advantage against itself.
         weights = jnp.exp(feedback.weights_logp(columns["logp"]))
         wanted = later[0].about
         target = wanted - jnp.sum(weights * (wanted - anchor), axis=-1, keepdims=True)
@@ -207,24 +213,24 @@ def targets(
 
 
 def schedule(rule: AbstractUpdateRule[Any], num_rounds: int, train_opponents: bool = False) -> Iterator[Pass]:
-    """What a trainer does one after the other: asked of the rule's own `commit`, not written down twice.
+    """Iterate over the training passes that follow a rule, as derived from the rule's own `commit`.
 
         for todo in schedule(rule, num_rounds):
-            draw answers, have them compared, look up their log-probabilities under the stored policies
+            draw answers, compare them, compute their log-probabilities under the stored policies
             train from the last policy towards targets(rule, key, policies, feedback, todo.round)
-            store what was reached as each of the policies that todo.stores names
+            store the trained policy under each of the names in todo.stores
 
-    It warns of what `solve` warns of, such as a period of COMAL that is too short.
+    It issues the same warnings as `solve`, for example for a period of COMAL that is too short.
 
     Args:
         rule: any update rule.
-        num_rounds: how many rounds.
-        train_opponents: whether a rule with several queries (`Extragradient`) gets a pass of training for
-            each of its opponents, instead of computing them on the sampled answers: twice the cost, and no
-            bias from few answers.
+        num_rounds: number of rounds.
+        train_opponents: whether to train each opponent of a rule with several queries (`Extragradient`) in a
+            pass of its own, instead of computing it on the sampled answers. This doubles the cost and removes
+            the bias from using few answers.
 
     Raises:
-        ValueError: `num_rounds` is not a whole number >= 0, or the rule makes no sense on sampled answers.
+        ValueError: `num_rounds` is not a whole number >= 0, or the rule is not defined on sampled answers.
 
     Example:
         >>> rule = cg.COMAL(cg.INPO(eta=1.0, tau=0.2), period=5)
@@ -244,7 +250,7 @@ def schedule(rule: AbstractUpdateRule[Any], num_rounds: int, train_opponents: bo
 def _passes(rule: AbstractUpdateRule[Any], num_rounds: int, num_passes: int) -> Iterator[Pass]:
     state = rule.init(jnp.asarray(PROBE), jnp.asarray(PROBE))
     for number in range(num_rounds):
-        # Policies that differ from round to round, so that it shows where they are stored.
+        # The trained policy differs from round to round, so that the fields that store it can be identified.
         reached = np.asarray(jax.nn.log_softmax(jnp.array([0.0, 1.0 + number])))
         before, state = _policies(state), rule.commit(state, jnp.asarray(reached))
         after = _policies(state)
@@ -252,26 +258,27 @@ def _passes(rule: AbstractUpdateRule[Any], num_rounds: int, num_passes: int) -> 
         for name, value in after.items():
             if name not in stores and not np.array_equal(value, before[name]):
                 raise ValueError(
-                    f"{type(rule).__name__} makes {name!r} a policy that is neither the one reached nor the "
-                    f"one it was, such as a mean of both: a trainer has no model of it to keep."
+                    f"`rule` must store trained policies only, got {rule!r}: {type(rule).__name__} makes "
+                    f"{name!r} a policy that is neither the trained policy nor its previous value, such as a "
+                    f"mean of both, and no model of it exists. Use a rule such as MirrorDescent or COMAL."
                 )
         yield from (Pass(number, k, stores=()) for k in range(num_passes - 1))
         yield Pass(number, num_passes - 1, stores)
 
 
 def fits_labels(rule: AbstractUpdateRule[Any]) -> bool:
-    """Whether the proposal is a fit to labels, which for a few answers need not be finite."""
+    """Whether the proposal is a fit to labels, which need not be finite for a few answers."""
     return asked(rule, PROBE.shape).pairs and rule.form(0).logistic_beta is not None
 
 
 def _num_queries(rule: AbstractUpdateRule[Any]) -> int:
-    """Number of questions of a round, on two answers; a rule that learns by asking is refused."""
+    """Number of queries per round on two answers; raises a ValueError if `propose` changes the state."""
     probe = Recording(Candidates([[0.5, 0.8], [0.2, 0.5]], PROBE), [])
     state = rule.init(jnp.asarray(PROBE), jnp.asarray(PROBE))
-    _, learnt = rule.propose(jax.random.key(0), state, probe)
-    if not eqx.tree_equal(state, learnt):
+    _, after = rule.propose(jax.random.key(0), state, probe)
+    if not eqx.tree_equal(state, after):
         raise ValueError(
-            f"{type(rule).__name__} changes its state in `propose`, and a trainer has nowhere to keep that; "
-            f"use a rule whose memory is policies and changes in `commit`."
+            f"`rule` must change its state in `commit` only, got {rule!r}: {type(rule).__name__} changes its "
+            f"state in `propose`, which a trainer cannot store. Use a rule whose memory consists of policies."
         )
     return max(len(probe.questions), 1)

@@ -1,4 +1,4 @@
-"""Have sampled answers compared by any judge, and refuse what no judge may say."""
+"""Pairwise comparison of sampled answers by an oracle, with checks of what the oracle returns."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 
 
 class Judged(NamedTuple):
-    """What an oracle said of answers.
+    """The result of `compare`: preferences between the answers to each prompt.
 
     Attributes:
         preference: probability that the row's answer is preferred to the column's, `[prompts, K, K]`.
-        num_calls: how often the oracle was asked.
+        num_calls: number of calls of the oracle.
     """
 
     preference: np.ndarray
@@ -27,18 +27,20 @@ def compare(
     answers: Sequence[Sequence[str]],
     both_orders: bool = False,
 ) -> Judged:
-    """Every two answers to a prompt compared by an oracle; equal ones tie without being asked about.
+    """Compare all pairs of answers to each prompt with an oracle.
+
+    Equal answers tie without a call of the oracle.
 
     Args:
-        oracle: any callable `(prompt, answer_a, answer_b) -> probability` that a is preferred; 0 and 1 are
-            hard labels.
-        prompts: what was asked.
-        answers: K answers to each, as `generate` returns them.
-        both_orders: ask about (b, a) as well and take the mean of the two, against a judge that prefers what
-            comes first.
+        oracle: a callable `(prompt, answer_a, answer_b) -> probability` that a is preferred; 0 and 1 are hard
+            labels.
+        prompts: the prompts.
+        answers: K answers to each prompt, as returned by `generate`.
+        both_orders: whether to compare (b, a) as well and take the mean of both, which removes the bias of a
+            judge that prefers the first answer.
 
     Raises:
-        ValueError: there are fewer than two answers to a prompt, or the oracle returns something else; the
+        ValueError: a prompt has fewer than two answers, or the oracle does not return a probability; the
             message names the prompt and the answers.
     """
     num_answers = check_answers(prompts, answers)
@@ -48,15 +50,15 @@ def compare(
     def ask(row: int, i: int, j: int) -> float:
         nonlocal num_calls
         num_calls += 1
-        said = oracle(prompts[row], answers[row][i], answers[row][j])
+        returned = oracle(prompts[row], answers[row][i], answers[row][j])
         try:
-            probability = float(said)
+            probability = float(returned)
         except (TypeError, ValueError):
             probability = float("nan")
         if not 0 <= probability <= 1:
             raise ValueError(
                 f"`oracle` must return a probability in [0, 1]; for prompt {row}, answers {i} and {j} "
-                f"({answers[row][i]!r}, {answers[row][j]!r}) it returned {said!r}."
+                f"({answers[row][i]!r}, {answers[row][j]!r}) it returned {returned!r}."
             )
         return probability
 
@@ -70,19 +72,22 @@ def compare(
 
 
 def check_answers(prompts: Sequence[Any], answers: Sequence[Sequence[str]]) -> int:
-    """The number of answers to a prompt, the same for all and at least two."""
+    """The number of answers per prompt; raises a ValueError unless it is equal for all and at least two."""
     texts = isinstance(prompts, str) or any(isinstance(of_prompt, str) for of_prompt in answers)
     if texts or not all(isinstance(answer, str) for of_prompt in answers for answer in of_prompt):
         raise ValueError(
-            "`prompts` must be a list of prompts, and `answers` a list of lists of texts, one list a prompt."
+            "`prompts` must be a list of prompts, and `answers` a list of lists of texts, one per prompt."
         )
     if len(answers) != len(prompts) or len(prompts) == 0:
-        raise ValueError(f"`answers` must answer each of {len(prompts)} prompts, got {len(answers)} lists.")
+        raise ValueError(
+            f"`answers` must hold one list of texts for each of {len(prompts)} prompts, got {len(answers)} "
+            f"lists."
+        )
     lengths = [len(of_prompt) for of_prompt in answers]
     for row, length in enumerate(lengths):
         if length < 2 or length != lengths[0]:
             raise ValueError(
-                f"`answers` must hold the same number of answers to every prompt, at least 2; prompt {row} "
+                f"`answers` must hold the same number of answers for every prompt, at least 2; prompt {row} "
                 f"has {length}" + (f", prompt 0 has {lengths[0]}." if row else ".")
             )
     return lengths[0]

@@ -1,4 +1,4 @@
-"""How far a round of training got, estimated on the answers that the round was trained on."""
+"""Progress of a round of training, estimated on the answers that the round was trained on."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from comalgames.lm.bridge import Targets
 
 
 class Progress(NamedTuple):
-    """What a round changed; means over the prompts.
+    """The result of `progress`: changes of the policy in one round, as means over the prompts.
 
     Attributes:
-        win_rate_last: how often the policy reached is preferred to the one the round began with.
-        win_rate_reference: how often it is preferred to the reference; nan without one.
-        kl_last: KL(reached || the policy the round began with), nats.
-        kl_reference: KL(reached || reference), nats; nan without one.
-        fit_residual: what is left of the way to the target, of all prompts together, see `fit_residual`; nan
+        win_rate_last: win rate of the trained policy against the policy at the start of the round.
+        win_rate_reference: win rate of the trained policy against the reference; nan without a reference.
+        kl_last: KL(trained policy || policy at the start of the round), in nats.
+        kl_reference: KL(trained policy || reference), in nats; nan without a reference.
+        fit_residual: remaining share of the distance to the target, over all prompts, see `fit_residual`; nan
             without a target.
     """
 
@@ -35,26 +35,28 @@ class Progress(NamedTuple):
 
 
 def progress(reached: Any, policies: Mapping[str, Any], feedback: Candidates, goal: Targets) -> Progress:
-    """What a round changed, from the log-probabilities of its answers under the policy that it reached.
+    """Estimate the win rates, KL divergences and fit residual of a round from its own answers.
 
-    All of it is estimated on the round's answers: no new answers, no new comparisons. Win rates weigh them
-    by `feedback.weights_logp`, with a bias of order 1 / K; an answer meets itself, at 1/2, which shrinks a
-    win rate's distance from 1/2 by about (K - 1) / K: with two answers to half of it. The KLs are unbiased,
-    but what a policy says that it said hardly before is seldom among the answers: after a large step they
-    come out too small. With all answers enumerated the numbers are exact.
+    No new answers and no new comparisons are needed. Win rates weight the answers by `feedback.weights_logp`,
+    with a bias of order 1 / K. They include the comparison of each answer with itself, at 1/2, which shrinks
+    the distance of a win rate from 1/2 by a factor of about (K - 1) / K: by half with two answers. The KL
+    estimates are unbiased, but answers that became likely only in this round are rarely in the sample, so
+    that after a large step most estimates are too small. With all answers enumerated the numbers are exact.
 
     Args:
-        reached: log-probabilities of the answers under the policy reached, `[..., K]`.
-        policies: those under the stored policies, by name, as `targets` takes them.
-        feedback: the answers' preferences among each other, and who drew them; for the KLs its
-            `behaviour_logp` must be true log-probabilities, not only up to a constant.
-        goal: what the round was trained towards.
+        reached: log-probabilities of the answers under the trained policy, `[..., K]`.
+        policies: log-probabilities of the answers under the stored policies, by name, as in `targets`.
+        feedback: the preferences between the answers and the policy that drew them. The KLs need a
+            `behaviour_logp` of true log-probabilities, not only up to a constant.
+        goal: the targets that the round was trained on.
 
     Raises:
         ValueError: a log-probability is above 0, nan or of the wrong shape; the message names the row.
     """
     if "logp" not in policies:
-        raise ValueError("`policies` must hold 'logp', the policy that the round began with.")
+        raise ValueError(
+            f"`policies` must contain 'logp', the policy at the start of the round, got {sorted(policies)}."
+        )
     shape = feedback.behaviour_logp.shape
     here = jnp.asarray(validation.log_probabilities("reached", reached, shape), feedback.skew.dtype)
     weights = jnp.exp(feedback.weights_logp(here))
@@ -65,10 +67,10 @@ def progress(reached: Any, policies: Mapping[str, Any], feedback: Candidates, go
         other = jnp.asarray(policies[name], here.dtype)
         advantage = feedback.advantage(jax.random.key(0), other)
         won = 0.5 + jnp.sum(weights * advantage, axis=-1)
-        # E_other [r log r - r + 1] with r = reached / other is KL(reached || other), for E_other [r] = 1; no
-        # term is negative, and none explodes where the policy has left an answer.
+        # E_other [r log r - r + 1] with r = reached / other is KL(reached || other), because E_other [r] = 1.
+        # No term is negative, and none diverges for an answer whose probability has become very small.
         d = here - other
-        share = jnp.exp(other - feedback.behaviour_logp)  # of other, beside who drew the answers
+        share = jnp.exp(other - feedback.behaviour_logp)  # importance weights
         divergence = jnp.mean(share * (jnp.exp(d) * d - jnp.expm1(d)), axis=-1)
         return float(jnp.mean(won)), float(jnp.mean(divergence))
 
@@ -81,21 +83,21 @@ def progress(reached: Any, policies: Mapping[str, Any], feedback: Candidates, go
 
 
 def fit_residual(reached: Any, target: Any, start: Any, weights: Any = None, pooled: bool = False) -> Any:
-    """The share of the way to the target that training left: 0 at the target, 1 where the round began.
+    """The remaining share of the distance to the target: 0 at the target, 1 at the start of the round.
 
         sqrt( mean (margin of reached - margin of target)^2 / mean (margin of start - margin of target)^2 )
 
-    per prompt, `[...]`, with the means over pairs of answers; 0 where there was no way to go. The optimizer
-    is the real step size of a rule: a residual of 0.9 says that this round took a tenth of the rule's step.
-    With targets from a few sampled answers a part of it is noise that no policy fits: compare rounds with
-    each other, not with 0.
+    per prompt, `[...]`, with means over pairs of answers; 0 if the round started at the target. The optimizer
+    determines the effective step size of a rule: after a round with residual 0.9 the policy has moved by a
+    tenth of the rule's step. With targets from a few sampled answers a part of the residual is noise that no
+    policy can fit: compare residuals between rounds, not with 0.
 
     Args:
-        reached: log-probabilities of the answers under the policy reached, `[..., K]`.
-        target: the rule's proposal for them.
-        start: log-probabilities under the policy the round began with.
-        weights: how often each answer is drawn, as in `lm.losses`.
-        pooled: one number for all prompts, with the means over them too; steadier where targets are noisy.
+        reached: log-probabilities of the answers under the trained policy, `[..., K]`.
+        target: the rule's proposal for the answers, `[..., K]`.
+        start: log-probabilities under the policy at the start of the round, `[..., K]`.
+        weights: probability with which each answer is drawn, as in `lm.losses`.
+        pooled: whether to take the means over all prompts too, which gives one number with less noise.
     """
     left, whole = (losses.regression(each, target, weights) for each in (reached, start))
     if pooled:

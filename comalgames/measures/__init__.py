@@ -1,4 +1,4 @@
-"""Numbers that describe policies and runs: distances from equilibrium, and properties of whole paths."""
+"""Measures of policies and of paths of policies: distances from equilibrium, regret, length, rotation."""
 
 from comalgames.measures import metrics, paths
 

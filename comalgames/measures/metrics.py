@@ -1,7 +1,7 @@
 """Distances from equilibrium: duality gap, KL, total variation, win rates.
 
-A metric is a function `(game, logp) -> one number per prompt`. Given concrete numbers that are not
-log-probabilities it raises; under `jit` it cannot look.
+A metric is a function `(game, logp) -> one number per prompt`. It raises a ValueError for concrete numbers
+that are not log-probabilities; under `jit` they are not checked.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ Metric: TypeAlias = Callable[[Any, Any], Any]
 
 
 def duality_gap(game: AbstractGame, logp: LogPolicy) -> Float[Array, "*prompts"]:
-    """What the two players together could gain by deviating from `logp`; 0 exactly at an equilibrium.
+    """Duality gap: the total gain of both players from deviating from `logp`; 0 exactly at an equilibrium.
 
         preference game:   max_p P(p > policy) - min_p P(policy > p) = 2 max_i advantage_i,   in [0, 1]
-        zero-sum game:     max_i (payoff q)_i - min_j (p payoff)_j,                           in units of
-        payoff
+        zero-sum game:     max_i (payoff q)_i - min_j (p payoff)_j,                           in payoffs
 
-    Exploitability is half of it; in a preference game the policy is guaranteed a win rate of 1/2 - gap/2.
+    The exploitability is half of it. In a preference game the win rate of the policy against any opponent is
+    at least 1/2 - gap/2.
 
     Args:
-        game: what is played.
+        game: the game.
         logp: normalized log-probabilities `[..., n]` (`[..., 2, n]` in a two-player game).
 
     Raises:
@@ -47,7 +47,7 @@ def duality_gap(game: AbstractGame, logp: LogPolicy) -> Float[Array, "*prompts"]
 
 
 def worst_win_rate(game: PreferenceGame, logp: LogPolicy) -> Float[Array, "*prompts"]:
-    """The policy's win rate against the answer that beats it most: `1/2 - duality_gap / 2`, 1/2 at Nash.
+    """Smallest win rate of the policy against any action: `1/2 - duality_gap / 2`, 1/2 at Nash.
 
     Args:
         game: a preference game.
@@ -57,7 +57,10 @@ def worst_win_rate(game: PreferenceGame, logp: LogPolicy) -> Float[Array, "*prom
         ValueError: the game has payoffs, not win rates.
     """
     if not isinstance(game, PreferenceGame):
-        raise ValueError(f"`worst_win_rate` needs a PreferenceGame, got a {type(game).__name__}.")
+        raise ValueError(
+            f"`game` of worst_win_rate must be a PreferenceGame, got a {type(game).__name__}; use "
+            f"duality_gap for other games."
+        )
     return 0.5 - duality_gap(game, logp) / 2
 
 
@@ -65,7 +68,7 @@ def entropy(game: AbstractGame, logp: LogPolicy) -> Float[Array, "*batch"]:
     """Shannon entropy of the policy in nats, between 0 and log n.
 
     Args:
-        game: does not matter.
+        game: not used.
         logp: normalized log-probabilities `[..., n]`.
 
     Raises:
@@ -79,7 +82,7 @@ class KLTo(eqx.Module):
     """The metric KL(target || policy) in nats, summed over players; made by `kl_to`.
 
     Attributes:
-        target_logp: the target's log-probabilities `[..., n]`; -inf marks actions off its support.
+        target_logp: log-probabilities of the target, `[..., n]`; -inf marks actions off its support.
     """
 
     target_logp: Float[Array, "*batch n"]
@@ -94,11 +97,12 @@ class KLTo(eqx.Module):
 def kl_to(logp: LogPolicy) -> KLTo:
     """The metric KL(target || policy) in nats from a fixed target, such as `nash(game).logp`.
 
-    It is infinite where the policy gives 0 to an action of the target's support. Where a game has several
-    Nash policies, the distance to one of them overstates the distance to the set.
+    It is infinite if the policy gives probability 0 to an action of the target's support. If the Nash policy
+    is not unique, the distance to one of them is an upper bound on the distance to the set; see
+    `kl_to_nash_set`.
 
     Args:
-        logp: the target's normalized log-probabilities `[..., n]`; -inf marks actions off its support.
+        logp: normalized log-probabilities of the target, `[..., n]`; -inf marks actions off its support.
 
     Raises:
         ValueError: `logp` holds concrete numbers whose exponentials do not sum to 1.
@@ -114,7 +118,7 @@ class TotalVariationTo(eqx.Module):
     """The metric |policy - target|_1 / 2, summed over players; made by `total_variation_to`.
 
     Attributes:
-        target_logp: the target's log-probabilities `[..., n]`; -inf marks actions off its support.
+        target_logp: log-probabilities of the target, `[..., n]`; -inf marks actions off its support.
     """
 
     target_logp: Float[Array, "*batch n"]
@@ -128,13 +132,13 @@ class TotalVariationTo(eqx.Module):
 
 
 def total_variation_to(logp: LogPolicy) -> TotalVariationTo:
-    """The metric: total variation distance `|policy - target|_1 / 2` to a fixed target, in [0, 1] per player.
+    """The metric |policy - target|_1 / 2, the total variation distance to a target, in [0, 1] per player.
 
-    It is the largest difference in probability that the two give to any set of actions, and finite for every
-    support. It sees no less than its rounding, 1e-16 (1e-7 in float32); `kl_to` sees that squared.
+    It is the largest difference between the probabilities of any set of actions, and finite for every
+    support. Its rounding errors are about 1e-16 (1e-7 in float32); those of `kl_to` near 0 are their square.
 
     Args:
-        logp: the target's normalized log-probabilities `[..., n]`; -inf marks actions off its support.
+        logp: normalized log-probabilities of the target, `[..., n]`; -inf marks actions off its support.
 
     Raises:
         ValueError: `logp` holds concrete numbers whose exponentials do not sum to 1.
@@ -148,18 +152,19 @@ def total_variation_to(logp: LogPolicy) -> TotalVariationTo:
 
 
 def tangent_residual(game: AbstractGame, logp: LogPolicy) -> Float[Array, "*prompts"]:
-    """The length of the part of the advantage that a policy can follow; 0 exactly at an equilibrium.
+    """Tangent residual: the norm of the projected advantage, 0 exactly at an equilibrium.
 
         residual = |d|_2,  d = the vector of {d : sum d = 0, d_i >= 0 where p_i = 0} nearest to the advantage
                              = advantage - theta where p_i > 0, max(advantage - theta, 0) elsewhere
 
-    Of a policy that gives weight to all actions, theta is their mean advantage. The gap is at most
-    `2 sqrt(2)` times the residual in a preference game, and at most twice it in a zero-sum game, where d has
-    both players' directions. The other way there is no bound, for the residual jumps at the simplex's
-    boundary: along policies that reach a Nash policy from inside, it vanishes only if no action loses to it.
+    For an interior policy theta is the mean advantage. The duality gap is at most `2 sqrt(2)` times the
+    residual in a preference game, and at most twice the residual in a zero-sum game, where d has the
+    directions of both players. There is no bound in the other direction, because the residual is
+    discontinuous at the boundary of the simplex: along interior policies that converge to a Nash policy, it
+    converges to 0 only if no action loses to the Nash policy.
 
     Args:
-        game: what is played.
+        game: the game.
         logp: normalized log-probabilities `[..., n]` (`[..., 2, n]` in a two-player game). An action is off
             the support if its probability is 0 in floating point.
 
@@ -173,9 +178,10 @@ def tangent_residual(game: AbstractGame, logp: LogPolicy) -> Float[Array, "*prom
     validation.log_policy("logp", logp)
     advantage = game.advantage(logp)
     on = jnp.broadcast_to(jnp.exp(logp) > 0, advantage.shape)
-    # theta is the largest mean of the support and the k best actions off it, over k: with these fixed, the
-    # sum of d is a decreasing line in theta; it is the largest of them, and so is its root. Where fewer than
-    # k are off the support, the smallest advantage stands in, which raises no mean.
+    # theta is the maximum over k of the mean advantage of the support and the k best actions off it: for
+    # given k the sum of d is a decreasing linear function of theta; the sum is the maximum of these
+    # functions, and its root the maximum of their roots. If fewer than k actions are off the support, the
+    # smallest advantage is used instead, which increases no mean.
     lowest = jnp.min(advantage, axis=-1, keepdims=True)
     others = jnp.sort(jnp.where(on, lowest, advantage), axis=-1, descending=True)
     size = jnp.sum(on, axis=-1, keepdims=True, dtype=advantage.dtype)
@@ -192,14 +198,14 @@ def tangent_residual(game: AbstractGame, logp: LogPolicy) -> Float[Array, "*prom
 def win_rates(
     game: PreferenceGame, logps: Float[Array | np.ndarray, "policies n"]
 ) -> Float[Array, "policies policies"]:
-    """How often each of several policies is preferred to each other one; the diagonal is 1/2.
+    """Win rates of several policies against each other; the diagonal is 1/2.
 
     Args:
         game: a preference game without prompts.
-        logps: normalized log-probabilities, one policy a row, `[policies, n]`.
+        logps: normalized log-probabilities, one policy per row, `[policies, n]`.
     """
     if not isinstance(game, PreferenceGame):
-        raise ValueError(f"`win_rates` needs a PreferenceGame, got a {type(game).__name__}.")
+        raise ValueError(f"`game` of win_rates must be a PreferenceGame, got a {type(game).__name__}.")
     validation.log_policy("logps", logps)
     policies = jnp.exp(logps)
     return 0.5 + jnp.einsum("ai,ij,bj->ab", policies, game.skew, policies, precision=PRECISION)
@@ -213,7 +219,7 @@ METRICS: Mapping[str, Metric] = {
 }
 
 
-# The three curves of the gap. They are recorded together, for they share one payoff product a step.
+# The three curves of the gap, recorded together because they share one payoff product per step.
 CURVES = ("duality_gap", "average_duality_gap", "best_duality_gap")
 
 __all__ = [

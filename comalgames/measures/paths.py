@@ -1,4 +1,4 @@
-"""What a recorded path of policies did: how much it would regret, how far it went, how fast it turned."""
+"""Properties of a recorded path of policies: regret, length and rotation."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ import numpy as np
 from comalgames import validation
 from comalgames.games.base import AbstractGame
 
-# A deviation from the centre below this many roundings of the policies has no direction.
-ROUNDINGS = 16
+# Deviations from the centre below this multiple of the rounding errors of the policies have no direction.
+EPSILONS = 16
 
 
 def external_regret(game: AbstractGame, logps: Any) -> np.ndarray:
-    """How much more the best single action would have earned than the policies of a path did, so far.
+    """External regret of a path of policies in self-play, relative to the best single action in hindsight.
 
         regret_t = max_i sum_{s <= t} advantage_s,i - sum_{s <= t} <policy_s, advantage_s>
 
-    A policy's advantage is against itself: this is the regret of a rule in self-play. The duality gap of the
-    average of the first t policies is `2 regret_t / t` in a preference game, and the sum of both players'
-    regrets over t in a zero-sum game.
+    The advantage at step s is against the policy of that step. The duality gap of the average of the first t
+    policies is `2 regret_t / t` in a preference game, and the sum of the regrets of both players divided by t
+    in a zero-sum game.
 
     Args:
-        game: what is played.
-        logps: the policies in order, one a step, as normalized log-probabilities `[records, ..., n]`
+        game: the game.
+        logps: the policies of consecutive steps, normalized log-probabilities `[records, ..., n]`
             (`[records, ..., 2, n]` in a two-player game).
 
     Returns:
-        The running regret, in units of payoff, `[records, ...]`: one per player in a two-player game.
+        The regret after each step, in units of payoff, `[records, ...]`: one per player in a two-player game.
 
     Raises:
-        ValueError: `game` is no game, or `logps` is not a path of its normalized policies.
+        ValueError: `game` is not a game, or `logps` is not a path of normalized policies of the game.
 
     Example:
         >>> path = cg.solve(game, cg.MWU(0.1), 1_000, metrics=["logp"]).history["logp"]
@@ -44,15 +44,15 @@ def external_regret(game: AbstractGame, logps: Any) -> np.ndarray:
     """
     if not isinstance(game, AbstractGame):
         raise ValueError(
-            f"`game` must be a PreferenceGame or a ZeroSumGame, got a {type(game).__name__}; pass "
-            f"cg.PreferenceGame(...) of it."
+            f"`game` must be a PreferenceGame or a ZeroSumGame, got a {type(game).__name__}; convert a "
+            f"matrix of win rates with cg.PreferenceGame(matrix)."
         )
     path = _path("logps", logps)
     shape = game.policy_shape
     if path.ndim != len(shape) + 1 or path.shape[1:] != shape:
         raise ValueError(
             f"`logps` must have the shape [records, {', '.join(map(str, shape))}] of this game's policies, "
-            f'got {path.shape}; record them by `cg.solve(..., metrics=["logp"]).history["logp"]`.'
+            f'got {path.shape}; record it with `cg.solve(..., metrics=["logp"]).history["logp"]`.'
         )
     advantage = np.asarray(game.advantage(jnp.asarray(path, game.dtype)), np.float64)
     earned = np.sum(np.exp(path) * advantage, axis=-1)
@@ -61,15 +61,15 @@ def external_regret(game: AbstractGame, logps: Any) -> np.ndarray:
 
 
 def path_length(logps: Any) -> np.ndarray:
-    """How far a path of policies has gone: the sum so far of `|policy_{t+1} - policy_t|_1`, 0 at first.
+    """Length of a path of policies: the cumulative sum of `|policy_{t+1} - policy_t|_1`, starting at 0.
 
-    It stays bounded if the policies converge linearly; of policies that cycle it grows in proportion to t.
+    It is bounded if the policies converge linearly, and grows in proportion to t if they cycle.
 
     Args:
-        logps: the policies in order as normalized log-probabilities `[records, ..., n]`.
+        logps: the policies in order, normalized log-probabilities `[records, ..., n]`.
 
     Returns:
-        `[records, ...]`, with one number per prompt and player.
+        The length up to each record, `[records, ...]`, one number per prompt and player.
 
     Raises:
         ValueError: `logps` is not a path of normalized policies.
@@ -77,7 +77,7 @@ def path_length(logps: Any) -> np.ndarray:
     Example:
         >>> history = cg.solve(game, cg.Extragradient(1.0), 2_000, metrics=["logp"]).history
         >>> length = cg.paths.path_length(history["logp"])
-        >>> bool(length[-1] - length[1_000] < 1e-6)  # it has arrived
+        >>> bool(length[-1] - length[1_000] < 1e-6)  # the path has converged
         True
     """
     path = np.exp(_path("logps", logps))
@@ -86,13 +86,13 @@ def path_length(logps: Any) -> np.ndarray:
 
 
 class Rotation(NamedTuple):
-    """What `rotation` returns.
+    """The result of `rotation`.
 
     Attributes:
-        angle: by which the path turns from one record to the next, in radians, >= 0; its mean over the path.
-        period: records that a full turn takes, `2 pi / angle`; inf if it does not turn.
-        plane_share: how much of the path's squared distance from the centre lies in the plane in which the
-            turning is measured, in [0, 1]. Well below 1, the path turns in several planes at once.
+        angle: mean angle of rotation from one record to the next, in radians, >= 0.
+        period: number of records per full turn, `2 pi / angle`; inf without rotation.
+        plane_share: share of the squared distances from the centre that lies in the plane of the measured
+            rotation, in [0, 1]. If it is well below 1, the path rotates in several planes.
     """
 
     angle: float
@@ -101,23 +101,23 @@ class Rotation(NamedTuple):
 
 
 def rotation(logps: Any, center_logp: Any) -> Rotation:
-    """How fast a path of policies turns around a centre, such as a Nash policy.
+    """Measure the rotation of a path of policies around a centre, such as a Nash policy.
 
-    Deviations are measured as `(p - center) / sqrt(center)` on the centre's support, in which a game's
-    rotation near Nash is one of circles. The plane is that of the two directions with most of the path in
-    them, and the angle is followed record by record, so it must stay below pi from one record to the next:
-    record densely. Near an interior Nash policy, with w its one rotation frequency, multiplicative weights
-    turn by `arctan(step_size w)` a step, and a rule in general by the argument of the eigenvalue that
-    `diagnostics.spectrum` lists first.
+    Deviations are measured as `(p - center) / sqrt(center)` on the support of the centre, in which the
+    rotation of a game near Nash is circular. The plane is spanned by the two principal directions of the
+    path, and the angle is unwrapped from record to record, so that it must change by less than pi between
+    records. Near an interior Nash policy with a single rotation frequency w, multiplicative weights rotate by
+    `arctan(step_size w)` per step, and any rule by the argument of the first eigenvalue of
+    `diagnostics.spectrum`.
 
-    Where the path shrinks, its early records decide on the plane, and all count alike for the angle. Those
-    that have come within rounding of the centre, and all after the first of them, are left out.
+    If the path converges, its early records determine the plane, while all records have equal weight for the
+    angle. The first record within rounding errors of the centre, and all later ones, are left out.
 
     Args:
-        logps: the policies in order as normalized log-probabilities `[records, n]`; of one player, without
+        logps: the policies in order, normalized log-probabilities `[records, n]`, of one player and without
             prompts.
-        center_logp: what the path turns around, normalized log-probabilities `[n]`; -inf marks actions off
-            its support, of which at least 3 must be on it, for two have no plane.
+        center_logp: the centre of the rotation, normalized log-probabilities `[n]`; -inf marks actions off
+            its support, which must have at least 3 actions.
 
     Raises:
         ValueError: `logps` is not a path of normalized policies of two or more records, `center_logp` is not
@@ -126,14 +126,14 @@ def rotation(logps: Any, center_logp: Any) -> Rotation:
     Example:
         >>> path = cg.solve(game, cg.MWU(0.01), 1_000, metrics=["logp"]).history["logp"]
         >>> turn = cg.paths.rotation(path, cg.nash(game).logp)
-        >>> round(turn.plane_share, 6)  # three actions have no other plane
+        >>> round(turn.plane_share, 6)  # with three actions there is only one plane
         1.0
     """
     path = _path("logps", logps)
     if path.ndim != 2 or len(path) < 2:
         raise ValueError(
-            f"`logps` must be one path of two or more policies, [records, n], got shape {path.shape}; pass "
-            f"one prompt and one player at a time."
+            f"`logps` must be one path of two or more policies, [records, n], got shape {path.shape}; select "
+            f"one prompt and one player."
         )
     validation.log_policy("center_logp", center_logp)
     center = np.exp(np.asarray(center_logp, np.float64))
@@ -145,18 +145,19 @@ def rotation(logps: Any, center_logp: Any) -> Rotation:
     support = center > 0
     if np.count_nonzero(support) < 3:
         raise ValueError(
-            f"`center_logp` must have 3 or more actions on its support, got {np.count_nonzero(support)}; a "
-            f"path around it has no plane to turn in. `cg.kl_to` tells how far it is."
+            f"`center_logp` must have 3 or more actions on its support, got {np.count_nonzero(support)}: "
+            f"there is no plane of rotation. To measure the distance from it, use `cg.kl_to`."
         )
     scale = np.sqrt(center[support])
     deviation = (np.exp(path)[:, support] - center[support]) / scale
     size = np.linalg.norm(deviation, axis=-1)
-    # What a rounding of the policies makes of a deviation.
-    arrived = size <= ROUNDINGS * _precision(logps) * np.linalg.norm(scale)
+    # Rounding errors of the policies, in units of the deviation.
+    arrived = size <= EPSILONS * _precision(logps) * np.linalg.norm(scale)
     kept = int(np.argmax(arrived)) if arrived.any() else len(path)
     if kept < 2:
         raise ValueError(
-            "`logps` must start away from `center_logp`, but it is there at record 0 or 1; start elsewhere."
+            "`logps` must not reach `center_logp` before its third record, but record 0 or 1 equals it up to "
+            "rounding errors; use another initial policy."
         )
     deviation = deviation[:kept]
     _, lengths, directions = np.linalg.svd(deviation, full_matrices=False)
@@ -168,13 +169,13 @@ def rotation(logps: Any, center_logp: Any) -> Rotation:
 
 
 def _precision(logps: Any) -> float:
-    """Of the numbers as they came; NumPy's default for what has none."""
+    """Machine epsilon of the dtype of the policies; of float64 if they are not floating-point."""
     kind = np.asarray(logps).dtype
     return float(np.finfo(kind if kind.kind == "f" else np.float64).eps)
 
 
 def _path(name: str, logps: Any) -> np.ndarray:
-    """`logps` in float64; a `ValueError` if it is not a path `[records, ..., n]` of normalized policies."""
+    """The path in float64; raises a ValueError unless it is `[records, ..., n]` of normalized policies."""
     try:
         path = np.asarray(logps, np.float64)
     except (TypeError, ValueError) as error:
@@ -183,7 +184,8 @@ def _path(name: str, logps: Any) -> np.ndarray:
         ) from error
     if path.ndim < 2 or path.size == 0:
         raise ValueError(
-            f"`{name}` must be a path of policies, [records, ..., n], got shape {path.shape}; stack them."
+            f"`{name}` must be a path of policies, [records, ..., n], got shape {path.shape}; stack the "
+            f"policies of all records."
         )
     validation.log_policy(name, path)
     return path

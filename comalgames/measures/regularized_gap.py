@@ -14,7 +14,8 @@ from comalgames.numerics import simplex
 from comalgames.numerics.simplex import LogPolicy
 from comalgames.regularizers import Regularizer
 
-# A best response is taken for one if deviating from it gains less than this many roundings of the payoffs.
+# A best response is accepted if deviating from it gains less than this multiple of the payoffs' rounding
+# errors.
 SOLVED = 1e4
 
 
@@ -23,7 +24,7 @@ class RegularizedGap(eqx.Module):
 
     Attributes:
         temperature: tau > 0, in units of payoff.
-        reference_logp: the reference's log-probabilities `[..., n]`.
+        reference_logp: log-probabilities of the reference, `[..., n]`.
         regularizer: a function `(p, reference) -> number`, convex in p.
     """
 
@@ -32,7 +33,7 @@ class RegularizedGap(eqx.Module):
     regularizer: Regularizer = eqx.field(static=True, default=regularizers.kl)
 
     def __call__(self, game: AbstractGame, logp: LogPolicy) -> Float[Array, "*prompts"]:
-        """The regularized gap, per prompt."""
+        """Duality gap of the regularized game, per prompt."""
         validation.log_policy("logp", logp)
         reference_logp = self.reference_logp.astype(logp.dtype)
         temperature = jnp.asarray(self.temperature, logp.dtype)
@@ -42,8 +43,9 @@ class RegularizedGap(eqx.Module):
             return temperature * game.over_players(simplex.kl_divergence(logp, response))
         return game.over_players(self._gain(logp, advantage, temperature, reference_logp))
 
-    # What a best response gains. Its derivative is the one at a fixed response, for that one is a maximum. A
-    # response that is none (the regularizer is not convex, or not smooth) would make the gap too small.
+    # The gain of a best response. Its derivative is that with the response fixed (envelope theorem). If the
+    # response is not a best one (a regularizer that is not convex or not smooth), the gain would be too
+    # small.
     def _gain(
         self, logp: LogPolicy, advantage: Array, temperature: Array, reference_logp: Array
     ) -> Float[Array, "*batch"]:
@@ -66,17 +68,17 @@ def regularized_gap(
     reference_logp: LogPolicy,
     regularizer: Regularizer = regularizers.kl,
 ) -> RegularizedGap:
-    """The metric: duality gap of the game regularized by `temperature * regularizer(policy, reference)`.
+    """The duality gap of the game regularized by `temperature * regularizer(policy, reference)`, as a metric.
 
-    Each player's payoff is reduced by that much. For KL it is computed without cancellation as
-    `2 temperature KL(policy || response)`, where `response ~ reference * exp(advantage / temperature)` is the
-    best response in that game. For any other regularizer the best response is found by an interior-point
-    method, to rounding of the payoffs; where that fails, as it may if the regularizer is not convex or not
-    smooth, the gap is nan.
+    The payoff of each player is reduced by the regularizer. For KL the gap is computed without cancellation
+    as `2 temperature KL(policy || response)`, where `response ~ reference * exp(advantage / temperature)` is
+    the best response in the regularized game. For other regularizers the best response is computed by an
+    interior-point method, to rounding error of the payoffs; if that fails, which is possible for a
+    regularizer that is not convex or not smooth, the gap is nan.
 
     Args:
         temperature: tau > 0, in units of payoff.
-        reference_logp: the reference's normalized log-probabilities `[..., n]`.
+        reference_logp: normalized log-probabilities of the reference, `[..., n]`.
         regularizer: a function `(p, reference) -> number` of two probability vectors, convex in p.
 
     Raises:

@@ -1,5 +1,1 @@
-"""Arithmetic on arrays: mirror steps, distributions, losses, fits and fixed points."""
-
-from comalgames.numerics import losses
-
-__all__ = ["losses"]
+"""Numerical methods on arrays: mirror steps, policies, losses, fits and fixed points."""

@@ -1,4 +1,4 @@
-"""The Bradley-Terry scores that fit a preference matrix, when pairs are drawn with probability p_i p_j."""
+"""Maximum-likelihood Bradley-Terry scores of a preference matrix, for pairs drawn from a policy."""
 
 from __future__ import annotations
 
@@ -10,31 +10,32 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-# Preferences are clipped to [CLIP, 1 - CLIP]: a pair always decided one way would ask for infinite scores.
+# Preferences are clipped to [CLIP, 1 - CLIP], because preferences of 0 and 1 can have infinite scores.
 CLIP = 1e-6
 
-# Without any, a sample in which an action won always would ask for infinite scores.
+# Number of tied comparisons added to a sample, in which an action that always won would have an infinite
+# score.
 PSEUDO_COMPARISONS = 1.0
 
-# The residual is at most this many roundings of the dtype.
+# Largest residual of a converged fit, in units of the machine epsilon.
 TOLERANCE = 8.0
 
-# The longest step of Newton's method on a sample, in nats. Rows of a sample know different opponents, so the
-# start may be beyond the answer, where the sigmoid is flat.
+# Largest Newton step on a sample, in nats. Rows of a sample have different opponents, so that the start may
+# be beyond the solution, where the sigmoid is flat.
 LONGEST_STEP = 2.0
 
-# Soft preferences take 1 to 6 steps, hard ones about 16; a fit that needs more than this is not converging.
+# Largest number of Newton steps; soft preferences take 1 to 6, hard ones about 16.
 MAX_STEPS = 100
 
 
 class BradleyTerryFit(NamedTuple):
-    """What `fit` returns.
+    """The result of `fit`.
 
     Attributes:
-        scores: in nats of log-odds `[..., n]`; 0 for the likeliest action.
-        residual: largest `|sum_j p_j (P_ij - sigmoid(scores_i - scores_j))|`, a win rate.
-        converged: whether the residual is at rounding.
-        num_solves: how many linear systems were solved.
+        scores: scores in nats of log-odds, `[..., n]`; 0 for the most probable action.
+        residual: largest `|sum_j p_j (P_ij - sigmoid(scores_i - scores_j))|`, in units of win rate.
+        converged: whether the residual is of the size of rounding errors.
+        num_solves: number of linear systems solved.
     """
 
     scores: Float[Array, "*batch n"]
@@ -51,19 +52,20 @@ def fit(
 ) -> BradleyTerryFit:
     """Maximize the likelihood `sum_ij p_i p_j P_ij log sigmoid(f_i - f_j)` over scores f, by Newton's method.
 
-    What a reward model learns from pairs drawn from the policy. With the uniform policy it ranks like Borda
-    count; near a tie the scores are 4 times the win rates.
+    The scores are the reward learned from pairs drawn from the policy. With the uniform policy they rank
+    actions like the Borda scores; near a tie they are 4 times the advantages.
 
     Args:
-        skew: P - 1/2, `[..., n, n]`. Preferences within 1e-6 of 0 or 1 count as 1e-6 away from it.
-        logp: normalized log-probabilities of the policy that pairs are drawn from, `[..., n]`; -1000 is fine.
-        weights: share of the pairs seen that are (row, column), divided by the row's probability; None for
-            `p_j`, all pairs as often as the policy draws them.
-        num_pairs: how many pairs were drawn. A finite sample is fitted with `PSEUDO_COMPARISONS` more, all
-            tied, spread as the policy draws pairs.
+        skew: P - 1/2, `[..., n, n]`. Preferences are clipped to [1e-6, 1 - 1e-6].
+        logp: normalized log-probabilities of the policy that draws the pairs, `[..., n]`; values as low as
+            -1000 are accepted.
+        weights: share of the pair (row, column) in all pairs, divided by the row's probability; None for the
+            exact share, `p_j`.
+        num_pairs: number of drawn pairs. To a finite sample `PSEUDO_COMPARISONS` ties are added, with the
+            distribution of the pairs.
 
     Returns:
-        A `BradleyTerryFit`; scores matter up to a constant.
+        A `BradleyTerryFit`; scores are defined up to a constant.
 
     Reference: Bradley and Terry, "Rank Analysis of Incomplete Block Designs", 1952.
     """
@@ -84,13 +86,13 @@ def smoothed(
     weights: Float[Array, "*#batch n n"],
     num_pairs: float | Float[Array, ""],
 ) -> tuple[Float[Array, "*batch n n"], Float[Array, "*batch n n"]]:
-    """The comparisons with `PSEUDO_COMPARISONS` more, all tied, and weights whose rows sum to 1.
+    """Comparisons with `PSEUDO_COMPARISONS` added ties, and weights whose rows sum to 1.
 
     Args:
-        skew: P - 1/2 of the pairs seen.
-        logp: the policy that they are drawn from.
-        weights: share of the pairs seen that are (row, column), divided by the row's probability.
-        num_pairs: how many pairs were drawn; infinite for exact preferences, which stay as they are.
+        skew: P - 1/2 of the drawn pairs.
+        logp: log-probabilities of the policy that draws the pairs.
+        weights: share of the pair (row, column) in all pairs, divided by the row's probability.
+        num_pairs: number of drawn pairs; infinite for exact preferences, which are unchanged.
     """
     expected = jnp.exp(logp)[..., None, :]
     total = weights + PSEUDO_COMPARISONS / num_pairs * expected
@@ -102,14 +104,16 @@ def smoothed(
 _Carry: TypeAlias = tuple[Array, Array, Array]
 
 
-# The likelihood's gradient in f_i is p_i r_i with r_i = sum_j p_j [P_ij - sigmoid(f_i - f_j)]: action i's win
-# rate against the policy, minus what the scores say it is. So solve r = 0, each row already divided by p_i;
-# otherwise an action of probability 1e-200 would get no score. Only differences of scores matter: the
-# likeliest action is pinned at 0 and its row, which follows from the others (sum_i p_i r_i = 0), is dropped.
+# The gradient of the likelihood in f_i is p_i r_i with r_i = sum_j p_j [P_ij - sigmoid(f_i - f_j)]: the win
+# rate of action i against the policy, minus its prediction by the scores. The method solves r = 0, in which
+# each row is already divided by p_i; otherwise an action of probability 1e-200 would have no score. Scores
+# are defined up to a constant: that of the most probable action is fixed at 0, and its row, which follows
+# from the others (sum_i p_i r_i = 0), is dropped.
 #
-# Start from the log-odds of the win rates: the answer where one action has all the weight, and near a tie.
-# They lie between 0 and the answer, more or less, where the sigmoid is steeper than at the answer: so
-# Newton's steps fall short rather than overshoot, and need no limit. (From 0 they need one, of 2 nats.)
+# The start is the log-odds of the win rates, which is the solution if one action has probability 1, and near
+# a tie. In general it lies roughly between 0 and the solution, where the sigmoid is steeper than at the
+# solution: Newton steps are then too short rather than too long, and need no limit. (From 0 they need a limit
+# of 2 nats.)
 def _fit(skew: Array, logp: Array, weights: Array, longest: Array) -> tuple[Array, Array, Array, Array]:
     target = jnp.clip(skew, CLIP - 0.5, 0.5 - CLIP)
     likeliest = jnp.argmax(logp)
@@ -117,12 +121,12 @@ def _fit(skew: Array, logp: Array, weights: Array, longest: Array) -> tuple[Arra
     tolerance = TOLERANCE * float(np.finfo(skew.dtype).eps)
 
     def residual(scores: Array) -> Array:
-        expected = jnp.tanh((scores[:, None] - scores[None, :]) / 2.0) / 2.0  # exact near ties, as P - 1/2 is
+        expected = jnp.tanh((scores[:, None] - scores[None, :]) / 2.0) / 2.0  # accurate near ties
         return jnp.where(pinned, 0.0, jnp.sum(weights * (target - expected), axis=1))
 
     def unfinished(carry: _Carry) -> Array:
         _, r, count = carry
-        # One step at least: the fit's derivative is that of its last step, also where the start solves it.
+        # At least one step, because the derivative of the fit is that of its last step.
         return ((jnp.max(jnp.abs(r)) > tolerance) | (count == 0)) & (count < MAX_STEPS)
 
     def newton(carry: _Carry) -> _Carry:

@@ -1,4 +1,4 @@
-"""The policy whose log-ratio to another comes nearest to given numbers, in the mean square."""
+"""The policy whose log-ratio to another policy is a least-squares fit to given numbers."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-# The logarithm of the multiplier is bisected as often as floating point can tell halves apart.
+# Number of bisections of the logarithm of the multiplier, enough for full floating-point precision.
 NUM_BISECTIONS = 80
 
-# Newton's method for Lambert's function converges quadratically from the right.
+# Newton's method for Lambert's function converges quadratically and monotonically after the first step.
 NUM_NEWTON_STEPS = 12
 
-# A multiplier exp(-LEAST) below exp(-max aim) changes nothing.
+# A multiplier of exp(-LEAST) times exp(-max aim) has no effect in floating point.
 LEAST = 40.0
 
 
 def least_squares_policy(
     logp: Float[Array, "*batch n"], aim: Float[Array, "*batch n"]
 ) -> Float[Array, "*batch n"]:
-    """The minimizer over policies q of `E_{y ~ p} (log q(y)/p(y) - aim(y))^2`: SPPO's loss, at its minimum.
+    """The policy q that minimizes the loss of SPPO, `E_{y ~ p} (log q(y)/p(y) - aim(y))^2`.
 
         log q/p = aim - W(c exp(aim)),    c >= 0 such that q sums to 1
 
-    W is Lambert's function, W(x) exp(W(x)) = x. The mean of the aim under p is taken off first: a policy has
-    no advantage against itself, so for preferences it is 0 up to rounding and noise.
+    W is Lambert's function, W(x) exp(W(x)) = x. The mean of the aim under p is subtracted first: for
+    preferences it is 0 up to rounding errors and noise, because a policy has no advantage against itself.
 
     Args:
-        logp: log p, normalized.
-        aim: a number per action, nats.
+        logp: normalized log-probabilities of p.
+        aim: one number per action, in nats.
 
     Returns:
-        log q, normalized but for rounding.
+        Log-probabilities of q, normalized up to rounding errors.
     """
     p = jnp.exp(logp)
     aim = aim - jnp.sum(p * aim, axis=-1, keepdims=True)
@@ -44,7 +44,7 @@ def least_squares_policy(
         return aim - jnp.exp(_log_lambert(log_c + aim))
 
     def excess(log_c: Array) -> Array:
-        """sum q - 1, without cancellation where q is near p; it falls as c grows."""
+        """The decreasing function sum q - 1 of c, without cancellation for q near p."""
         r = ratio(log_c)
         each = jnp.where(r > 1, jnp.exp(logp + r) - p, p * jnp.expm1(jnp.minimum(r, 1.0)))
         return jnp.sum(each, axis=-1, keepdims=True)

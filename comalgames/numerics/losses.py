@@ -1,8 +1,8 @@
-"""The published losses on log-probabilities, elementwise, for NumPy, JAX and torch arrays alike.
+"""Published losses on log-probabilities, elementwise, for NumPy, JAX and torch arrays.
 
-`log_ratio` is the log-probability of an answer minus the rule's *anchor* at it (its proposal under zero
-advantage): `(1 - pull) * base + pull * reference`; for DPO, IPO and SPPO simply the reference model's.
-`margin` is the log-ratio of one answer minus that of another. Preferences are probabilities; a hard label is
+`log_ratio` is the log-probability of an answer minus the anchor of the rule (its proposal under zero
+advantage), `(1 - pull) * base + pull * reference`; for DPO, IPO and SPPO the anchor is the reference model.
+`margin` is the log-ratio of one answer minus that of another. Preferences are probabilities; hard labels are
 0 or 1.
 """
 
@@ -13,13 +13,14 @@ from typing import Any
 
 
 def regression(margin: Any, target_margin: Any) -> Any:
-    """Squared error of a margin against the difference that the rule proposes.
+    """Squared error of a margin relative to the margin of the target.
 
-    Its expectation over any law of pairs that connects all answers is least exactly at the rule's target.
+    For every distribution of pairs that connects all answers, its expectation is minimized exactly at the
+    target of the rule.
 
     Args:
-        margin: of log-probabilities, or of log-ratios; nats.
-        target_margin: the same difference of the target.
+        margin: difference of log-probabilities, or of log-ratios, in nats.
+        target_margin: the corresponding difference of the target.
 
     Reference: Gao et al., "REBEL: Reinforcement Learning via Regressing Relative Rewards", 2024, equation 4.
     """
@@ -27,13 +28,13 @@ def regression(margin: Any, target_margin: Any) -> Any:
 
 
 def squared(margin: Any, preference: Any, step_size: Any) -> Any:
-    """IPO's loss, and INPO's and COMAL's: (margin - step_size (preference - 1/2))^2.
+    """The loss of IPO, INPO and COMAL, (margin - step_size (preference - 1/2))^2.
 
-    Least at the rule's target only if both answers are drawn, independently, from the policy that is the
-    opponent, and labelled by the preferences.
+    Its expectation is minimized at the target of the rule only if both answers are drawn independently from
+    the policy that is the opponent, and labelled by the preferences.
 
     Args:
-        margin: of log-ratios; nats.
+        margin: difference of log-ratios, in nats.
         preference: probability that the first answer is preferred to the second, or a label 0 or 1.
         step_size: weight of the advantage in the rule; 1 / tau for IPO, 1 / eta for INPO.
 
@@ -44,14 +45,14 @@ def squared(margin: Any, preference: Any, step_size: Any) -> Any:
 
 
 def logistic(margin: Any, preference: Any, beta: Any) -> Any:
-    """DPO's loss: cross-entropy of `sigmoid(beta margin)` against the preference.
+    """The loss of DPO, the cross-entropy of `sigmoid(beta margin)` against the preference.
 
-    Least at the Bradley-Terry scores of the preferences, divided by beta.
+    Its expectation is minimized at the Bradley-Terry scores of the preferences divided by beta.
 
     Args:
-        margin: of log-ratios; nats.
+        margin: difference of log-ratios, in nats.
         preference: probability that the first answer is preferred to the second, or a label 0 or 1.
-        beta: DPO's regularization.
+        beta: regularization strength of DPO.
 
     Reference: Rafailov et al., "Direct Preference Optimization", 2023, equation 7.
     """
@@ -59,12 +60,12 @@ def logistic(margin: Any, preference: Any, beta: Any) -> Any:
 
 
 def pointwise(log_ratio: Any, win_rate: Any, step_size: Any) -> Any:
-    """SPPO's loss: (log_ratio - step_size (win_rate - 1/2))^2, for answers drawn from the last policy.
+    """The loss of SPPO, (log_ratio - step_size (win_rate - 1/2))^2, for answers drawn from the last policy.
 
     Args:
-        log_ratio: nats.
-        win_rate: how often the answer is preferred to the last policy's.
-        step_size: 1 / beta in the paper's code.
+        log_ratio: log-ratio in nats.
+        win_rate: win rate of the answer against the last policy.
+        step_size: step size; 1 / beta in the paper's code.
 
     Reference: Wu et al., "Self-Play Preference Optimization for Language Model Alignment", 2024.
     """
@@ -72,12 +73,12 @@ def pointwise(log_ratio: Any, win_rate: Any, step_size: Any) -> Any:
 
 
 def bco(log_ratio: Any, win_rate: Any, beta: Any) -> Any:
-    """BCO's loss: cross-entropy of `sigmoid(beta log_ratio)` against the answer's win rate.
+    """The loss of BCO, the cross-entropy of `sigmoid(beta log_ratio)` against the win rate of the answer.
 
     Args:
-        log_ratio: nats.
-        win_rate: how often the answer is preferred to the last policy's.
-        beta: regularization.
+        log_ratio: log-ratio in nats.
+        win_rate: win rate of the answer against the last policy.
+        beta: regularization strength.
 
     Reference: Jung et al., "Binary Classifier Optimization for Large Language Model Alignment", 2024.
     """
@@ -85,12 +86,13 @@ def bco(log_ratio: Any, win_rate: Any, beta: Any) -> Any:
 
 
 def nca(log_ratio: Any, win_rate: Any, beta: Any) -> Any:
-    """NCA's loss: -win_rate log sigmoid(r) - 1/2 log sigmoid(-r), with r = beta log_ratio.
+    """The loss of NCA, -win_rate log sigmoid(r) - 1/2 log sigmoid(-r), with r = beta log_ratio.
 
     Args:
-        log_ratio: nats.
-        win_rate: how often the answer is preferred to the last policy's.
-        beta: regularization; at 1 the minimizer is `policy' = 2 policy * win_rate`, best-of-2 sampling.
+        log_ratio: log-ratio in nats.
+        win_rate: win rate of the answer against the last policy.
+        beta: regularization strength; at 1 the minimizer is `policy' = 2 policy * win_rate`, best-of-2
+            sampling.
 
     Reference: Chen et al., "Noise Contrastive Alignment of Language Models with Explicit Rewards", 2024.
     """
@@ -99,16 +101,16 @@ def nca(log_ratio: Any, win_rate: Any, beta: Any) -> Any:
 
 
 def kto(log_ratio: Any, win_rate: Any, beta: Any, baseline: Any) -> Any:
-    """KTO's loss: the mean of 1 - sigmoid(r - z) when the answer wins and 1 - sigmoid(z - r) when it loses.
+    """The loss of KTO, the mean of 1 - sigmoid(r - z) for a win and 1 - sigmoid(z - r) for a loss.
 
-    It saturates: for fixed win rates it is linear in the sigmoid and has no finite minimizer, so it defines
-    gradient steps but no policy to go to.
+    For fixed win rates it is linear in the sigmoid and has no finite minimizer: it defines gradient steps,
+    but no target policy.
 
     Args:
-        log_ratio: against the reference, nats; r = beta log_ratio.
-        win_rate: how often the answer is preferred to the last policy's.
-        beta: regularization.
-        baseline: z, KTO's reference point: beta KL(policy || reference), not differentiated.
+        log_ratio: log-ratio to the reference in nats; r = beta log_ratio.
+        win_rate: win rate of the answer against the last policy.
+        beta: regularization strength.
+        baseline: the reference point z of KTO, beta KL(policy || reference), without gradient.
 
     Reference: Ethayarajh et al., "KTO: Model Alignment as Prospect Theoretic Optimization", 2024, equation 8.
     """
@@ -117,14 +119,15 @@ def kto(log_ratio: Any, win_rate: Any, beta: Any, baseline: Any) -> Any:
 
 
 def unflipped(label: Any, rate: Any) -> Any:
-    """The unbiased soft label from one that was flipped with a known rate: (label - rate) / (1 - 2 rate).
+    """Unbiased soft label from a label that was flipped with a known rate, (label - rate) / (1 - 2 rate).
 
-    Losses linear in the label, or squared, are on average what they would be on clean labels. It leaves
-    [0, 1]: a logistic loss with it is unbiased and still convex, but unbounded below for a single pair.
+    The expectation of a loss that is linear in the label is that on clean labels; the same holds for the
+    squared loss up to a constant. The soft label may be outside of [0, 1]: a logistic loss with it is
+    unbiased and convex, but unbounded below for a single pair.
 
     Args:
         label: 0 or 1, or a probability.
-        rate: how often labels are flipped, in [0, 1/2).
+        rate: probability with which labels are flipped, in [0, 1/2).
 
     Reference: Natarajan et al., "Learning with Noisy Labels", 2013, lemma 1; Chowdhury et al., "Provably
     Robust DPO", 2024.
@@ -137,7 +140,7 @@ def _cross_entropy(logit: Any, probability: Any) -> Any:
 
 
 def _softplus(x: Any) -> Any:
-    """log(1 + exp(x)), for numbers of any size."""
+    """log(1 + exp(x)) without overflow."""
     xp = _namespace(x)
     positive = (x + xp.abs(x)) / 2.0
     return positive + xp.log1p(xp.exp(-xp.abs(x)))
@@ -148,7 +151,7 @@ def _sigmoid(x: Any) -> Any:
 
 
 def _namespace(x: Any) -> Any:
-    """The module whose `exp` and `abs` are those of the array's kind."""
+    """The module with the functions `exp` and `abs` for the type of the array."""
     kind = type(x).__module__.partition(".")[0]
     names = {"torch": "torch", "jax": "jax.numpy", "jaxlib": "jax.numpy"}
     return importlib.import_module(names.get(kind, "numpy"))

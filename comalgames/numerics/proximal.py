@@ -1,4 +1,4 @@
-"""The equilibrium of a game regularized around a reference, by Newton's method: COMAL's exact inner solve."""
+"""Equilibrium of a KL-regularized game by Newton's method; the exact inner step of COMAL."""
 
 from __future__ import annotations
 
@@ -10,32 +10,35 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-# Lengths tried along the Newton direction. They share one linear solve, so trying many is cheap.
+# Step lengths tried along the Newton direction; they share one linear solve.
 STEPS = tuple(0.7**k for k in range(12))
 
-# A step leaves every action at least this share of the smaller of its probability and its best response.
+# Lower bound on a probability after a step, relative to the smaller of its old value and its best response.
 KEEP = 0.01
 
-# A step is progress if it shrinks the distance to the best response by this factor. A point of the path is
-# close enough to start the next one below the distance NEAR. All three numbers are measured to matter little.
+# A step is accepted if it shrinks the distance to the best response by the factor PROGRESS. A point of the
+# path is used as the next start if its distance is below NEAR. The method is insensitive to these three
+# numbers.
 PROGRESS, NEAR = 0.8, 0.1
 
-# A point of the path whose share is within this factor of one already reached is not given up.
+# Steps towards a point of the path are always accepted if its share is within this factor of a point reached.
 CLOSE = 1.2
 
-# Solved when every action is within this many roundings of its best response. Hard games take 15 to 40 steps.
+# Largest deviation of an action from its best response in a converged solution, in units of the machine
+# epsilon times the size of the terms. Hard games take 15 to 40 solves.
 TOLERANCE, MAX_SOLVES = 32.0, 200
 
 
 class ProximalSolution(NamedTuple):
-    """What `regularized_equilibrium` returns.
+    """The result of `regularized_equilibrium`.
 
     Attributes:
         logp: the equilibrium, normalized log-probabilities `[..., n]`.
-        residual: the largest difference of log-probability from its own best response, weighted by the larger
-            of the two probabilities. It cannot fall below about eps / temperature.
-        num_solves: how many linear systems were solved.
-        converged: whether all log-probabilities, however low, satisfy the equation to rounding.
+        residual: largest difference between the log-probabilities of the policy and of its best response,
+            weighted by the larger of the two probabilities. It is limited to about eps / temperature.
+        num_solves: number of linear systems solved.
+        converged: whether all log-probabilities satisfy the equation up to rounding errors, including those
+            of very small probabilities.
     """
 
     logp: Float[Array, "*batch n"]
@@ -52,16 +55,18 @@ def regularized_equilibrium(
 ) -> ProximalSolution:
     """The unique policy with `logp = log_normalize(reference_logp + skew @ exp(logp) / temperature)`.
 
-    Its forward derivative is that of its last step: the equilibrium's, where that step was short.
+    The forward derivative is that of the last step, which is the derivative of the equilibrium for a short
+    step.
 
     Args:
         skew: payoffs, antisymmetric `[..., n, n]`.
-        reference_logp: log-probabilities of the reference `[..., n]`, finite, however far away.
+        reference_logp: log-probabilities of the reference `[..., n]`, finite and of any size.
         temperature: tau > 0, in units of payoff.
-        start_logp: a guess; the reference by default. A good one saves solves, a bad one is abandoned.
+        start_logp: initial guess; the reference by default. A good guess saves solves; a bad one is
+            abandoned.
 
     Returns:
-        A `ProximalSolution`; look at `converged`.
+        A `ProximalSolution`; check `converged`.
 
     Reference: McKelvey and Palfrey, "Quantal Response Equilibria for Normal Form Games", 1995.
     """
@@ -81,10 +86,10 @@ def regularized_equilibrium(
 #
 #     (1/W - B) move + constant = log q - log p,    sum move = 0.
 #
-# Since grad V = (1/W - B).T (p - q), <move, grad V> = -KL(p || q) - KL(q || p) <= -V: from any p a step that
-# is short enough brings V down, by as large a share as it is long. Near the solution W = p, and the full step
-# converges quadratically. With w = sqrt(W) and move = w x, the matrix for x is the identity minus an
-# antisymmetric one: it is never singular, and its condition number is at most 1 + 1 / (2 temperature).
+# Since grad V = (1/W - B).T (p - q), <move, grad V> = -KL(p || q) - KL(q || p) <= -V: from any p a short step
+# of length t reduces V by at least t V to first order. Near the solution W = p, and the full step converges
+# quadratically. With w = sqrt(W) and move = w x, the matrix for x is the identity minus an antisymmetric
+# matrix: it is never singular, and its condition number is at most 1 + 1 / (2 temperature).
 def _newton(payoff: Array, bias: Array, logp: Array, best: Array) -> tuple[Array, Array]:
     eps = float(np.finfo(payoff.dtype).eps)
     w = _root_log_mean(logp, best)
@@ -98,30 +103,31 @@ def _newton(payoff: Array, bias: Array, logp: Array, best: Array) -> tuple[Array
     tried = jax.nn.log_softmax(jnp.where(kept, jnp.log(jnp.where(kept, straight, 1.0)), lowest))
     bests = _respond(payoff, bias, tried)
     value = jnp.sum((bests - tried) * (_root_log_mean(tried, bests) ** 2 - jnp.exp(tried)), axis=-1)
-    # Values below rounding are ties, which go to the full step.
+    # Values below rounding error are ties, for which the full step is taken.
     least = jnp.argmin(jnp.maximum(value, (eps * _size(payoff)) ** 2))
-    # An action that has no weight on either side does not act on the others: its equation is explicit.
+    # Actions of negligible probability do not affect the others: their equations are solved explicitly.
     weightless = jnp.maximum(tried[least], bests[least]) < math.log(eps)
     return jnp.where(weightless, bests[least], tried[least]), bests[least]
 
 
-# The solution is sought from the guess. If that fails, it is approached from the uniform policy through the
-# equilibria of the games whose payoff and reference are multiplied by a share below 1. The share sought is 1
-# after every success; when a step makes no progress, it moves halfway, in log(share), to the last reached.
+# The iteration starts from the guess. If it fails, a homotopy is followed from the uniform policy through the
+# equilibria of the games whose payoff and reference are multiplied by a share below 1. The target share is 1
+# after every success; if a step makes no progress, it moves halfway, in log(share), to the last share
+# reached.
 _Carry: TypeAlias = tuple[Array, Array, Array, Array, Array, Array]
 
 
 def _solve(payoff: Array, reference: Array, start: Array) -> tuple[Array, Array, Array, Array]:
     eps = float(np.finfo(payoff.dtype).eps)
 
-    # Not weighted by the policy: a vertex has no weight where it differs from its best response.
-    def roundings(logp: Array, best: Array) -> Array:
+    # Not weighted by the policy, because a vertex has probability 0 where it differs from its best response.
+    def scaled_error(logp: Array, best: Array) -> Array:
         return jnp.max(jnp.abs(logp - best) / (_size(payoff) - best)) / eps
 
     def unfinished(carry: _Carry) -> Array:
         logp, best, share, _, _, solves = carry
-        error = roundings(logp, best)
-        # One step at least: it polishes the guess, and carries the derivative.
+        error = scaled_error(logp, best)
+        # At least one step, which improves the guess and has the derivative.
         done = (share == 1.0) & (error <= TOLERANCE) & (solves > 0)
         return ~done & jnp.isfinite(error) & (solves < MAX_SOLVES)
 
@@ -138,24 +144,24 @@ def _solve(payoff: Array, reference: Array, start: Array) -> tuple[Array, Array,
         best = _respond(share * payoff, share * reference, logp)
         return logp, best, share, reached, reached_share, solves + 1
 
-    # The game with this share of payoff and reference is solved by the uniform policy, to within NEAR or so.
+    # The uniform policy solves the game with this share of payoff and reference to within about NEAR.
     smallest = 1.0 / (2.0 * _size(payoff) + jnp.max(reference) - jnp.min(reference))
     uniform = jnp.full_like(start, -math.log(len(start)))
     first = (start, _respond(payoff, reference, start), jnp.ones_like(smallest), uniform, smallest)
     logp, _, _, _, _, solves = jax.lax.while_loop(unfinished, body, (*first, jnp.zeros((), jnp.int32)))
     best = _respond(payoff, reference, logp)
     residual = jnp.max(jnp.exp(jnp.maximum(logp, best)) * jnp.abs(logp - best))
-    return logp, residual, solves, roundings(logp, best) <= TOLERANCE
+    return logp, residual, solves, scaled_error(logp, best) <= TOLERANCE
 
 
 def _respond(payoff: Array, bias: Array, logp: Array) -> Array:
-    """The best response of the regularized game."""
+    """The best response in the regularized game."""
     advantage = jnp.einsum("ij,...j->...i", payoff, jnp.exp(logp), precision=jax.lax.Precision.HIGHEST)
     return jax.nn.log_softmax(bias + advantage)
 
 
 def _distance(logp: Array, best: Array) -> Array:
-    """KL(p || q) + KL(q || p)."""
+    """Symmetrized divergence KL(p || q) + KL(q || p)."""
     return jnp.sum((_root_log_mean(logp, best) * (logp - best)) ** 2)
 
 
@@ -167,5 +173,5 @@ def _root_log_mean(a: Array, b: Array) -> Array:
 
 
 def _size(payoff: Array) -> Array:
-    """How large the terms of the equation are, beside the log-probability itself."""
+    """Size of the terms of the equation besides the log-probability."""
     return 1.0 + jnp.max(jnp.abs(payoff))

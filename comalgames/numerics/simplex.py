@@ -1,4 +1,4 @@
-"""Policies as normalized log-probabilities: make them, normalize them, turn them back."""
+"""Policies as normalized log-probabilities: normalization, mixtures and divergences."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-# Log-probabilities as users hand them in; those of results and equilibria are NumPy's. Leading axes
-# broadcast.
+# Log-probabilities as accepted from users; results and equilibria have NumPy arrays. Leading axes broadcast.
 LogPolicy: TypeAlias = Float[Array | np.ndarray, "... n"]
 
 
@@ -29,12 +28,12 @@ def uniform(num_actions: int, dtype: jnp.dtype | None = None) -> Float[Array, " 
 
 
 def mix(logp: LogPolicy, other_logp: LogPolicy, share: Any) -> Float[Array, "*batch n"]:
-    """The geometric mixture, log-probabilities proportional to `p^(1 - share) * other^share`."""
+    """Geometric mixture of two policies, proportional to `p^(1 - share) * other^share`."""
     return log_normalize((1.0 - share) * logp + share * other_logp)
 
 
 def mean(logps: Sequence[LogPolicy], weights: Sequence[Any]) -> Float[Array, "*batch n"]:
-    """Log of the arithmetic mean of policies, one weight for each of the first; no probability underflows."""
+    """Logarithm of the weighted arithmetic mean of the first `len(weights)` policies, without underflow."""
     stacked = jnp.stack([jnp.asarray(logp) for logp, _ in zip(logps, weights, strict=False)])
     column = jnp.stack([jnp.asarray(weight, stacked.dtype) for weight in weights])
     column = column.reshape(-1, *(1,) * (stacked.ndim - 1))
@@ -42,13 +41,14 @@ def mean(logps: Sequence[LogPolicy], weights: Sequence[Any]) -> Float[Array, "*b
 
 
 def kl_divergence(logp: LogPolicy, other_logp: LogPolicy) -> Float[Array, "*batch"]:
-    """KL(p || other) in nats over the last axis, accurate also where it is far below the dtype's resolution.
+    """KL(p || other) in nats over the last axis, accurate also for values far below the machine epsilon.
 
         sum_i p_i (log p_i - log other_i) = sum_i p_i (exp(d_i) - 1 - d_i) + sum_{p_i = 0} other_i,
         d = log other - log p
 
-    Every term is >= 0, so nothing cancels: two policies 1e-9 apart have the KL 1e-18 they should. `logp` may
-    hold -inf; where `other_logp` is -inf and `logp` is not, the result is inf.
+    Every term is >= 0, so that there is no cancellation: the KL of about 1e-18 between policies that differ
+    by 1e-9 is accurate. `logp` may contain -inf. If `other_logp` is -inf where `logp` is not, the result is
+    inf.
     """
     inside = logp > -jnp.inf
     p = jnp.where(inside, jnp.exp(logp), 0.0)
@@ -62,9 +62,10 @@ def kl_divergence(logp: LogPolicy, other_logp: LogPolicy) -> Float[Array, "*batc
 
 
 def _expm1_minus(d: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """exp(d) - 1 - d for |d| <= 1/2 to full relative accuracy: d^2/2 (1 + d/3 (1 + d/4 (1 + ...))).
+    """exp(d) - 1 - d for |d| <= 1/2 with full relative accuracy: d^2/2 (1 + d/3 (1 + d/4 (1 + ...))).
 
-    The factor after the last one kept, d^14 2! / 16!, is below 1e-17. (`expm1(d) - d` would lose 1 / d.)
+    The first neglected term of the factor, d^14 2! / 16!, is below 1e-17. (`expm1(d) - d` would amplify
+    rounding errors by 1 / d.)
     """
     series = jnp.ones_like(d)
     for k in range(15, 2, -1):

@@ -1,4 +1,4 @@
-"""Softmax policies: a model's scores, trained by an optimizer on a published loss, following any rule."""
+"""Softmax policies with parameters that follow any update rule by gradient steps on a published loss."""
 
 from comalgames.parametric import models, objectives
 from comalgames.parametric.learner import Parametric, ParametricState

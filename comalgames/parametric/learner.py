@@ -20,21 +20,22 @@ from comalgames.algorithms.wrapper import AbstractWrapper
 from comalgames.feedback import AbstractFeedback
 from comalgames.numerics import simplex
 from comalgames.parametric.models import Function, LogLinear, Tabular
-from comalgames.parametric.objectives import AbstractObjective, Laws, Regression
+from comalgames.parametric.objectives import AbstractObjective, Distributions, Regression
 
-# Folded into a round's key for the gradient steps: a number that no `split` of it by a feedback reaches.
+# Number folded into the key of a round for the gradient steps; it differs from all keys that a feedback
+# splits.
 FIT_STREAM = 0x5EED
 
 
 class ParametricState(State):
-    """What a `Parametric` remembers besides the policy.
+    """The state of a `Parametric`.
 
     Attributes:
-        inner: the rule's state.
-        params: the parameters.
-        optimizer_state: the optimizer's, carried from round to round.
-        offset: log-probabilities of the first policy minus its model's scores, `[..., n]`.
-        mean: the mean of all policies so far, as probabilities `[..., n]`.
+        inner: state of the inner rule.
+        params: parameters of the model.
+        optimizer_state: state of the optimizer, kept from round to round.
+        offset: log-probabilities of the first policy minus the first scores of the model, `[..., n]`.
+        mean: mean of all policies so far, probabilities `[..., n]`.
     """
 
     inner: Any
@@ -46,31 +47,32 @@ class ParametricState(State):
 
 @guaranteed(INNER, "enough gradient steps a round", "measured", queries="inner")
 class Parametric(AbstractWrapper[ParametricState]):
-    """A policy given by the softmax of a model's scores, trained towards what an update rule proposes.
+    """A softmax policy with parameters, trained by gradient steps towards the proposals of an update rule.
 
         policy = softmax(offset + logits(params))
         each round:   params <- params after num_fit_steps gradient steps on the loss of the rule's proposal
 
-    The rule is the same object that a table follows; `COMAL` inside takes the policy *reached* as its next
-    reference, not the one aimed at. The offset makes the first policy the one that `solve` is given: so runs
-    of different models start at the same policy. A round costs the rule's queries, however many gradient
-    steps it takes.
+    The rule is the same object as for tabular policies; a `COMAL` inside moves its reference to the trained
+    policy, not to the target. The offset makes the first policy equal to the `init` of `solve`, so that runs
+    of different models start at the same policy. The queries of a round are those of the rule, independent of
+    the number of gradient steps.
 
     Args:
         inner: any update rule, such as `MirrorDescent(1.0, 0.1)` or `COMAL(MirrorDescent(1.0, 0.1), 20)`.
         logits: the model: `Tabular()`, `LogLinear(features)`, `MLP(features)`, or a function
             `params -> scores` `[..., n]`. Leading axes are prompts that share the parameters, and the loss is
-            their mean; with `Tabular` they share nothing, and each learns as if it were alone.
-        params: its first parameters, a pytree of floating-point arrays; None for `Tabular` (zeros) and
-            `LogLinear` (zeros).
-        optimizer: an optax optimizer, such as `optax.sgd(0.1)` or `optax.adam(1e-2)`. In a sweep pass one
-            object to all: each call of optax makes functions of its own, which are compiled anew.
-        num_fit_steps: gradient steps in a round, >= 1.
+            the mean over them; with `Tabular` prompts share no parameters and learn independently.
+        params: the first parameters, a pytree of floating-point arrays; None for `Tabular` and `LogLinear`,
+            which start from zeros.
+        optimizer: an optax optimizer, such as `optax.sgd(0.1)` or `optax.adam(1e-2)`. In a sweep, pass the
+            same object to all: each call of optax makes new functions, which would be compiled again.
+        num_fit_steps: number of gradient steps per round, >= 1.
         loss: an objective, such as `objectives.Regression()` or `objectives.LabelledPairs()`.
 
     Raises:
-        ValueError: an argument is not as above, `loss` needs a rule that steps by the policy's advantage and
-            `inner` does not, or (when a run begins) the model's scores do not fit the game.
+        ValueError: an argument is not as described, `loss` needs a rule whose proposal contains the policy's
+            advantage and `inner` is another rule, or (at the start of a run) the scores of the model do not
+            fit the game.
 
     Example:
         >>> import optax
@@ -110,8 +112,8 @@ class Parametric(AbstractWrapper[ParametricState]):
     def __check_init__(self) -> None:
         if not isinstance(self.inner, AbstractUpdateRule):
             raise ValueError(
-                f"`inner` must be an update rule such as MWU(0.1), or COMAL inside, as in "
-                f"Parametric(COMAL(rule, period), ...); got {self.inner!r}."
+                f"`inner` must be an update rule such as MWU(0.1), or a COMAL as in "
+                f"Parametric(COMAL(rule, period), ...), got {self.inner!r}."
             )
         given = self.logits.function if isinstance(self.logits, Function) else self.logits
         if not callable(given) or isinstance(given, type):
@@ -126,29 +128,29 @@ class Parametric(AbstractWrapper[ParametricState]):
             validation.count("num_fit_steps", self.num_fit_steps, minimum=1)
         if not isinstance(self.loss, AbstractObjective):
             raise ValueError(
-                f"`loss` must be an instance of one of comalgames.objectives: Regression() follows every "
-                f"rule, LabelledPairs() is IPO's, INPO's and COMAL's loss, Logistic() DPO's, Pointwise() "
-                f"SPPO's and RSPO's, PolicyGradient() RLHF's, KTO(), NCA(), BCO(); got {self.loss!r}."
+                f"`loss` must be an instance of a class in comalgames.objectives: Regression() (for every "
+                f"rule), LabelledPairs() (IPO, INPO, COMAL), Logistic() (DPO), Pointwise() (SPPO, RSPO), "
+                f"PolicyGradient() (RLHF), KTO(), NCA() or BCO(); got {self.loss!r}."
             )
         if self.loss.needs != "target" and self.inner.form(0).advantage_weight is None:
             raise ValueError(
-                f"`loss` {type(self.loss).__name__} is made of {self.loss.needs} of the current policy and "
-                f"cannot follow `inner` {self.inner!r}, whose form states no advantage_weight: its target is "
-                f"not its anchor plus a multiple of the policy's own advantage. Use objectives.Regression(), "
-                f"which follows every rule, or a rule such as MirrorDescent; for iterative DPO, "
+                f"`loss` {type(self.loss).__name__} uses {self.loss.needs} of the current policy and cannot "
+                f"follow `inner` {self.inner!r}, whose form has no advantage_weight: its target is not its "
+                f"anchor plus a multiple of the advantage against the policy. Use objectives.Regression(), "
+                f"which follows every rule, or a rule such as MirrorDescent; for iterative DPO, use "
                 f"MWU(1 / beta) with Logistic()."
             )
         if self.params is None and not isinstance(self.logits, (Tabular, LogLinear)):
             raise ValueError(
-                "`params` must be the model's first parameters, such as mlp.initial(jax.random.key(0)); got "
-                "None."
+                "`params` must be the first parameters of the model, such as mlp.initial(jax.random.key(0)), "
+                "got None."
             )
         for leaf in jax.tree.leaves(self.params):
             if not eqx.is_inexact_array_like(leaf):
-                raise ValueError(f"`params` must be a pytree of floating-point arrays; it holds {leaf!r}.")
+                raise ValueError(f"`params` must be a pytree of floating-point arrays, got a leaf {leaf!r}.")
 
     def init(self, logp: Float[Array, "*batch n"], reference: Float[Array, "*batch n"]) -> ParametricState:
-        """The state before the first round, at exactly the policy `logp`."""
+        """The state before the first round, whose policy is exactly `logp`."""
         params = self._first_params(logp)
         scores = self.logits(params)
         shape = np.shape(scores)
@@ -158,8 +160,9 @@ class Parametric(AbstractWrapper[ParametricState]):
             fits = False
         if not fits:
             raise ValueError(
-                f"`logits` gives scores of shape {shape} for policies of shape {logp.shape}: features must "
-                f"be [..., n, d] with n = {logp.shape[-1]} actions, and the game's prompts before that."
+                f"`logits` must return scores that broadcast to policies of shape {logp.shape}, got shape "
+                f"{shape}: features must be [..., n, d] with n = {logp.shape[-1]} actions, preceded by the "
+                f"prompts of the game."
             )
         return ParametricState(
             logp=logp,
@@ -173,9 +176,9 @@ class Parametric(AbstractWrapper[ParametricState]):
         )
 
     def step(self, key: PRNGKeyArray, state: ParametricState, feedback: AbstractFeedback) -> ParametricState:
-        """One round. The rule's key is the one that a table would give it, so both meet the same noise."""
-        laws = Laws(state.logp, state.inner.reference, jnp.log(state.mean))
-        lesson, inner = self.loss.teach(key, self.inner, state.inner, laws, feedback)
+        """One round; the rule gets the same key as for a tabular policy, hence the same noise."""
+        distributions = Distributions(state.logp, state.inner.reference, jnp.log(state.mean))
+        lesson, inner = self.loss.teach(key, self.inner, state.inner, distributions, feedback)
         fit_key = jax.random.fold_in(key, FIT_STREAM)
         shares_nothing = isinstance(self.logits, Tabular) and state.params.shape == state.logp.shape
 
@@ -187,7 +190,7 @@ class Parametric(AbstractWrapper[ParametricState]):
         def fit_step(k: Any, carry: tuple[Any, Any]) -> tuple[Any, Any]:
             params, optimizer_state = carry
             gradient = jax.grad(loss)(params, k)
-            # optax mixes integers with floats.
+            # optax adds integers to floats, which strict promotion forbids.
             with jax.numpy_dtype_promotion("standard"):
                 updates, optimizer_state = self.optimizer.update(gradient, optimizer_state, params)
                 return optax.apply_updates(params, updates), optimizer_state

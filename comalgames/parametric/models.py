@@ -1,7 +1,7 @@
-"""Scores of actions as functions of parameters: tables, linear functions of features, small networks.
+"""Models: scores of actions as tables, linear functions of features, or small networks.
 
-A model is any function `params -> scores`, `[..., n]`; the policy is the softmax of the scores. Leading axes
-are prompts that share the parameters.
+A model is a function `params -> scores`, `[..., n]`; the policy is the softmax of the scores. Leading axes
+are prompts, which share the parameters.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ class Tabular(eqx.Module):
     """One parameter per action (and prompt): `scores = params`."""
 
     def __call__(self, params: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
-        """The parameters themselves."""
+        """Scores, equal to the parameters."""
         return params
 
 
 class LogLinear(eqx.Module):
-    """Scores linear in features of the actions: `scores = features @ params`.
+    """Scores that are linear in features of the actions: `scores = features @ params`.
 
-    With fewer features than actions minus one it cannot represent every policy. The features of a prompt's
-    actions belong to that prompt; the parameters are shared.
+    With fewer than n - 1 features it cannot represent every policy. Each prompt has its own features; the
+    parameters are shared.
 
     Args:
         features: `[..., n, d]`, d numbers for each action (of each prompt).
@@ -61,14 +61,14 @@ class LogLinear(eqx.Module):
 
 
 class MLP(eqx.Module):
-    """Scores by a small network of the features of each action, the same for all actions and prompts.
+    """Scores by a small network that is applied to the features of each action.
 
-    Layers of tanh units, then one linear unit.
+    The network has hidden layers of tanh units and a linear output.
 
     Args:
-        features: `[..., n, d]`, d numbers for each action (of each prompt). Features that tell the actions
-            apart, such as one-hot ones or random ones, let a wide enough network represent every policy.
-        widths: number of units of each hidden layer, such as (32, 32), or of the only one.
+        features: `[..., n, d]`, d numbers for each action (of each prompt). With features that are different
+            for all actions, such as one-hot or random ones, a wide enough network can represent every policy.
+        widths: number of units of each hidden layer, such as (32, 32); a number for a single hidden layer.
 
     Raises:
         ValueError: `features` is not a finite array with at least two axes, or a width not a whole number >=
@@ -84,7 +84,7 @@ class MLP(eqx.Module):
         self.widths = tuple(validation.count("widths", width, minimum=1) for width in sizes)
 
     def initial(self, key: PRNGKeyArray) -> list[tuple[Array, Array]]:
-        """Parameters at random: weights and offsets of each layer, of variance 1 / (number of inputs).
+        """Random parameters: weights of variance 1 / (number of inputs), and offsets of 0, for each layer.
 
         Args:
             key: a JAX random key.
@@ -106,12 +106,12 @@ class MLP(eqx.Module):
 
 
 class Function(eqx.Module):
-    """A model that is a user's own function."""
+    """A model given by a function."""
 
     function: Any = eqx.field(static=True)
 
     def __call__(self, params: Any) -> Any:
-        """The function's scores."""
+        """Scores returned by the function."""
         return self.function(params)
 
 

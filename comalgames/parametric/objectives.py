@@ -1,7 +1,7 @@
-"""What a softmax policy is trained on in one round: the published losses, each with its law of pairs.
+"""Objectives: published losses for training a softmax policy, each with its distribution of pairs.
 
-A rule says where to go. An objective is a way to go there by gradient steps: its exact minimizer, over all
-policies, is the rule's target, or what the class says instead.
+An objective approaches the target of an update rule by gradient steps: its exact minimizer over all policies
+is the target of the rule, unless the class states another one.
 """
 
 from __future__ import annotations
@@ -33,40 +33,41 @@ __all__ = [
     "Regression",
 ]
 
-LAWS = ("policy", "uniform", "reference", "replay")
+DISTRIBUTIONS = ("policy", "uniform", "reference", "replay")
 
 
-class Laws(eqx.Module):
-    """The policies that pairs may be drawn from in a round, log-probabilities `[..., n]` each.
+class Distributions(eqx.Module):
+    """The distributions from which pairs may be drawn in a round, log-probabilities `[..., n]` each.
 
     Attributes:
-        policy: the one the round began with.
-        reference: the rule's.
-        replay: the mean of all policies so far: a buffer of all past answers, paired afresh.
+        policy: the policy at the start of the round.
+        reference: the reference of the rule.
+        replay: the mean of all policies so far, which is the distribution of a buffer of all past answers.
     """
 
     policy: Float[Array, "*batch n"]
     reference: Float[Array, "*batch n"]
     replay: Float[Array, "*batch n"]
 
-    def named(self, law: str) -> Float[Array, "*batch n"]:
-        """The policy called so in `LAWS`."""
-        if law == "uniform":
+    def by_name(self, name: str) -> Float[Array, "*batch n"]:
+        """The distribution with the given name in `DISTRIBUTIONS`."""
+        if name == "uniform":
             return jnp.full_like(self.policy, -jnp.log(self.policy.shape[-1]))
-        drawn: Array = getattr(self, law)
+        drawn: Array = getattr(self, name)
         return drawn
 
 
 class Lesson(eqx.Module):
-    """What stays the same during one round of training.
+    """The training data of one round.
 
     Attributes:
-        drawn: the policy that pairs or answers are drawn from, log-probabilities `[..., n]`.
-        step_size: the weight of the advantage in the rule; 1 for a rule that has no such weight.
-        target: the rule's proposal, up to a constant, `[..., n]`; for objectives on it.
-        anchor: the rule's proposal under zero advantage, normalized, `[..., n]`; for the others.
+        drawn: the distribution of pairs or answers, log-probabilities `[..., n]`.
+        step_size: the weight of the advantage in the rule; 1 for a rule without such a weight.
+        target: the rule's proposal, up to a constant, `[..., n]`; for objectives with a target.
+        anchor: the rule's proposal under zero advantage, normalized, `[..., n]`; for all other objectives.
         seen: the labelled pairs of the round, for objectives on labels.
-        win_rate: each action's, against the policy the round began with, for objectives on win rates.
+        win_rate: win rate of each action against the policy at the start of the round, for objectives on win
+            rates.
     """
 
     drawn: Float[Array, "*batch n"]
@@ -78,15 +79,15 @@ class Lesson(eqx.Module):
 
 
 class AbstractObjective(eqx.Module):
-    """A loss to train on, and what a round of training needs to know for it."""
+    """Base class of objectives: a loss, and the data that a round of training needs for it."""
 
-    # "target": differences of the rule's proposal; "labels": labelled pairs; "win rates": one per answer.
-    # The latter two need a rule whose proposal is its anchor plus a multiple of the policy's advantage.
+    # "target": the rule's proposal; "labels": labelled pairs; "win rates": one win rate per answer. The
+    # latter two need a rule whose proposal is its anchor plus a multiple of the policy's advantage.
     needs: ClassVar[str]
 
     @property
-    def law(self) -> str:
-        """Which of `LAWS` pairs or answers are drawn from."""
+    def distribution(self) -> str:
+        """Name of the distribution of pairs or answers, one of `DISTRIBUTIONS`."""
         return "policy"
 
     @property
@@ -98,19 +99,20 @@ class AbstractObjective(eqx.Module):
     def __call__(
         self, key: PRNGKeyArray, logp: Float[Array, "*batch n"], lesson: Lesson
     ) -> Float[Array, "*batch"]:
-        """The loss of a policy, per prompt. The key draws what the objective samples anew at every step."""
+        """Loss of a policy, per prompt; the key is used for pairs or answers drawn at every gradient step."""
 
     def teach(
-        self, key: PRNGKeyArray, rule: AbstractUpdateRule[Any], state: Any, laws: Laws,
+        self, key: PRNGKeyArray, rule: AbstractUpdateRule[Any], state: Any, distributions: Distributions,
         feedback: AbstractFeedback,
     ) -> tuple[Lesson, Any]:  # fmt: skip
-        """The lesson of a round, and the rule's state with what it learnt."""
-        drawn, step_size = laws.named(self.law), rule.form(state.step).advantage_weight
+        """The training data of a round, and the state of the rule after its queries."""
+        drawn = distributions.by_name(self.distribution)
+        step_size = rule.form(state.step).advantage_weight
         if self.needs == "target":
             target, state = rule.propose(key, state, feedback)
             return Lesson(drawn, 1.0 if step_size is None else step_size, target=target), state
         proposal, _ = rule.propose(key, state, NoAdvantage())
-        anchor = simplex.log_normalize(proposal)  # a proposal's constant means nothing
+        anchor = simplex.log_normalize(proposal)  # proposals are defined up to a constant
         if self.needs == "labels":
             return Lesson(drawn, step_size, anchor=anchor, seen=feedback.comparisons(key, drawn)), state
         win_rate = feedback.advantage(key, state.logp) + 0.5
@@ -118,62 +120,65 @@ class AbstractObjective(eqx.Module):
 
 
 class NoAdvantage(AbstractFeedback):
-    """Feedback under which nothing is better than anything: a rule's proposal is then its anchor."""
+    """Feedback with zero advantages, under which the proposal of a rule is its anchor."""
 
     @property
     def is_random(self) -> bool:
-        """Never."""
+        """False: the feedback is deterministic."""
         return False
 
     def advantage(
         self, key: PRNGKeyArray, opponent_logp: Float[Array, "*batch n"]
     ) -> Float[Array, "*batch n"]:
-        """Zero."""
+        """Zero for every action."""
         return jnp.zeros_like(opponent_logp)
 
     def pairwise(self, key: PRNGKeyArray) -> Float[Array, "*prompts n n"]:
-        """Not known: the number of actions is not."""
-        raise ValueError("objectives on pairs need a rule that asks for advantages, not for all pairs.")
+        """Raises a ValueError, because the number of actions is unknown."""
+        raise ValueError(
+            "`inner` must query advantages for objectives on labels or win rates, got a rule that queries "
+            "all pairs; use objectives.Regression()."
+        )
 
 
 class Regression(AbstractObjective):
-    """Squared error of log-probability margins against the target's, on pairs of any law (online IPO, REBEL).
+    """Squared error of log-probability margins relative to those of the target (online IPO, REBEL).
 
-        E_{y, y' ~ law} [(log pi(y) - log pi(y')) - (target(y) - target(y'))]^2
+        E_{y, y' ~ distribution} [(log pi(y) - log pi(y')) - (target(y) - target(y'))]^2
 
-    Least exactly at the rule's target, for every law that reaches every action, and for every rule. With
-    uniform pairs of n actions, one SGD step of size lr on `Tabular` scores is the share 4 lr / n of the way
-    to the target: an exact mirror step with smaller numbers.
+    It is minimized exactly at the target of the rule, for every rule and every distribution with full
+    support. With uniform pairs of n actions, an SGD step with learning rate lr on `Tabular` scores moves by
+    the share 4 lr / n of the distance to the target: an exact mirror step with smaller parameters.
 
     Args:
-        law: what pairs are drawn from: "policy", "uniform", "reference" or "replay" (the mean of all policies
-            so far).
-        num_pairs: how many pairs every gradient step draws; None for the expectation over all.
+        distribution: the distribution of pairs: "policy", "uniform", "reference" or "replay" (the mean of all
+            policies so far).
+        num_pairs: number of pairs drawn in every gradient step; None for the expectation over all pairs.
 
     Raises:
-        ValueError: `law` is none of these, or `num_pairs` is not a whole number >= 1.
+        ValueError: `distribution` is not one of these, or `num_pairs` is not a whole number >= 1.
 
     Reference: Calandriello et al., "Human Alignment of Large Language Models through Online Preference
     Optimisation", 2024; Gao et al., "REBEL", 2024.
     """
 
-    law: str = eqx.field(static=True, default="uniform")
+    distribution: str = eqx.field(static=True, default="uniform")
     num_pairs: int | None = eqx.field(static=True, default=None)
     needs: ClassVar[str] = "target"
 
     def __check_init__(self) -> None:
-        validation.known("law", self.law, LAWS)
+        validation.known("distribution", self.distribution, DISTRIBUTIONS)
         _check_num("num_pairs", self.num_pairs)
 
     @property
     def is_random(self) -> bool:
-        """If pairs are drawn."""
+        """Whether pairs are drawn."""
         return self.num_pairs is not None
 
     def __call__(
         self, key: PRNGKeyArray, logp: Float[Array, "*batch n"], lesson: Lesson
     ) -> Float[Array, "*batch"]:
-        """The formula above."""
+        """Loss of a policy, per prompt."""
         if self.num_pairs is None:
             share = _product(lesson.drawn)
         else:
@@ -184,84 +189,85 @@ class Regression(AbstractObjective):
 
 
 class LabelledPairs(AbstractObjective):
-    """IPO's, INPO's and COMAL's loss: squared error of margins on pairs that were compared and labelled.
+    """Squared error of margins on labelled pairs: the loss of IPO, INPO and COMAL.
 
         E_{y, y' ~ policy, label} [h(y) - h(y') - step_size (label - 1/2)]^2,    h = log pi - anchor
 
-    Least at the rule's target if the pairs are drawn from the policy that the round began with, both answers
-    independently: then averaging over y' turns labels into win rates against that policy. Drawn from anything
-    else the same formula has another minimizer (the win rates against what was drawn): another algorithm,
-    with another limit.
+    It is minimized at the target of the rule if both answers are drawn independently from the policy at the
+    start of the round: the mean of the labels over y' is then the win rate against that policy. With any
+    other distribution the minimizer has the win rates against that distribution instead, which gives another
+    algorithm with another limit.
 
     Args:
-        law: "policy". The others, "uniform", "reference" and "replay", are there to show what they do.
+        distribution: the distribution of pairs, "policy"; "uniform", "reference" and "replay" are available
+            for comparison.
 
     Raises:
-        ValueError: `law` is none of these.
+        ValueError: `distribution` is not one of these.
 
     Reference: Azar et al., "A General Theoretical Paradigm to Understand Learning from Human Preferences",
     2023, equation 17; Zhang et al., "Iterative Nash Policy Optimization", 2024; COMAL, arXiv 2410.23223.
     """
 
-    law: str = eqx.field(static=True, default="policy")
+    distribution: str = eqx.field(static=True, default="policy")
     needs: ClassVar[str] = "labels"
 
     def __check_init__(self) -> None:
-        validation.known("law", self.law, LAWS)
+        validation.known("distribution", self.distribution, DISTRIBUTIONS)
 
     def __call__(
         self, key: PRNGKeyArray, logp: Float[Array, "*batch n"], lesson: Lesson
     ) -> Float[Array, "*batch"]:
-        """The formula above."""
+        """Loss of a policy, per prompt."""
         share, preference = _labelled(lesson)
         margins = _margins(logp - _known(lesson.anchor))
         return _mean(share, losses.squared(margins, preference, lesson.step_size))
 
 
 class Logistic(AbstractObjective):
-    """DPO's loss on labelled pairs: cross-entropy of `sigmoid(margin / step_size)` against the label.
+    """Cross-entropy of `sigmoid(margin / step_size)` on labelled pairs: the loss of DPO.
 
         -E_{y, y' ~ policy} [P(y > y') log sigmoid((h(y) - h(y')) / step_size)],    h = log pi - anchor
 
-    Least at `anchor + step_size * scores`, the Bradley-Terry scores that fit the preferences on the pairs:
-    near a tie they are four times the advantages. With `MWU` it is iterative DPO with beta = 1 / step_size;
-    with a rule that has a reference, DPO damped by it.
+    It is minimized at `anchor + step_size * scores`, where `scores` are the Bradley-Terry scores that fit the
+    preferences on the pairs; near a tie they are four times the advantages. With `MWU` it is iterative DPO
+    with beta = 1 / step_size; with a rule that has a reference, DPO damped by the reference.
 
     Args:
-        law: what pairs are drawn from, as in `LabelledPairs`.
+        distribution: the distribution of pairs, as in `LabelledPairs`.
 
     Raises:
-        ValueError: `law` is none of these.
+        ValueError: `distribution` is not one of these.
 
     Reference: Rafailov et al., "Direct Preference Optimization", 2023, equation 7.
     """
 
-    law: str = eqx.field(static=True, default="policy")
+    distribution: str = eqx.field(static=True, default="policy")
     needs: ClassVar[str] = "labels"
 
     def __check_init__(self) -> None:
-        validation.known("law", self.law, LAWS)
+        validation.known("distribution", self.distribution, DISTRIBUTIONS)
 
     def __call__(
         self, key: PRNGKeyArray, logp: Float[Array, "*batch n"], lesson: Lesson
     ) -> Float[Array, "*batch"]:
-        """The formula above."""
+        """Loss of a policy, per prompt."""
         share, preference = _labelled(lesson)
         margins = _margins(logp - _known(lesson.anchor))
         return _mean(share, losses.logistic(margins, preference, 1.0 / lesson.step_size))
 
 
 class Pointwise(AbstractObjective):
-    """SPPO's and RSPO's loss: squared error of log-probabilities of single answers drawn from the policy.
+    """Squared error of log-probabilities on answers drawn from the policy: the loss of SPPO and RSPO.
 
         E_{y ~ policy} [log pi(y) - target(y)]^2
 
-    The target is not normalized and the policy is, so the exact minimizer is not quite the rule's target: the
-    two differ at third order in the step without a reference, at second with one, and not at all at the
-    rule's fixed point. `centred` leaves a constant per prompt free, and then they agree; without it the
-    constant of the rule's own proposal counts, as SPPO's 1/2 is part of SPPO. With
-    `MWU` this is SPPO's loss; with a reference, RSPO's with the squared log-ratio to the reference (the two
-    squares add up to one around the rule's target, and a constant).
+    The policy is normalized and the target is not, so that the exact minimizer differs from the target of the
+    rule: at third order in the step size without a reference, at second order with one. They agree at the
+    fixed point of the rule, and always if `centred` makes the loss independent of a constant per prompt.
+    Without `centred` the constant of the proposal matters, such as the 1/2 in SPPO. With `MWU` this is the
+    loss of SPPO; with a reference, that of RSPO with the squared log-ratio to the reference (the sum of both
+    squares is one square around the rule's target plus a constant).
 
     Args:
         centred: whether to take the variance of the error instead of its mean square.
@@ -276,7 +282,7 @@ class Pointwise(AbstractObjective):
     def __call__(
         self, key: PRNGKeyArray, logp: Float[Array, "*batch n"], lesson: Lesson
     ) -> Float[Array, "*batch"]:
-        """The formula above."""
+        """Loss of a policy, per prompt."""
         p, error = jnp.exp(lesson.drawn), logp - _known(lesson.target)
         if self.centred:
             error = error - jnp.sum(p * error, axis=-1, keepdims=True)
@@ -284,16 +290,17 @@ class Pointwise(AbstractObjective):
 
 
 class PolicyGradient(AbstractObjective):
-    """Policy gradient on the KL-regularized reward, as RLHF does it: REINFORCE on answers of the policy.
+    """Policy gradient (REINFORCE) on the KL-regularized reward, with answers of the policy, as in RLHF.
 
         E_{y ~ pi} [log pi(y) - target(y)] / step_size
           = -E_pi [advantage] + (pull / step_size) KL(pi || reference) + (1 - pull) / step_size KL(pi || base)
 
-    Least at the rule's target. With a pull of 1 it is RLHF with the win rate against the current policy as
-    its reward; one gradient step a round refreshes the reward at every step.
+    It is minimized at the target of the rule. With a pull of 1 it is RLHF with the win rate against the
+    current policy as the reward; with one gradient step per round the reward is updated at every step.
 
     Args:
-        num_samples: how many answers every gradient step draws; None for the expectation over all.
+        num_samples: number of answers drawn in every gradient step; None for the expectation over all
+            answers.
 
     Raises:
         ValueError: `num_samples` is not a whole number >= 1.
@@ -310,13 +317,13 @@ class PolicyGradient(AbstractObjective):
 
     @property
     def is_random(self) -> bool:
-        """If answers are drawn."""
+        """Whether answers are drawn."""
         return self.num_samples is not None
 
     def __call__(
         self, key: PRNGKeyArray, logp: Float[Array, "*batch n"], lesson: Lesson
     ) -> Float[Array, "*batch"]:
-        """A number whose gradient is that of the formula above, for the answers drawn."""
+        """Surrogate whose gradient is the policy gradient, per prompt."""
         now = jax.lax.stop_gradient(logp)
         if self.num_samples is None:
             share = jnp.exp(now)
@@ -324,16 +331,16 @@ class PolicyGradient(AbstractObjective):
             drawn = pairs.draw(key, now, (self.num_samples,))
             share = jnp.mean(jax.nn.one_hot(drawn, logp.shape[-1], dtype=logp.dtype), axis=-2)
         error = now - _known(lesson.target)
-        # A constant reward has no gradient on average; without it the samples' noise is smaller.
+        # Baseline: a constant reward has gradient 0 in expectation, and subtracting it reduces the noise.
         error = error - jnp.sum(jnp.exp(now) * error, axis=-1, keepdims=True)
         surrogate: Array = jnp.sum(share * error * logp, axis=-1) / lesson.step_size
         return surrogate
 
 
 class NCA(AbstractObjective):
-    """NCA's loss on answers drawn from the policy: least at `anchor + step_size log(2 win_rate)`.
+    """The loss of NCA on answers drawn from the policy, minimized at `anchor + step_size log(2 win_rate)`.
 
-    That minimizer is a policy only up to its normalizer; with `MWU` of step 1 it is exactly one, the law of
+    The minimizer is in general not normalized. With `MWU` and step size 1 it is: it is the distribution of
     the better of two samples.
 
     Reference: Chen et al., "Noise Contrastive Alignment of Language Models with Explicit Rewards", 2024.
@@ -344,14 +351,14 @@ class NCA(AbstractObjective):
     def __call__(
         self, key: PRNGKeyArray, logp: Float[Array, "*batch n"], lesson: Lesson
     ) -> Float[Array, "*batch"]:
-        """The mean of `losses.nca`."""
+        """Mean of `losses.nca`, per prompt."""
         return _over_answers(losses.nca, logp, lesson)
 
 
 class BCO(AbstractObjective):
-    """BCO's loss on answers drawn from the policy: least at `anchor + step_size logit(win_rate)`.
+    """The loss of BCO on answers drawn from the policy, minimized at `anchor + step_size logit(win_rate)`.
 
-    That minimizer is a policy only up to its normalizer.
+    The minimizer is in general not normalized.
 
     Reference: Jung et al., "Binary Classifier Optimization for Large Language Model Alignment", 2024.
     """
@@ -361,15 +368,15 @@ class BCO(AbstractObjective):
     def __call__(
         self, key: PRNGKeyArray, logp: Float[Array, "*batch n"], lesson: Lesson
     ) -> Float[Array, "*batch"]:
-        """The mean of `losses.bco`."""
+        """Mean of `losses.bco`, per prompt."""
         return _over_answers(losses.bco, logp, lesson)
 
 
 class KTO(AbstractObjective):
-    """KTO's loss on answers drawn from the policy; it has no finite minimizer, only gradient steps.
+    """The loss of KTO on answers drawn from the policy; it has no finite minimizer.
 
-    For fixed win rates the loss falls all the way as the log-ratios of winning answers grow without bound. So
-    how many gradient steps a round takes decides where it leads.
+    For fixed win rates the loss decreases as the log-ratios of winning answers grow without bound, so that
+    the result of a round depends on the number of gradient steps.
 
     Reference: Ethayarajh et al., "KTO: Model Alignment as Prospect Theoretic Optimization", 2024, equation 8.
     """
@@ -379,7 +386,7 @@ class KTO(AbstractObjective):
     def __call__(
         self, key: PRNGKeyArray, logp: Float[Array, "*batch n"], lesson: Lesson
     ) -> Float[Array, "*batch"]:
-        """The mean of `losses.kto`; its baseline is the KL to the anchor, and not differentiated."""
+        """Mean of `losses.kto`, per prompt; the baseline is the KL to the anchor, without gradient."""
         beta = 1.0 / lesson.step_size
         log_ratio = logp - _known(lesson.anchor)
         divergence = jnp.sum(jnp.exp(logp) * log_ratio, axis=-1, keepdims=True)
@@ -393,7 +400,7 @@ def _check_num(name: str, value: Any) -> None:
 
 
 def _known(value: Array | None) -> Array:
-    assert value is not None  # `teach` fills in what `needs` names
+    assert value is not None  # set by `teach` according to `needs`
     return value
 
 
@@ -419,7 +426,7 @@ def _over_answers(
 
 
 def _labelled(lesson: Lesson) -> tuple[Array, Array]:
-    """Each pair's share of all, and how often the first was preferred."""
+    """Share of each pair in all pairs, and frequency with which its first action was preferred."""
     seen = lesson.seen
-    assert seen is not None  # `teach` fills it in for objectives on labels
+    assert seen is not None  # set by `teach` for objectives on labels
     return jnp.exp(seen.logp)[..., :, None] * seen.weights, seen.skew + 0.5

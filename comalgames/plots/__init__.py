@@ -1,8 +1,8 @@
 """Figures of runs, diagnoses and phase diagrams, from the results of `solve`, `sweep` and `diagnose`.
 
-Colours are distinguishable without colour vision (Okabe and Ito), and each line has its own dash pattern as
-well. Runs that differ only in their seed are drawn as their median, with a band from the lower to the upper
-quartile. Every function returns the axes that it drew on.
+Colours are those of Okabe and Ito, which are distinguishable without colour vision, and each line also has a
+different dash pattern. Runs that differ only in their seed are drawn as their median, with a band from the
+lower to the upper quartile. Every function returns its axes.
 """
 
 from comalgames.plots.curves import plot_gap

@@ -1,4 +1,4 @@
-"""Curves of the gap, or of any recorded number, over queries or steps."""
+"""Curves of the duality gap, or of any recorded metric, over queries or steps."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ from comalgames.plots.style import FLOOR, in_style, new_axes, styles
 
 
 def plot_gap(results: Any, x: str = "queries", curve: str = "duality_gap", ax: Axes | None = None) -> Axes:
-    """Duality gap of several runs on a log axis, with a band over members or seeds.
+    """Plot the duality gap of several runs on a log axis, with a band over prompts or seeds.
 
     Args:
-        results: runs of `solve` by the name to show in the legend, or what `sweep` returned: then all games
-            and seeds of an algorithm make one curve (`runs.sel(game=...)` chooses).
-        x: "queries" (fair between methods) or "steps".
-        curve: "duality_gap" (of the last policy), "average_duality_gap" or "best_duality_gap", or any scalar
-            metric that was recorded. Runs with several members (prompts, seeds) show their median and
-            quartiles.
+        results: results of `solve` by their name in the legend, or the result of `sweep`, in which all games
+            and seeds of an algorithm form one curve (select games with `runs.sel(game=...)`).
+        x: "queries" (a fair comparison between methods) or "steps".
+        curve: "duality_gap" (of the last policy), "average_duality_gap" or "best_duality_gap", or any
+            recorded scalar metric. For several prompts or seeds the median and the quartiles are shown.
         ax: axes to draw on; new ones by default.
 
     Raises:
-        ValueError: `x` or `curve` is not there.
+        ValueError: `x` or `curve` is unknown.
     """
     validation.known("x", x, ("queries", "steps"))
     curves = {}
@@ -43,15 +42,18 @@ def plot_gap(results: Any, x: str = "queries", curve: str = "duality_gap", ax: A
 
 
 def is_sweep(results: Any) -> bool:
-    """Whether `sweep` returned it."""
+    """Whether `results` is a result of `sweep`."""
     return hasattr(results, "data_vars") and {"algorithm", "seed"} <= set(results.dims) | set(results.coords)
 
 
 def sweep_curves(runs: Any, curve: str, x: str = "queries") -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Each algorithm's x `[records]` and rows `[games and seeds, records]` in what `sweep` returned."""
+    """The x values `[records]` and rows `[games and seeds, records]` of each algorithm in a sweep."""
     runs = runs.expand_dims([name for name in ("game", "algorithm", "seed") if name not in runs.dims])
     if not {"record"} <= set(runs[curve].dims) <= {"game", "algorithm", "seed", "record"}:
-        raise ValueError(f"`curve` must be one number per record, but {curve!r} has {runs[curve].dims}.")
+        raise ValueError(
+            f"`curve` must be one number per record, but {curve!r} has the dimensions {runs[curve].dims}; "
+            f"select a scalar metric."
+        )
     curves = {}
     for name in runs["algorithm"].values:
         run = runs.sel(algorithm=name)
@@ -63,17 +65,17 @@ def sweep_curves(runs: Any, curve: str, x: str = "queries") -> dict[str, tuple[n
 
 
 def by_name(results: Any) -> Mapping[str, Result]:
-    """The results by name, refused if they are anything else."""
+    """The results, after checking that they are a dict of results by name."""
     if isinstance(results, Mapping) and results and all(isinstance(r, Result) for r in results.values()):
         return results
     raise ValueError(
-        f'`results` must be a dict of results by name, {{"COMAL": result}}, or what `sweep` returns, got '
-        f"{type(results).__name__}."
+        f'`results` must be a dict of results by name, such as {{"COMAL": result}}, or a result of `sweep`, '
+        f"got {type(results).__name__}."
     )
 
 
 def curve_title(curve: str) -> str:
-    """What to write on the axis of a recorded curve."""
+    """The axis label of a recorded curve."""
     titles = {
         "duality_gap": "duality gap of the last policy",
         "average_duality_gap": "duality gap of the average policy",
@@ -83,7 +85,7 @@ def curve_title(curve: str) -> str:
 
 
 def draw_curves(ax: Axes, curves: Mapping[str, tuple[np.ndarray, np.ndarray]], x: str, y: str) -> Axes:
-    """Each curve: x `[records]` and y `[members, records]`, drawn as the median with the quartiles shaded."""
+    """Draw curves of x `[records]` and y `[members, records]` as medians, with the quartiles shaded."""
     low = 1.0
     for (name, (horizontal, rows)), style in zip(curves.items(), styles(), strict=False):
         known = np.isfinite(horizontal)

@@ -1,4 +1,4 @@
-"""A phase diagram as a figure: outcomes and rates over a grid of two numbers."""
+"""Figure of a phase diagram: outcomes and rates over a grid of two parameters."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from comalgames.plots.style import in_style
 
 
 def plot_phase(dataset: Any) -> tuple[Axes, Axes]:
-    """A phase diagram: how each pair of numbers ended, and how fast; with theory's stability boundary.
+    """Plot the outcomes and convergence rates of a phase diagram, with the predicted stability boundary.
 
     Args:
-        dataset: what `phase_diagram` returned.
+        dataset: a result of `phase_diagram`.
 
     Raises:
-        ValueError: it is not a phase diagram.
+        ValueError: `dataset` is not a result of `phase_diagram`.
     """
     if not {"outcome", "rate", "radius"} <= set(getattr(dataset, "data_vars", ())):
-        raise ValueError(f"`dataset` must be what `phase_diagram` returned, got {type(dataset).__name__}.")
+        raise ValueError(f"`dataset` must be a result of `phase_diagram`, got {type(dataset).__name__}.")
     from matplotlib import pyplot as plt
 
     with in_style():
@@ -29,13 +29,14 @@ def plot_phase(dataset: Any) -> tuple[Axes, Axes]:
             1, 2, figsize=(10.4, 4.4), layout="constrained", width_ratios=(1.0, 1.22)
         )
         draw_outcomes(left, dataset)
-        left.set_title("where the run ends")
+        left.set_title("outcome of the run")
         draw_rates(right, dataset)
-        right.set_title("how fast, where it converges")
+        right.set_title("measured convergence rate")
     return left, right
 
 
-# Nash, other fixed point, cycle, boundary, undecided: apart in lightness too, for those who see no colour.
+# Nash, other fixed point, cycle, boundary, undecided; they differ in lightness too, for readers without
+# colour vision.
 OUTCOME_COLORS = ("#0072B2", "#56B4E9", "#E69F00", "#8C2D04", "#E8E8E8")
 
 
@@ -50,7 +51,7 @@ NAMES = {
 
 
 def draw_outcomes(ax: Axes, dataset: Any, xlabel: str | None = None, ylabel: str | None = None) -> Axes:
-    """How the run of each pair of numbers ended, by colour, with theory's boundary."""
+    """Draw the outcome of each run as a colour, with the predicted stability boundary."""
     words = [str(word) for word in dataset.attrs["outcomes"]]
     x, y, codes = _grid(dataset, "outcome")
     colours = mpl.colors.ListedColormap(OUTCOME_COLORS[: len(words)])
@@ -66,7 +67,7 @@ def draw_outcomes(ax: Axes, dataset: Any, xlabel: str | None = None, ylabel: str
 
 
 def draw_rates(ax: Axes, dataset: Any, xlabel: str | None = None, ylabel: str | None = None) -> Axes:
-    """How many steps one more digit takes where a run converges, by colour, with theory's boundary."""
+    """Draw the number of steps per decimal digit as a colour, with the predicted stability boundary."""
     x, y, rate = _grid(dataset, "rate")
     with np.errstate(invalid="ignore", divide="ignore"):
         digits = np.where(rate < 1, -np.log(10) / np.log(rate), np.nan)
@@ -78,7 +79,7 @@ def draw_rates(ax: Axes, dataset: Any, xlabel: str | None = None, ylabel: str | 
         colours = ax.pcolormesh(
             x, y, np.ma.masked_invalid(digits), norm=norm, cmap="cividis_r", shading="nearest"
         )
-        ax.figure.colorbar(colours, ax=ax, label="steps for one more digit (measured)")
+        ax.figure.colorbar(colours, ax=ax, label="steps per decimal digit (measured)")
     handles: list[Any] = [
         mpl.patches.Patch(facecolor=OUTCOME_COLORS[-1], edgecolor="0.5", label="no linear rate measured")
     ]
@@ -94,18 +95,16 @@ def _grid(dataset: Any, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _boundary(ax: Axes, dataset: Any, handles: list[Any]) -> None:
-    """The line on which theory's factor is 1, white under black to show on every colour."""
+    """Draw the line on which the predicted spectral radius is 1, black on white, visible on every colour."""
     x, y, radius = _grid(dataset, "radius")
     known = radius[np.isfinite(radius)]
     if min(radius.shape) < 2 or not known.size or not known.min() < 1 < known.max():
         return
-    # Between cells the logarithm is close to linear; the factor itself may be 1e9 next door.
+    # The logarithm is close to linear between cells, while the radius of a neighbouring cell may be 1e9.
     level = np.ma.masked_invalid(np.clip(np.log(radius), -1.0, 1.0))
     ax.contour(x, y, level, levels=[0.0], colors="white", linewidths=3.2)
     ax.contour(x, y, level, levels=[0.0], colors="black", linewidths=1.6)
-    handles.append(
-        mpl.lines.Line2D([], [], color="black", linewidth=1.6, label="theory: factor of a round = 1")
-    )
+    handles.append(mpl.lines.Line2D([], [], color="black", linewidth=1.6, label="theory: spectral radius 1"))
 
 
 def _phase_axes(ax: Axes, dataset: Any, xlabel: str | None, ylabel: str | None) -> None:

@@ -21,17 +21,19 @@ def plot_simplex(
     names: Sequence[str] = ("0", "1", "2"),
     ax: Axes | None = None,
 ) -> Axes:
-    """Trajectories of three-action policies on the simplex; of several seeds, the first, and where all end.
+    """Plot trajectories of three-action policies on the simplex.
+
+    For several seeds the trajectory of the first and the last policies of all are shown.
 
     Args:
-        results: runs of `solve` that recorded the metric "policy", by the name to show in the legend, or what
-            `sweep` returned for one game (`runs.sel(game=...)` chooses it).
+        results: results of `solve` with the metric "policy", by their name in the legend, or the result of
+            `sweep` for one game (select it with `runs.sel(game=...)`).
         nash: a policy to mark with a star, such as `cg.nash(game).policy`.
-        names: what to call the corners, such as `game.names`.
+        names: names of the corners, such as `game.names`.
         ax: axes to draw on; new ones by default.
 
     Raises:
-        ValueError: a run did not record "policy", or has not three actions.
+        ValueError: a run did not record "policy", or does not have three actions.
     """
     paths = {}
     if is_sweep(results):
@@ -57,7 +59,7 @@ def plot_simplex(
 
 
 def draw_simplex(ax: Axes, paths: Mapping[str, np.ndarray], nash: Any, names: Sequence[str]) -> Axes:
-    """Each path: `[records, 3]`, or `[records, seeds, 3]`, drawn as the first and where the others end."""
+    """Draw paths `[records, 3]`, or `[records, seeds, 3]` with only the last policies of later seeds."""
     ax.set_aspect("equal")
     ax.axis("off")
     ax.grid(False)

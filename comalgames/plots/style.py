@@ -1,4 +1,4 @@
-"""The look of every figure: colours, dash patterns, and a style that leaves the user's settings alone."""
+"""Colours, dash patterns and style of all figures."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ STYLE: Any = {
 }
 
 
-# Below this a gap is rounding; log axes end here, so that runs that reached Nash lie along the bottom.
+# Lower end of log axes, below the rounding errors of gaps; curves of runs that reached Nash end there.
 FLOOR = 1e-17
 
 
 def new_axes(ax: Axes | None) -> Axes:
-    """The given axes, or new ones in a figure of their own."""
+    """The given axes, or the axes of a new figure."""
     if ax is not None:
         return ax
     from matplotlib import pyplot as plt
@@ -55,10 +55,10 @@ def new_axes(ax: Axes | None) -> Axes:
 
 @contextlib.contextmanager
 def in_style() -> Iterator[None]:
-    """Draw in the package's style, and restore its own keys afterwards.
+    """Context in which figures are drawn in the style of the package; the previous style is restored.
 
-    `matplotlib.rc_context` restores every key, "interactive" and "backend" among them. These change when
-    pyplot is first imported, and restoring the old ones would switch off inline display in a notebook.
+    `matplotlib.rc_context` would restore all keys, including "interactive" and "backend". These change when
+    pyplot is first imported, and restoring them would disable inline display in a notebook.
     """
     before = {key: mpl.rcParams[key] for key in STYLE}
     mpl.rcParams.update(STYLE)
@@ -69,6 +69,6 @@ def in_style() -> Iterator[None]:
 
 
 def styles() -> Iterator[dict[str, Any]]:
-    """Colours with their dash patterns, for one line after another."""
+    """Colours and dash patterns for successive lines."""
     for k in itertools.count():
         yield {"color": COLORS[k % len(COLORS)], "linestyle": DASHES[k % len(DASHES)]}

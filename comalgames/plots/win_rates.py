@@ -1,4 +1,4 @@
-"""A heat map of the win rates among several policies."""
+"""Heat map of the win rates between several policies."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from comalgames.plots.style import in_style, new_axes
 
 
 def plot_win_rates(matrix: Any, names: Sequence[str], ax: Axes | None = None) -> Axes:
-    """Heat map of how often the row's policy is preferred to the column's.
+    """Plot a heat map of the win rates of the row's policy against the column's policy, in percent.
 
     Args:
-        matrix: win rates `[policies, policies]`, such as from `cg.win_rates`; or of several seeds, `[seeds,
-            policies, policies]`, of which the median is shown, and below it half the distance between the
-            quartiles.
-        names: what to call the policies.
+        matrix: win rates `[policies, policies]`, such as from `cg.win_rates`; or win rates of several seeds,
+            `[seeds, policies, policies]`, shown as the median, and below it half the interquartile range.
+        names: names of the policies.
         ax: axes to draw on; new ones by default.
     """
     with in_style():
@@ -27,7 +26,7 @@ def plot_win_rates(matrix: Any, names: Sequence[str], ax: Axes | None = None) ->
 
 
 def draw_win_rates(ax: Axes, matrix: np.ndarray, names: list[str]) -> Axes:
-    """Win rates `[policies, policies]`, or `[seeds, policies, policies]`: their median and spread."""
+    """Draw win rates `[policies, policies]`, or the median and spread of `[seeds, policies, policies]`."""
     half_spread = None
     if matrix.ndim == 3:
         lower, upper = np.quantile(matrix, [0.25, 0.75], axis=0)
@@ -50,5 +49,5 @@ def draw_win_rates(ax: Axes, matrix: np.ndarray, names: list[str]) -> Axes:
             color="white" if dark else "black",
         )
     ax.grid(False)
-    ax.set_xlabel("against")
+    ax.set_xlabel("opponent")
     return ax

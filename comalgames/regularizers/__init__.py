@@ -1,4 +1,4 @@
-"""What a regularized game penalizes: any differentiable function of the policy and the reference.
+"""Regularizers: differentiable functions of the policy and the reference that a regularized game penalizes.
 
 A regularizer is a function `(p, reference) -> number` of two probability vectors `[n]`.
 """

@@ -1,4 +1,4 @@
-"""What is certainly no regularizer, said before anything compiles."""
+"""Checks of regularizers before compilation, and properties derived by evaluating them."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from jax.errors import ConcretizationTypeError, TracerArrayConversionError
 
 from comalgames.regularizers.divergences import Regularizer, name
 
-# A regularizer may be made for one number of actions. These are tried in turn; the first it accepts will do.
+# A regularizer may accept only one number of actions. These are tried in order until one is accepted.
 SIZES = (2, 3, 4, 5, 10)
 
-# What calling a function with policies of a size it was not made for raises.
+# Exceptions raised by a regularizer for a number of actions that it does not accept.
 WRONG_SIZE = (IndexError, TypeError, ValueError)
 
 CURVATURE_DECIMALS = 10
 
 
 def check(regularizer: Any) -> None:
-    """Refuse what is not a function (p, reference) -> one finite real number that JAX can differentiate."""
+    """Raise a ValueError unless a regularizer returns one finite real number that JAX can differentiate."""
     check_form(regularizer)
     complaint = _complaint(regularizer, jnp.result_type(float))
     if complaint:
@@ -32,20 +32,20 @@ def check(regularizer: Any) -> None:
 
 
 def check_form(regularizer: Any) -> None:
-    """Refuse what is not a hashable function of two arguments."""
+    """Raise a ValueError unless a regularizer is a hashable function of two arguments."""
     if not callable(regularizer):
         raise ValueError(f"`regularizer` must be a function (p, reference) -> number, got {regularizer!r}.")
     try:
         hash(regularizer)
     except TypeError as error:
         raise ValueError(
-            f"`regularizer` must be hashable, for what is compiled is kept by it; {name(regularizer)!r} is "
-            f"not. Make it a function."
+            f"`regularizer` must be hashable, because compiled programs are cached by it, but "
+            f"{name(regularizer)!r} is not. Pass a function."
         ) from error
     try:
         signature = inspect.signature(regularizer)
     except ValueError:
-        return  # Some built-in functions do not tell.
+        return  # Some built-in functions have no signature.
     try:
         signature.bind("p", "reference")
     except TypeError as error:
@@ -57,7 +57,7 @@ def check_form(regularizer: Any) -> None:
 
 @lru_cache(maxsize=256)
 def _complaint(regularizer: Regularizer, dtype: Any) -> str | None:
-    """What is wrong with a function of two arguments, if anything."""
+    """An error message for a function of two arguments that is not a regularizer; None if it is one."""
     called = repr(name(regularizer))
     for size in SIZES:
         policy = np.full(size, 1 / size, dtype)
@@ -66,42 +66,43 @@ def _complaint(regularizer: Regularizer, dtype: Any) -> str | None:
         except (ConcretizationTypeError, TracerArrayConversionError):
             return (
                 f"`regularizer` must be written in jax.numpy: {called} turns its arguments into NumPy arrays "
-                f"or Python numbers, which JAX cannot differentiate. Use jnp for np, and jnp.where for `if`."
+                f"or Python numbers, which JAX cannot differentiate. Use jnp instead of np, and jnp.where "
+                f"instead of `if`."
             )
         except WRONG_SIZE:
             continue
         return no_number(regularizer, size, out) or _nan_complaint(regularizer, size, dtype)
-    return None  # The first step will show what it does.
+    return None  # no tried size was accepted; errors then show up in the first step
 
 
 def no_number(regularizer: Regularizer, size: int, out: Any) -> str | None:
-    """What is wrong with this result of a regularizer, shape and type, if it is not one real number."""
+    """An error message for a result of a regularizer that is not one real number; None if it is."""
     if getattr(out, "shape", None) == () and jnp.issubdtype(out.dtype, jnp.floating):
         return None
     described = f"{out.dtype} of shape {out.shape}" if isinstance(out, jax.ShapeDtypeStruct) else repr(out)
     return (
-        f"`regularizer` must return one real number, a scalar to differentiate; given two policies of shape "
+        f"`regularizer` must return one real number (a floating-point scalar); given two policies of shape "
         f"({size},) {name(regularizer)!r} returned {described}."
     )
 
 
 def _nan_complaint(regularizer: Regularizer, size: int, dtype: Any) -> str | None:
     called = repr(name(regularizer))
-    # The constructor of a rule may run under vmap; the policies here are known all the same.
+    # The constructor of a rule may run under vmap, but these policies are concrete.
     with jax.ensure_compile_time_eval():
         for p, reference in _interior(size, dtype):
             value, slope = jax.value_and_grad(regularizer)(jnp.asarray(p), jnp.asarray(reference))
             for what, number in (("", value), ("the gradient of ", slope)):
                 if not np.all(np.isfinite(number)):
                     return (
-                        f"`regularizer` must be finite and differentiable wherever no probability is 0, but "
+                        f"`regularizer` must be finite and differentiable at positive probabilities, but "
                         f"{what}{called} is {np.asarray(number)} at p = {p}, reference = {reference}."
                     )
     return None
 
 
 def _interior(size: int, dtype: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pairs of policies without zeros, the last two alike: every run starts at its reference."""
+    """Pairs of policies without zeros; the last two have p = reference, because runs start there."""
     uniform = np.full(size, 1 / size, dtype)
     rising = (np.arange(1, size + 1) / (size * (size + 1) / 2)).astype(dtype)
     steep = (2.0 ** np.arange(size, 0, -1) / (2.0 ** (size + 1) - 2)).astype(dtype)
@@ -110,9 +111,10 @@ def _interior(size: int, dtype: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 @lru_cache(maxsize=256)
 def curvature(regularizer: Regularizer) -> float:
-    """How hard a regularizer pulls to a uniform reference: its smallest curvature there, over KL's.
+    """The smallest curvature of a regularizer at a uniform reference, relative to that of KL.
 
-    c in d^2 R = c sum_i dp_i^2 / reference_i, over directions dp that sum to 0; 1 where that is not known.
+    It is the smallest c in d^2 R = c sum_i dp_i^2 / reference_i over directions dp that sum to 0; 1 if it
+    cannot be determined.
     """
     dtype = jnp.result_type(float)
     for size in SIZES:
@@ -124,14 +126,14 @@ def curvature(regularizer: Regularizer) -> float:
             continue
         directions = np.linalg.svd(np.ones((1, size)))[2][1:]
         smallest = float(np.linalg.eigvalsh(directions @ hessian @ directions.T)[0])
-        # Rounded, for rounding in it would show in the period that `COMAL` advises.
+        # Rounded, because rounding errors would change the period that `COMAL` recommends.
         return round(smallest, CURVATURE_DECIMALS) if np.isfinite(smallest) and smallest > 0 else 1.0
     return 1.0
 
 
 @lru_cache(maxsize=256)
 def ignores_reference(regularizer: Regularizer) -> bool:
-    """Whether what sets policies apart is the same around every reference; False where that is not known."""
+    """Whether differences of values between policies are independent of the reference; False if unknown."""
     dtype = jnp.result_type(float)
     for size in SIZES:
         policies = [p for p, _ in _interior(size, dtype)][:2]
@@ -152,9 +154,9 @@ def ignores_reference(regularizer: Regularizer) -> bool:
 
 @lru_cache(maxsize=256)
 def is_separable(regularizer: Regularizer) -> bool:
-    """Whether the slope at each action depends on its own two probabilities alone; False where not known.
+    """Whether each partial derivative depends only on the probabilities of its action; False if unknown.
 
-    Then a few sampled answers, whose probabilities do not sum to 1, know it as well as all of them do.
+    The derivative can then be computed for a few sampled answers, whose probabilities do not sum to 1.
     """
     dtype = jnp.result_type(float)
     for size in SIZES:
@@ -163,7 +165,7 @@ def is_separable(regularizer: Regularizer) -> bool:
         try:
             with jax.ensure_compile_time_eval():
                 for p, reference in pairs:
-                    # The first action keeps its probabilities while those of the others change.
+                    # The probabilities of the first action are fixed while the others change.
                     p, reference = p.copy(), reference.copy()
                     p[0], reference[0] = 0.3, 0.2
                     slopes.append(jax.grad(regularizer)(jnp.asarray(p), jnp.asarray(reference))[0])

@@ -1,8 +1,8 @@
-"""Divergences of the policy from the reference, as papers write them: functions of two probability vectors.
+"""Divergences of the policy from the reference, as functions of two probability vectors.
 
-All but `entropy` are convex in the policy and 0, their least value, at the reference. Their curvature c
-there, along directions that sum to 0 (d^2 R = c sum_i dp_i^2 / reference_i, `squared_l2` excepted), says how
-hard they pull beside KL, whose c is 1.
+All but `entropy` are convex in the policy and minimized at the reference with value 0. Their curvature there,
+the c in d^2 R = c sum_i dp_i^2 / reference_i for directions that sum to 0 (except for `squared_l2`), is their
+strength relative to KL, whose c is 1.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def chi_squared(p: Float[Array, " n"], reference: Float[Array, " n"]) -> Float[A
 def jensen_shannon(p: Float[Array, " n"], reference: Float[Array, " n"]) -> Float[Array, ""]:
     """Jensen-Shannon divergence KL(p || m) / 2 + KL(reference || m) / 2, m = (p + reference) / 2, in nats.
 
-    Between 0 and log 2. Its curvature at the reference is c = 1/4, so it pulls four times less than KL.
+    It is between 0 and log 2. Its curvature at the reference is c = 1/4, a quarter of the curvature of KL.
 
     Args:
         p: positive probabilities `[n]`.
@@ -75,7 +75,8 @@ def jensen_shannon(p: Float[Array, " n"], reference: Float[Array, " n"]) -> Floa
 def hellinger(p: Float[Array, " n"], reference: Float[Array, " n"]) -> Float[Array, ""]:
     """Squared Hellinger distance sum_i (sqrt(p_i) - sqrt(reference_i))^2 / 2.
 
-    Between 0 and 1, and `1 - sum_i sqrt(p_i reference_i)`: a quarter of `alpha_divergence(0.5)`.
+    It is between 0 and 1, equals `1 - sum_i sqrt(p_i reference_i)`, and is a quarter of
+    `alpha_divergence(0.5)`.
 
     Args:
         p: positive probabilities `[n]`.
@@ -89,7 +90,7 @@ def hellinger(p: Float[Array, " n"], reference: Float[Array, " n"]) -> Float[Arr
 def squared_l2(p: Float[Array, " n"], reference: Float[Array, " n"]) -> Float[Array, ""]:
     """Squared Euclidean distance sum_i (p_i - reference_i)^2.
 
-    Its gradient is bounded, so that regularized equilibria may give probability 0.
+    Its gradient is bounded, so that regularized equilibria may have zero probabilities.
 
     Args:
         p: probabilities `[n]`.
@@ -104,12 +105,12 @@ def squared_l2(p: Float[Array, " n"], reference: Float[Array, " n"]) -> Float[Ar
 def entropy(p: Float[Array, " n"], reference: Float[Array, " n"]) -> Float[Array, ""]:
     """Negative Shannon entropy sum_i p_i log p_i of the policy, in nats; it ignores the reference.
 
-    It is `kl` from the uniform policy, less log n. `COMAL` refuses it: its equilibrium does not move with the
-    reference.
+    It equals `kl` from the uniform policy minus log n. `COMAL` refuses it, because the regularized
+    equilibrium does not depend on the reference.
 
     Args:
         p: positive probabilities `[n]`.
-        reference: does not matter.
+        reference: not used.
 
     Reference: Mertikopoulos and Sandholm, "Learning in Games via Reinforcement and Regularization", 2016.
     """
@@ -117,9 +118,9 @@ def entropy(p: Float[Array, " n"], reference: Float[Array, " n"]) -> Float[Array
 
 
 class AbstractFamily:
-    """A divergence made from numbers; equal to, and hashed like, any other made from the same.
+    """A divergence with parameters, with equality and hash by the parameters.
 
-    So a rule made twice compiles once. It is written as the call that makes it.
+    Equal divergences share compilations. The `repr` is the call that makes the divergence.
     """
 
     def __init__(self, *arguments: Any) -> None:
@@ -127,13 +128,13 @@ class AbstractFamily:
 
     @property
     def order(self) -> float:
-        """The number that sets it apart from others of its family."""
+        """The order of the divergence."""
         return float(self.arguments[0])
 
     @property
     @abstractmethod
     def maker(self) -> str:
-        """The name of the function that makes it."""
+        """The name of the function that makes the divergence."""
 
     @abstractmethod
     def __call__(self, p: Float[Array, " n"], reference: Float[Array, " n"]) -> Float[Array, ""]:
@@ -149,7 +150,7 @@ class AbstractFamily:
         return f"{self.maker}({', '.join(_written(argument) for argument in self.arguments)})"
 
 
-# sum_i p_i ((p_i / reference_i)^power - 1) for probabilities, without cancellation as the power goes to 0.
+# sum_i p_i ((p_i / reference_i)^power - 1), without cancellation for a power near 0.
 def _power_sum(p: Array, reference: Array, power: float) -> Array:
     return jnp.sum(p * jnp.expm1(power * (jnp.log(p) - jnp.log(reference))))
 
@@ -170,8 +171,8 @@ def tsallis(q: float) -> Regularizer:
     Its curvature at the reference is c = q. It is q times `alpha_divergence(q)`.
 
     Args:
-        q: the order, one number > 0, known before anything compiles. For q above 3 it overflows at policies
-            that concentrate where the reference is at `LOG_FLOOR`.
+        q: the order, a number > 0, not traced. For q above 3 it overflows at policies that concentrate on
+            actions whose reference log-probability is at `LOG_FLOOR`.
 
     Raises:
         ValueError: `q` is not a finite number above 0.
@@ -197,10 +198,11 @@ def renyi(alpha: float) -> Regularizer:
 
         log(sum_i p_i^alpha reference_i^(1 - alpha)) / (alpha - 1)
 
-    Its curvature at the reference is c = alpha. Orders above 1 are refused: they are not convex in p.
+    Its curvature at the reference is c = alpha. Orders above 1 are not accepted, because they are not convex
+    in p.
 
     Args:
-        alpha: the order, one number in (0, 1], known before anything compiles.
+        alpha: the order, a number in (0, 1], not traced.
 
     Raises:
         ValueError: `alpha` is not in (0, 1].
@@ -210,8 +212,8 @@ def renyi(alpha: float) -> Regularizer:
     validation.positive("alpha", _static("alpha", alpha))
     if alpha > 1:
         raise ValueError(
-            f"`alpha` must be in (0, 1], got {alpha!r}: of a higher order the Renyi divergence is not convex "
-            f"in the policy. Use tsallis(alpha) or alpha_divergence(alpha), which increase with it and are."
+            f"`alpha` must be in (0, 1], got {alpha!r}: for higher orders the Renyi divergence is not convex "
+            f"in the policy. Use tsallis(alpha) or alpha_divergence(alpha), which are convex."
         )
     return _Renyi(float(alpha))
 
@@ -225,7 +227,7 @@ class _Alpha(AbstractFamily):
             return kl(p, reference)
         if order == 0:
             return forward_kl(p, reference)
-        # Both are the same sum; each is accurate up to its own limit.
+        # Both expressions are the same sum; each is accurate near its own limit.
         if order > 0.5:
             return _power_sum(p, reference, order - 1) / (order * (order - 1))
         return _power_sum(reference, p, -order) / (order * (order - 1))
@@ -236,12 +238,12 @@ def alpha_divergence(a: float) -> Regularizer:
 
         (sum_i p_i^a reference_i^(1 - a) - 1) / (a (a - 1))
 
-    Its curvature at the reference is c = 1 for every order. At a = 1/2 it is 4 `hellinger`, at a = 2 half of
-    `chi_squared`; exchanging the policies turns a into 1 - a.
+    Its curvature at the reference is c = 1 for every order. At a = 1/2 it is 4 times `hellinger`, at a = 2
+    half of `chi_squared`. Exchanging the policies changes the order from a to 1 - a.
 
     Args:
-        a: the order, one finite number, known before anything compiles. Orders outside of [-2, 3] overflow
-            where one policy is at `LOG_FLOOR` and the other is not.
+        a: the order, a finite number, not traced. Orders outside of [-2, 3] overflow for actions where one
+            policy is at `LOG_FLOOR` and the other is not.
 
     Raises:
         ValueError: `a` is not a finite number.
@@ -263,17 +265,17 @@ class _WeightedSum(AbstractFamily):
 
 
 def weighted_sum(*terms: tuple[float, Regularizer]) -> Regularizer:
-    """The sum of regularizers times positive weights; with one term, that regularizer scaled.
+    """A weighted sum of regularizers with positive weights.
 
         sum_k weight_k regularizer_k(p, reference)
 
     Args:
         terms: pairs `(weight, regularizer)`, such as `weighted_sum((0.5, kl), (0.5, chi_squared))`; the
-            weights are finite numbers > 0, known before anything compiles.
+            weights are finite numbers > 0, not traced.
 
     Raises:
         ValueError: there is no term, a term is not such a pair, or a weight is not a finite number above 0
-            (a negative one would take the convexity away).
+            (a negative weight would destroy convexity).
 
     Reference: Tang et al., "RSPO: Regularized Self-Play Alignment of Large Language Models", 2025, whose best
     results mix forward and reverse KL.
@@ -288,7 +290,7 @@ def weighted_sum(*terms: tuple[float, Regularizer]) -> Regularizer:
 
 
 def name(regularizer: Any) -> str:
-    """What to call a regularizer in a sentence: its `__name__`, or how it is written."""
+    """The name of a regularizer in messages: its `__name__`, or else its `repr`."""
     return str(getattr(regularizer, "__name__", None) or repr(regularizer))
 
 
@@ -301,8 +303,8 @@ def _written(argument: Any) -> str:
 def _static(argument: str, value: Any) -> Any:
     if not validation.is_concrete(value) or callable(value):
         raise ValueError(
-            f"`{argument}` must be one number known before anything compiles, got {value!r}. Make one rule "
-            f"for each value, outside of jit and vmap."
+            f"`{argument}` must be a number that is not traced by JAX, got {value!r}. Make one rule for each "
+            f"value, outside of jit and vmap."
         )
     return value
 

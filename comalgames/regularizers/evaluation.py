@@ -1,4 +1,4 @@
-"""Evaluate a regularizer and its gradient at policies given as log-probabilities, over leading axes."""
+"""Evaluation of a regularizer and its gradient at log-probabilities with leading axes."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from jaxtyping import Array, Float
 
 from comalgames.regularizers.divergences import Regularizer
 
-# COMAL drives log-probabilities off the Nash support to -5000, where p and reference would both be 0 and most
-# divergences 0/0. exp(-300) is representable and still squares to a positive float64.
+# Under COMAL log-probabilities off the Nash support reach -5000, where p and reference would both underflow
+# and most divergences would be 0/0. exp(-300) and its square are positive in float64.
 LOG_FLOOR = -300.0
 
 
 def floored(logp: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
-    """Probabilities no smaller than exp(LOG_FLOOR), or than the dtype's smallest normal number."""
+    """Probabilities, at least exp(LOG_FLOOR) and at least the smallest normal number of the dtype."""
     return jnp.exp(jnp.maximum(logp, log_floor(logp.dtype)))
 
 
 def log_floor(dtype: jnp.dtype) -> float:
-    """The log-probability below which regularizers are not asked."""
-    # One above the logarithm of the smallest normal number: exp of that itself may round to a subnormal,
+    """The smallest log-probability at which regularizers are evaluated."""
+    # One above the logarithm of the smallest normal number, whose exponential may round to a subnormal one,
     # which XLA flushes to 0.
     return max(LOG_FLOOR, float(np.log(np.finfo(dtype).tiny)) + 1.0)
 
@@ -29,7 +29,7 @@ def log_floor(dtype: jnp.dtype) -> float:
 def value(
     regularizer: Regularizer, logp: Float[Array, "*#batch n"], reference_logp: Float[Array, "*#batch n"]
 ) -> Float[Array, ...]:
-    """The regularizer at policies given as log-probabilities, one number per leading index."""
+    """Value of the regularizer at policies given as log-probabilities, one number per leading index."""
     over_batch = jnp.vectorize(regularizer, signature="(n),(n)->()")
     values: Array = over_batch(floored(logp), floored(reference_logp))
     return values

@@ -1,7 +1,7 @@
-"""The equilibrium of a game regularized by any convex function of the policy, by an interior-point method.
+"""Equilibrium of a game regularized by any convex function of the policy, by an interior-point method.
 
-With payoffs 0 it is the best response to a utility. Where the regularizer is KL,
-`comalgames.numerics.proximal` is faster, and exact however low the probabilities.
+With payoffs 0 it is the best response to a utility. For KL, `comalgames.numerics.proximal` is faster, and
+accurate for arbitrarily small probabilities.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from jaxtyping import Array, Float
 from comalgames.regularizers.divergences import Regularizer
 from comalgames.regularizers.evaluation import floored, log_floor
 
-# Lengths tried along a direction, in shares of the way to the boundary, and the shares of the current gap
-# that directions aim at. They share one linear solve and are tried together, so many are cheap.
+# Step lengths as shares of the distance to the boundary, and target gaps of the directions as shares of the
+# current gap. All combinations share one linear solve and are evaluated together.
 LENGTHS = 0.995 * 0.6 ** np.arange(14)
 TARGETS = np.array([0.02, 0.3, 0.9])
 
-# Every action's share p_i s_i of the gap stays above this part of the mean: no action reaches the boundary
-# long before the others, which would stop all further steps.
+# Lower bound on each action's term p_i s_i of the gap, relative to the mean term: an action that reached the
+# boundary long before the others would block all further steps.
 CENTRAL = 1e-3
 
-# Finished when the gap is this many roundings of the terms it is made of, or no step shrinks it by the factor
-# PROGRESS. Ordinary games take 15 to 40 steps.
-ROUNDINGS, PROGRESS, MAX_STEPS = 8.0, 0.99, 200
+# The iteration stops when the gap is below EPSILONS times the machine epsilon times its terms, or when no
+# step reduces it by the factor PROGRESS. Typical games take 15 to 40 steps.
+EPSILONS, PROGRESS, MAX_STEPS = 8.0, 0.99, 200
 
 
 class RegularizedSolution(NamedTuple):
-    """What `equilibrium` returns.
+    """The result of `equilibrium`.
 
     Attributes:
         policy: the equilibrium as probabilities `[..., n]`.
-        excess: how much a deviation from it can gain at most, if the regularizer is convex: 0 at the
-            equilibrium, nan where the regularizer or its derivatives are.
+        excess: upper bound on the gain of a deviation from it, if the regularizer is convex: 0 at the
+            equilibrium; nan if the regularizer or its derivatives are nan.
     """
 
     policy: Float[Array, "*batch n"]
@@ -51,16 +51,16 @@ def equilibrium(
     temperature: Float[Array, "*#batch"] | float,
     reference_logp: Float[Array, "*#batch n"],
 ) -> RegularizedSolution:
-    """The policy p that is a best response to itself in the game regularized by any convex function.
+    """The symmetric equilibrium p of a game regularized by any convex function.
 
         p maximizes <p', utility + skew @ p> - temperature * regularizer(p', reference) over policies p'
 
     Args:
         regularizer: convex in its first argument, twice differentiable.
         skew: payoffs, antisymmetric `[..., n, n]`.
-        utility: what each action is worth against everyone, `[..., n]`.
+        utility: utility of each action independently of the opponent, `[..., n]`.
         temperature: tau > 0, in units of payoff.
-        reference_logp: the reference's log-probabilities `[..., n]`.
+        reference_logp: log-probabilities of the reference, `[..., n]`.
     """
     temperature = jnp.asarray(temperature, skew.dtype)
     shapes = (skew.shape[:-2], utility.shape[:-1], temperature.shape, reference_logp.shape[:-1])
@@ -76,7 +76,7 @@ def equilibrium(
     )
 
 
-# Compiled once per regularizer and shape, for those who call it outside of any compiled function.
+# Compiled once per regularizer and shape, for calls outside of compiled functions.
 @partial(jax.jit, static_argnums=0)
 def _solve_all(
     regularizer: Regularizer, skew: Array, utility: Array, temperature: Array, reference: Array
@@ -91,12 +91,12 @@ def _solve_all(
 #
 #     max_p' <p', utility + skew p> - temperature R(p') - (the same at p) <= max g - <p, g> <= sum p s,
 #
-# so sum p s bounds the gap at every p and nu with s > 0, and the method holds s = nu - g(p) throughout. It
-# follows p_i s_i = mu from inside as mu -> 0. Newton's equation for that is
+# so sum p s bounds the gap at every p and nu with s > 0, and the method keeps s = nu - g(p) throughout. It
+# follows the central path p_i s_i = mu as mu -> 0. The Newton equation is
 #
 #     (temperature Hess R - skew + diag(s / p)) move + rise = mu / p - s,    sum move = 0,
 #
-# whose matrix, scaled by the roots of its diagonal, is never singular.
+# whose matrix, scaled by the square roots of its diagonal, is never singular.
 _Carry: TypeAlias = tuple[Array, Array, Array, Array, Array, Array]
 
 
@@ -143,7 +143,7 @@ def _solve(
         moved = allowed[best]
         changes = ((tried, p), (worths, net), (levels, level), (gaps, gap))
         p, net, level, gap = (jnp.where(moved, new[best], old) for new, old in changes)
-        rounding = ROUNDINGS * eps * jnp.sum(p * jnp.abs(net))
+        rounding = EPSILONS * eps * jnp.sum(p * jnp.abs(net))
         return p, net, level, gap, steps + 1, moved & (gap > rounding)
 
     p = (reference + 1.0 / n) / 2.0

@@ -1,11 +1,11 @@
-"""How a mirror step measures distance: the geometry of `RegularizedMirrorDescent`.
+"""Mirror maps: the steps of `RegularizedMirrorDescent` in different geometries.
 
-A mirror map is a function `(logp, utility, step_size) -> log-policy` that makes the step
+A mirror map is a function `(logp, utility, step_size) -> log-policy` that computes
 
     argmax over policies p of  <p, utility> - Bregman(p, policy) / step_size,
 
-where `Bregman` belongs to a convex potential, and returns log-probabilities up to a constant per prompt;
--inf where the step ends at probability 0.
+where `Bregman` is the divergence of a convex potential. It returns log-probabilities up to a constant per
+prompt; -inf for probability 0.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ __all__ = ["Mirror", "entropy", "euclidean", "log_barrier", "separable", "tsalli
 Mirror: TypeAlias = Callable[[Any, Any, Any], Any]
 _Carry: TypeAlias = tuple[Array, Array, Array, Array, Array]
 
-# `separable` looks for log-probabilities down to this one; its exponential still squares to a float64.
+# Smallest log-probability in `separable`; the square of its exponential is positive in float64.
 LOG_FLOOR = -300.0
 
-# Newton's method inside a bracket: it needs 5 to 10 steps, and halving the bracket 60 at the worst.
+# Largest number of steps of the bracketed Newton method, which needs 5 to 10, and 60 if it only bisects.
 MAX_STEPS = 100
 
-# Where a potential is tried before anything compiles: its derivative has to increase from each to the next.
+# Points at which a potential is checked: its derivative must increase from each to the next.
 TRIED = np.concatenate([10.0 ** np.arange(-3, -1), np.arange(1, 20) / 20])
 
 
 def entropy(
     logp: Float[Array, "*batch n"], utility: Float[Array, "*batch n"], step_size: Any
 ) -> Float[Array, "*batch n"]:
-    """The multiplicative step policy * exp(step_size * utility), up to a constant per prompt.
+    """Multiplicative step: policy * exp(step_size * utility), up to a constant per prompt.
 
     Potential: sum_i p_i log p_i.
 
     Args:
-        logp: log-probabilities of the policy stepped from, `[..., n]`.
-        utility: each action's utility `[..., n]`; a constant per prompt does not matter.
+        logp: log-probabilities of the current policy, `[..., n]`.
+        utility: utility of each action, `[..., n]`; a constant per prompt has no effect.
         step_size: s > 0, in units of 1 / utility.
 
     Reference: Beck and Teboulle, "Mirror Descent and Nonlinear Projected Subgradient Methods", 2003.
@@ -60,13 +60,13 @@ def entropy(
 def euclidean(
     logp: Float[Array, "*batch n"], utility: Float[Array, "*batch n"], step_size: Any
 ) -> Float[Array, "*batch n"]:
-    """The projected gradient step: policy + step_size * utility, projected onto the simplex exactly.
+    """Projected gradient step: the exact projection of policy + step_size * utility onto the simplex.
 
-    Potential: sum_i p_i^2 / 2. Actions may get probability 0, log-probability -inf, and come back.
+    Potential: sum_i p_i^2 / 2. Probabilities may become 0 (log-probability -inf), and positive again later.
 
     Args:
-        logp: log-probabilities of the policy stepped from, `[..., n]`.
-        utility: each action's utility `[..., n]`; a constant per prompt does not matter.
+        logp: log-probabilities of the current policy, `[..., n]`.
+        utility: utility of each action, `[..., n]`; a constant per prompt has no effect.
         step_size: s > 0, in units of 1 / utility.
 
     Reference: Held, Wolfe and Crowder, "Validation of Subgradient Optimization", 1974.
@@ -75,7 +75,8 @@ def euclidean(
     point = jnp.exp(logp) + step_size * _centred(utility)
     falling = -jnp.sort(-point, axis=-1)
     counts = jnp.arange(1, n + 1, dtype=logp.dtype)
-    # With k actions left the level is (sum of the k largest - 1) / k; as many are left as lie above theirs.
+    # With k positive probabilities the level is (sum of the k largest - 1) / k; the right k is the number of
+    # entries above their level.
     levels = (jnp.cumsum(falling, axis=-1) - 1.0) / counts
     left = jnp.sum(falling > levels, axis=-1, keepdims=True)
     return _log(point - jnp.take_along_axis(levels, left - 1, axis=-1))
@@ -84,13 +85,13 @@ def euclidean(
 def log_barrier(
     logp: Float[Array, "*batch n"], utility: Float[Array, "*batch n"], step_size: Any
 ) -> Float[Array, "*batch n"]:
-    """The step 1 / (1 / policy - step_size * utility + level), whose level makes the sum 1.
+    """Log-barrier step: 1 / (1 / policy - step_size * utility + level), with the level that makes the sum 1.
 
-    Potential: -sum_i log p_i. The policy never reaches the boundary; actions of low probability barely move.
+    Potential: -sum_i log p_i. The policy never reaches the boundary; small probabilities change slowly.
 
     Args:
-        logp: log-probabilities of the policy stepped from, `[..., n]`.
-        utility: each action's utility `[..., n]`; a constant per prompt does not matter.
+        logp: log-probabilities of the current policy, `[..., n]`.
+        utility: utility of each action, `[..., n]`; a constant per prompt has no effect.
         step_size: s > 0, in units of 1 / utility.
 
     Reference: Wei and Luo, "More Adaptive Algorithms for Adversarial Bandits", 2018.
@@ -104,7 +105,7 @@ def log_barrier(
 
 
 class _Family:
-    """A mirror map made from one thing; equal to, and hashed like, any other made from the same."""
+    """A mirror map with one parameter, with equality and hash by the parameter."""
 
     maker = ""
 
@@ -131,8 +132,8 @@ class _Tsallis(_Family):
         if power == 0:
             return entropy(logp, utility, step_size)
 
-        # The derivative of the potential is q p^power / power, up to a constant: p^power - 1 in the place of
-        # p^power is exact for powers near 0, without the -1 it is exact near p = 0 for large ones.
+        # The derivative of the potential is q p^power / power, up to a constant: p^power - 1 is accurate for
+        # powers near 0, and p^power is accurate near p = 0 for large powers.
         raised, lowered = (jnp.exp, jnp.log) if power > 0.5 else (jnp.expm1, jnp.log1p)
         least = 0.0 if power > 0.5 else -1.0
 
@@ -153,11 +154,11 @@ class _Tsallis(_Family):
 def tsallis(q: float) -> Mirror:
     """The mirror map of negative Tsallis entropy (sum_i p_i^q - 1) / (q - 1).
 
-    It is `entropy` at q = 1 and `euclidean` of half the step at q = 2; as q -> 0 it tends to `log_barrier` of
-    1 / q times the step. For q > 1 actions may get probability 0.
+    It is `entropy` at q = 1, and `euclidean` with half the step size at q = 2; for q -> 0 it converges to
+    `log_barrier` with 1 / q times the step size. For q > 1 probabilities may become 0.
 
     Args:
-        q: the order, one number > 0, known before anything compiles.
+        q: the order, a number > 0, not traced.
 
     Raises:
         ValueError: `q` is not a finite number above 0.
@@ -167,8 +168,8 @@ def tsallis(q: float) -> Mirror:
     """
     if not validation.is_concrete(q) or callable(q):
         raise ValueError(
-            f"`q` must be one number known before anything compiles, got {q!r}. Make one rule for each "
-            f"value, outside of jit and vmap."
+            f"`q` must be a number that is not traced by JAX, got {q!r}. Make one rule for each value, "
+            f"outside of jit and vmap."
         )
     validation.positive("q", q)
     return _Tsallis(float(q))
@@ -183,7 +184,7 @@ class _Separable(_Family):
         floor = max(LOG_FLOOR, float(np.log(np.finfo(logp.dtype).tiny)))
         slope_of_p = jnp.vectorize(jax.grad(self.argument))
         curvature_of_p = jnp.vectorize(jax.grad(jax.grad(self.argument)))
-        # One rounding below 1: the derivative may be infinite at 1.
+        # One ulp below 1, because the derivative may be infinite at 1.
         top = -float(np.finfo(logp.dtype).eps)
 
         def slope(logp: Array) -> Array:
@@ -191,7 +192,7 @@ class _Separable(_Family):
             return slopes
 
         lowest, low = slope(jnp.asarray([floor, floor / 2], logp.dtype))
-        # A derivative that is finite at 0 (no longer falls there) lets actions have probability 0.
+        # If the derivative is finite at 0 (constant near the floor), probabilities may become 0.
         reaches_zero = low - lowest <= float(np.finfo(logp.dtype).eps) * (1.0 + jnp.abs(low))
         bottom = jnp.where(reaches_zero, -jnp.inf, floor)
 
@@ -201,19 +202,19 @@ class _Separable(_Family):
 
         def inverse(dual: Array) -> tuple[Array, Array]:
             below = dual <= lowest
-            found = _root(excess, dual, jnp.full_like(dual, floor), jnp.full_like(dual, top))
-            steepness = curvature_of_p(jnp.exp(found))
-            return jnp.where(below, bottom, found), jnp.where(below, 0.0, 1.0 / steepness)
+            logp = _root(excess, dual, jnp.full_like(dual, floor), jnp.full_like(dual, top))
+            steepness = curvature_of_p(jnp.exp(logp))
+            return jnp.where(below, bottom, logp), jnp.where(below, 0.0, 1.0 / steepness)
 
         return _dual_step(logp, step_size * _centred(utility), slope, inverse)
 
 
 def separable(potential: Callable[[Any], Any]) -> Mirror:
-    """The mirror map of the potential sum_i potential(p_i), for any strictly convex function of one number.
+    """The mirror map of the potential sum_i potential(p_i), for a strictly convex function of one number.
 
-    Its derivative is taken by JAX and inverted numerically, so a step costs some hundred evaluations: use the
-    closed forms above where there is one. Probabilities below exp(LOG_FLOOR) become exp(LOG_FLOOR), or 0 if
-    the derivative is finite at 0.
+    The derivative of the potential is computed by JAX and inverted numerically, so that a step costs about a
+    hundred evaluations: prefer the closed forms above. Probabilities below exp(LOG_FLOOR) become
+    exp(LOG_FLOOR), or 0 if the derivative is finite at 0.
 
     Args:
         potential: a strictly convex function of one number in (0, 1), written in jax.numpy, such as
@@ -240,18 +241,18 @@ def separable(potential: Callable[[Any], Any]) -> Mirror:
 
 @lru_cache(maxsize=256)
 def _complaint(potential: Callable[[Any], Any], dtype: Any) -> str | None:
-    """What is wrong with a potential, if anything."""
+    """An error message for an invalid potential; None if it is valid."""
     called = repr(getattr(potential, "__name__", potential))
     try:
         out = jax.eval_shape(potential, np.asarray(0.5, dtype))
     except (ConcretizationTypeError, TracerArrayConversionError):
-        return f"`potential` must be written in jax.numpy, which JAX can differentiate; {called} is not."
+        return f"`potential` must be written in jax.numpy, so that JAX can differentiate it; {called} is not."
     except (TypeError, ValueError, IndexError) as error:
         first_line = str(error).splitlines()[0]
-        return f"`potential` must be a function of one number; calling {called} with one failed: {first_line}"
+        return f"`potential` must be a function of one number; calling {called} with 0.5 failed: {first_line}"
     if getattr(out, "shape", None) != () or not jnp.issubdtype(out.dtype, jnp.floating):
         described = f"{out.dtype} of shape {out.shape}" if hasattr(out, "shape") else repr(out)
-        return f"`potential` must return one real number; given one number {called} returned {described}."
+        return f"`potential` must return one real number; given 0.5 {called} returned {described}."
     with jax.ensure_compile_time_eval():
         slopes = np.asarray([jax.grad(potential)(jnp.asarray(x, dtype)) for x in TRIED])
     if not np.all(np.isfinite(slopes)):
@@ -267,7 +268,7 @@ def _complaint(potential: Callable[[Any], Any], dtype: Any) -> str | None:
 
 
 def check(mirror: Any) -> None:
-    """Refuse what is not a function (logp, utility, step_size) -> log-policy of the same shape."""
+    """Raise a ValueError unless a mirror map has the arguments and the result that it must have."""
     if not callable(mirror):
         raise ValueError(
             f"`mirror` must be a mirror map such as mirrors.entropy or mirrors.euclidean, got {mirror!r}."
@@ -278,29 +279,29 @@ def check(mirror: Any) -> None:
     except TypeError as error:
         raise ValueError(
             f"`mirror` must be a function (logp, utility, step_size) -> log-policy, but {called} takes "
-            f"{inspect.signature(mirror)}. Make one from a potential by mirrors.separable(potential), "
-            f"from an order by mirrors.tsallis(q)."
+            f"{inspect.signature(mirror)}. Make a mirror map from a potential with "
+            f"mirrors.separable(potential), or from an order with mirrors.tsallis(q)."
         ) from error
     logp = np.full(2, -np.log(2), jnp.result_type(float))
     out = jax.eval_shape(mirror, logp, logp, jnp.result_type(float).type(1.0))
     if getattr(out, "shape", None) != (2,) or not jnp.issubdtype(out.dtype, jnp.floating):
         raise ValueError(
-            f"`mirror` must return a log-policy of the shape it is given; given shape (2,) {called} returned "
-            f"{out!r}."
+            f"`mirror` must return a log-policy of the shape of its argument; given shape (2,) {called} "
+            f"returned {out!r}."
         )
 
 
 # The maximizer of <p, gain> - Bregman(p, policy) has slope(p_i) = slope(policy_i) + gain_i - level, or
-# p_i = 0 where that is below slope(0). The sum over i falls as the level rises. Its largest term is at most 1
-# and at least 1 / n, which brackets the level. `inverse` gives log p and dp / d slope.
+# p_i = 0 if that is below slope(0). The sum over i decreases with the level. Its largest term is at most 1
+# and at least 1 / n, which brackets the level. `inverse` returns log p and dp / d slope.
 def _dual_step(logp: Array, gain: Array, slope: Any, inverse: Any) -> Array:
     dual = slope(logp) + gain
     highest = jnp.max(dual, axis=-1, keepdims=True)
     ends = slope(jnp.asarray([0.0, -np.log(logp.shape[-1])], logp.dtype))
 
     def excess(dual: Array, level: Array) -> tuple[Array, Array]:
-        found, steepness = inverse(dual - level)
-        total = jnp.sum(jnp.exp(found), axis=-1, keepdims=True)
+        logp, steepness = inverse(dual - level)
+        total = jnp.sum(jnp.exp(logp), axis=-1, keepdims=True)
         return 1.0 - total, jnp.sum(steepness, axis=-1, keepdims=True)
 
     level = _root(excess, dual, highest - ends[0], highest - ends[1])
@@ -309,10 +310,11 @@ def _dual_step(logp: Array, gain: Array, slope: Any, inverse: Any) -> Array:
 
 
 def _root(function: Any, data: Array, low: Array, high: Array) -> Array:
-    """Where the increasing `function(data, x)`, given with its slope, is 0 in between, elementwise.
+    """The root between `low` and `high` of the increasing `function(data, x)`, elementwise.
 
-    Newton's method; bisection where that would leave the bracket or shrinks its steps too slowly. The last
-    step is Newton's, outside of the loop: it polishes the root, and carries its derivative.
+    `function` returns its value and its slope. The method is Newton's, with bisection where a Newton step
+    would leave the bracket or steps shrink too slowly. A final Newton step outside of the loop improves the
+    root and makes it differentiable with respect to `data`.
     """
     known = jax.lax.stop_gradient(data)
     low, high = (jax.lax.stop_gradient(end) for end in (low, high))
@@ -342,11 +344,11 @@ def _newton(value: Array, slope: Array) -> Array:
 
 
 def _centred(utility: Array) -> Array:
-    """The utility less its largest: so a constant added to it leaves no rounding behind."""
+    """The utility minus its maximum, so that a constant added to it causes no rounding errors."""
     return utility - jnp.max(utility, axis=-1, keepdims=True)
 
 
 def _log(p: Array) -> Array:
-    """The logarithm, -inf where p <= 0."""
+    """The logarithm of p; -inf for p <= 0."""
     inside = p > 0
     return jnp.where(inside, jnp.log(jnp.where(inside, p, 1.0)), -jnp.inf)

@@ -1,4 +1,4 @@
-"""Find out by experiment what a regularizer is worth, for those who prototype one."""
+"""Numerical test of the properties of a regularizer, for developing new ones."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ Evaluate: TypeAlias = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 class RegularizerReport(NamedTuple):
-    """What `check_regularizer` found.
+    """The result of `check_regularizer`.
 
     Attributes:
-        finite: no value or derivative was nan or infinite at policies without zeros.
-        differentiable: JAX's gradient is the slope, and the same from both sides, at the reference too.
-        convex: no segment between policies lies below the function.
-        strictly_convex: no segment touches it either: regularized games have one equilibrium.
-        minimal_at_reference: no policy has less than the reference.
-        zero_at_reference: it is 0 there.
-        depends_on_reference: moving the reference changes what sets policies apart.
-        finite_at_boundary: it tends to a finite number as a probability tends to 0.
-        suits_comal: all of the first seven but `zero_at_reference` hold.
-        sentences: what that means for COMAL.
+        finite: whether all values and derivatives are finite at policies without zeros.
+        differentiable: whether the gradient by JAX equals the one-sided slopes, also at the reference.
+        convex: whether the regularizer is convex along all tested segments between policies.
+        strictly_convex: whether it is strictly convex along them; regularized equilibria are then unique.
+        minimal_at_reference: whether the regularizer is minimized at the reference.
+        zero_at_reference: whether its value at the reference is 0.
+        depends_on_reference: whether differences of values between policies depend on the reference.
+        finite_at_boundary: whether it has a finite limit as a probability converges to 0.
+        suits_comal: whether the first seven properties hold, except for `zero_at_reference`.
+        sentences: the consequences for COMAL, in words.
     """
 
     finite: bool
@@ -49,44 +49,44 @@ class RegularizerReport(NamedTuple):
         return "\n".join([*lines, *self.sentences])
 
 
-# What a finding means; the boundary's last, for neither answer is wrong.
+# Consequences of a property that does not hold; for the boundary, of both cases.
 CONSEQUENCES = {
-    "finite": "It is nan or infinite at policies without zeros: runs that come there stop being finite.",
-    "differentiable": "Its slope jumps, or JAX's gradient is not its slope: steps along the gradient need "
-    "not settle, and regularized equilibria are not found by Newton's method.",
-    "convex": "It is not convex: regularized games may have several equilibria or none, and nothing is "
-    "guaranteed, neither inside COMAL nor outside.",
-    "strictly_convex": "It is flat along some direction: there it does not stop the cycling, and regularized "
-    "games may have many equilibria.",
-    "minimal_at_reference": "It is not least at the reference: where COMAL stops, policy and reference "
-    "alike, the pull is not 0, so that COMAL's fixed points are not Nash policies.",
-    "zero_at_reference": "It is not 0 at the reference: no step changes by it, only the values reported.",
+    "finite": "It is nan or infinite at policies without zeros: runs that reach them become non-finite.",
+    "differentiable": "Its slope jumps, or differs from the gradient by JAX: gradient steps need not "
+    "converge, and Newton's method does not find regularized equilibria.",
+    "convex": "It is not convex: regularized games may have several equilibria or none, and no convergence "
+    "guarantee applies, inside or outside of COMAL.",
+    "strictly_convex": "It is constant or linear along some direction: it does not damp cycling there, and "
+    "regularized games may have many equilibria.",
+    "minimal_at_reference": "It is not minimized at the reference: at a fixed point of COMAL, where policy "
+    "and reference are equal, its gradient is not 0, so that the fixed point is not a Nash policy.",
+    "zero_at_reference": "Its value at the reference is not 0: this changes no step, only reported values.",
     "depends_on_reference": "It ignores the reference: COMAL cannot move the regularized equilibrium, and "
     "refuses it.",
 }
-SUITS = "It has what COMAL needs: its fixed points without zeros are the Nash policies."
-INTERIOR = "It grows without bound towards the boundary: regularized equilibria give no action probability 0."
+SUITS = "It is suitable for COMAL, whose fixed points without zeros are then the Nash policies."
+INTERIOR = "It is unbounded near the boundary: regularized equilibria have only positive probabilities."
 BOUNDARY = "It is finite at the boundary: whether regularized equilibria reach it depends on its slope there."
 
-# How many random segments and points are tried, and how far from exact a value may be in units of its size.
+# Numbers of random segments and references, and tolerance of values relative to their size.
 NUM_SEGMENTS, NUM_REFERENCES, TOLERANCE = 2000, 20, 1e-10
 
 
 def check_regularizer(
     regularizer: Regularizer, num_actions: int = 4, reference: Any = None
 ) -> RegularizerReport:
-    """Whether a function is a regularizer that COMAL works with, found by experiment, and what it lacks.
+    """Test numerically whether a function is a regularizer that is suitable for COMAL.
 
-    Looks at thousands of random policies in float64. What it denies was seen; what it affirms was only not
-    contradicted.
+    The test evaluates the function at thousands of random policies in float64. A property is reported as
+    missing if a counter-example was found, and as present if none was found.
 
     Args:
         regularizer: a function `(p, reference) -> number` of two probability vectors.
-        num_actions: for how many actions to try it, >= 2.
-        reference: positive probabilities `[num_actions]` to try it around; random ones by default.
+        num_actions: number of actions of the test policies, >= 2.
+        reference: positive probabilities `[num_actions]` of the reference; random ones by default.
 
     Returns:
-        A `RegularizerReport`; print it.
+        A `RegularizerReport`, whose `repr` is a table with explanations.
 
     Raises:
         ValueError: `regularizer` is not a function of two policies that returns one real number,
@@ -109,7 +109,7 @@ def check_regularizer(
         finite = _is_finite(value, slope, rng, references)
         convex, strictly = _is_convex(value, rng, references)
         minimal, zero = _is_minimal(value, rng, references)
-        found = {
+        properties = {
             "finite": finite,
             "differentiable": _is_differentiable(value, slope, rng, references),
             "convex": convex,
@@ -119,12 +119,12 @@ def check_regularizer(
             "depends_on_reference": _depends(value, rng, n),
         }
         at_boundary = _is_finite_at_boundary(value, references)
-    suits = all(holds for key, holds in found.items() if key != "zero_at_reference")
-    sentences = [CONSEQUENCES[key] for key, holds in found.items() if not holds]
-    if found["finite"]:
+    suits = all(holds for key, holds in properties.items() if key != "zero_at_reference")
+    sentences = [CONSEQUENCES[key] for key, holds in properties.items() if not holds]
+    if properties["finite"]:
         sentences.append(BOUNDARY if at_boundary else INTERIOR)
     return RegularizerReport(
-        **found,
+        **properties,
         finite_at_boundary=at_boundary,
         suits_comal=suits,
         sentences=((SUITS, *sentences) if suits else tuple(sentences)),
@@ -132,14 +132,14 @@ def check_regularizer(
 
 
 def _check_call(regularizer: Regularizer, policy: np.ndarray) -> None:
-    """Refuse what cannot be called with policies of this size, or returns something else than a number."""
+    """Raise a ValueError unless the regularizer accepts policies of this size and returns a number."""
     try:
         out = jax.eval_shape(regularizer, policy, policy)
     except WRONG_SIZE as error:
         raise ValueError(
             f"`regularizer` {name(regularizer)!r} cannot be called by JAX with policies over {len(policy)} "
-            f"actions ({str(error).splitlines()[0]}). Pass the `num_actions` it is made for, and write it in "
-            f"jax.numpy."
+            f"actions ({str(error).splitlines()[0]}). Pass the `num_actions` that it accepts, and write it "
+            f"in jax.numpy."
         ) from error
     complaint = no_number(regularizer, len(policy), out)
     if complaint:
@@ -152,13 +152,13 @@ def _over_pairs(function: Any, out: str) -> Evaluate:
 
 
 def _policies(rng: np.random.Generator, count: int, n: int) -> np.ndarray:
-    """Half of them all over the simplex, half near its boundary; none gives an action less than 1e-3 / n."""
+    """Random policies, half spread over the simplex, half near its boundary, with p_i >= 1e-3 / n."""
     anywhere, near = (rng.dirichlet(np.full(n, spread), count) for spread in (1.0, 0.3))
     return 0.999 * np.where(np.arange(count)[:, None] % 2 == 0, anywhere, near) + 0.001 / n
 
 
 def _pairs(rng: np.random.Generator, references: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Random policies, some of them the reference itself, each with a reference."""
+    """Random pairs of a policy and a reference, a tenth of them with policy = reference."""
     chosen = references[rng.integers(0, len(references), count)]
     policies = _policies(rng, count, references.shape[-1])
     return np.where(np.arange(count)[:, None] % 10 == 0, chosen, policies), chosen
@@ -175,7 +175,7 @@ def _is_finite(value: Evaluate, slope: Evaluate, rng: np.random.Generator, refer
 
 
 def _is_convex(value: Evaluate, rng: np.random.Generator, references: np.ndarray) -> tuple[bool, bool]:
-    """Whether it is convex, and strictly so, along segments between policies and along single exchanges."""
+    """Whether a function is convex, and strictly convex, along random segments and single exchanges."""
     (p, chosen), n = _pairs(rng, references, NUM_SEGMENTS), references.shape[-1]
     q = _policies(rng, NUM_SEGMENTS, n)
     give, take = rng.integers(0, n, (2, NUM_SEGMENTS))
@@ -184,13 +184,13 @@ def _is_convex(value: Evaluate, rng: np.random.Generator, references: np.ndarray
     q = np.where(is_exchange, p + exchange, q)
     ends, middle = (value(p, chosen) + value(q, chosen)) / 2, value((p + q) / 2, chosen)
     rounding = TOLERANCE * _size(ends)
-    # A strictly convex function sags by about its curvature times the squared length.
+    # The sag of a strictly convex function is about its curvature times the squared length.
     sag = (ends - middle) / np.maximum(np.sum((p - q) ** 2, -1), 1e-6)
     return bool(np.all(middle <= ends + rounding)), bool(np.all(sag > TOLERANCE * _size(ends)))
 
 
 def _is_minimal(value: Evaluate, rng: np.random.Generator, references: np.ndarray) -> tuple[bool, bool]:
-    """Whether no policy, far from the reference or near, has less than the reference; whether that is 0."""
+    """Whether a function is minimized at the reference, and whether the minimum is 0."""
     p, chosen = _pairs(rng, references, NUM_SEGMENTS)
     share = 10.0 ** rng.uniform(-4, 0, (NUM_SEGMENTS, 1))
     values, least = value(chosen + share * (p - chosen), chosen), value(chosen, chosen)
@@ -201,7 +201,7 @@ def _is_minimal(value: Evaluate, rng: np.random.Generator, references: np.ndarra
 def _is_differentiable(
     value: Evaluate, slope: Evaluate, rng: np.random.Generator, references: np.ndarray
 ) -> bool:
-    """Whether the slopes to both sides agree with JAX's along random directions, the reference included."""
+    """Whether both one-sided slopes along random directions agree with the gradient by JAX."""
     p, chosen = _pairs(rng, references, NUM_SEGMENTS)
     towards = rng.normal(size=p.shape)
     towards -= towards.mean(-1, keepdims=True)
@@ -214,20 +214,20 @@ def _is_differentiable(
         errors.append(
             np.maximum(np.abs((ahead - here) / length - rise), np.abs((here - back) / length - rise))
         )
-    # Where it is smooth the error falls with the length, down to rounding over the length.
+    # For a smooth function the error decreases with the length, down to rounding error over length.
     rounding = 1e-15 * _size(here) / (1e-5 * p.min(-1))
     return bool(np.all(errors[1] <= 0.3 * errors[0] + 10 * rounding))
 
 
 def _depends(value: Evaluate, rng: np.random.Generator, n: int) -> bool:
-    """Whether the difference of two policies depends on the reference."""
+    """Whether the difference of the values at two policies depends on the reference."""
     p, q, first, second = _policies(rng, 4 * NUM_REFERENCES, n).reshape(4, -1, n)
     change = (value(p, first) - value(q, first)) - (value(p, second) - value(q, second))
     return not bool(np.all(np.abs(change) <= TOLERANCE * _size(value(p, first) + value(q, first))))
 
 
 def _is_finite_at_boundary(value: Evaluate, references: np.ndarray) -> bool:
-    """Whether its increments die out as the first action's log-probability falls to -100, -200, -300."""
+    """Whether the increments vanish as one log-probability decreases to -100, -200 and -300."""
     rest = references / (1 - references[:, :1])
     levels = []
     for log_probability in (-100.0, -200.0, -300.0):

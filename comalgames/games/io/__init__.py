@@ -1,4 +1,4 @@
-"""Games from users' files and data sets; the only code that reads files outside of run folders."""
+"""Games from files and data sets."""
 
 from comalgames.games.io.rankings import from_rankings
 from comalgames.games.io.tables import from_winrates

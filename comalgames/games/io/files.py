@@ -1,4 +1,4 @@
-"""Read users' text files, and leave out actions that they exclude."""
+"""Reading of text files, and exclusion of actions."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from pathlib import Path
 from comalgames import validation
 from comalgames.games.preference import PreferenceGame
 
-# A file larger than this is refused before it is read: a mistake, or an attack.
+# Largest size of a file; larger files are not read.
 MAX_BYTES = 1 << 28
 
 
 def read(path: Path) -> str:
-    """The text of a file, refused if it is missing, too large or not text."""
+    """The text of a file; raises an error if it is missing, too large or not text."""
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}.")
     if path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"{path.name} has {path.stat().st_size} bytes; files up to {MAX_BYTES} are read.")
+        raise ValueError(
+            f"{path.name} has {path.stat().st_size} bytes; the largest accepted size is {MAX_BYTES} bytes."
+        )
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -25,14 +27,14 @@ def read(path: Path) -> str:
 
 
 def without(game: PreferenceGame, exclude: Sequence[str | int], labels: Sequence[str] = ()) -> PreferenceGame:
-    """The game among the actions that `exclude` does not mention, by label or else by name."""
+    """The game without the actions in `exclude`, which are given by label or by name."""
     if isinstance(exclude, (str, int)):
         raise ValueError(f"`exclude` must be a list of names, got {exclude!r}; pass [{exclude!r}].")
     index = {label: i for known in (game.names, labels) for i, label in enumerate(known)}
     dropped = {index[validation.known("exclude", str(label).strip(), index)] for label in exclude}
     kept = [i for i in range(game.num_actions) if i not in dropped]
     if not kept:
-        raise ValueError("`exclude` leaves no action.")
+        raise ValueError(f"`exclude` must leave at least one action, got all {game.num_actions} actions.")
     if not dropped:
         return game
     skew = game.skew[..., kept, :][..., kept]

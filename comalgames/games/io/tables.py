@@ -15,7 +15,7 @@ from comalgames import validation
 from comalgames.games.io.files import read, without
 from comalgames.games.preference import PreferenceGame
 
-# How far P + P.T is from 1 by the rounding of decimals such as 0.9 and 0.1 alone: not worth a warning.
+# Largest deviation of P + P.T from 1 by rounding errors of decimals such as 0.9 and 0.1, without a warning.
 ROUNDING = 4 * float(np.finfo(np.float64).eps)
 
 
@@ -25,24 +25,25 @@ def from_winrates(
     exclude: Sequence[str | int] = (),
     names: Sequence[str] | None = None,
 ) -> PreferenceGame:
-    """The game given by a table of win rates: an array, a data frame or a CSV file.
+    """The game of a table of win rates: an array, a data frame or a CSV file.
 
-    Row i, column j holds how often i beats j. A CSV may name the actions in a header row, in its first
-    column, or in both; names that look like numbers need both, and an empty top-left cell. The diagonal of
-    a CSV may be empty, which counts as 1/2. Nothing else may.
+    The entry in row i and column j is the win rate of i against j. A CSV file may name the actions in a
+    header row, in its first column, or in both; names that look like numbers must be given in both, with an
+    empty top-left cell. Diagonal cells of a CSV file may be empty, which counts as 1/2; all other cells must
+    be filled.
 
     Args:
         source: path of a CSV file, or win rates `[n, n]` in [0, 1]: an array, or a data frame whose columns
             are named after the actions (and whose rows, if named, are in the same order).
-        symmetrize: replace P by (P + 1 - P.T) / 2 however far P + P.T is from 1, and warn with what changed.
-            Without it a P + P.T off by more than 1e-6 is an error.
-        exclude: names (or row numbers, where there are no names) of actions to leave out.
-        names: what to call the actions of an array, all different; "0", "1", ... by default.
+        symmetrize: whether to replace P by (P + 1 - P.T) / 2 for any deviation of P + P.T from 1, with a
+            warning that reports the change. Without it a deviation of more than 1e-6 is an error.
+        exclude: names (or row numbers, for tables without names) of actions to leave out.
+        names: names of the actions of an array, all different; "0", "1", ... by default.
 
     Raises:
         ValueError: the file cannot be parsed (the message names the line), a pair is missing, or P is not a
             preference matrix.
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
 
     Example:
         >>> cg.games.from_winrates([[0.5, 0.7], [0.3, 0.5]], names=["old", "new"]).names
@@ -50,13 +51,19 @@ def from_winrates(
     """
     if isinstance(source, (str, Path)):
         if names is not None:
-            raise ValueError("`names` goes with an array; a CSV file names its actions itself.")
+            raise ValueError(
+                f"`names` is only accepted with an array, got {names!r} with a file; put the names into the "
+                f"CSV file."
+            )
         names, table = _read_csv(Path(source))
     else:
         if hasattr(source, "columns") and hasattr(source, "to_numpy"):
             rows, columns = list(getattr(source, "index", ())), list(source.columns)
             if set(rows) == set(columns) and rows != columns:
-                raise ValueError(f"`source` must have its rows in the order of its columns, {columns}.")
+                raise ValueError(
+                    f"`source` must have its rows in the order of its columns, {columns}, got {rows}; "
+                    f"reorder the rows."
+                )
             names, source = columns if names is None else names, source.to_numpy()
         table = validation.win_rates("source", source)
         if table.ndim != 2:
@@ -70,11 +77,11 @@ def from_winrates(
 
 
 def _read_csv(path: Path) -> tuple[list[str], np.ndarray]:
-    """The actions' names and the win rates of a CSV file, 1/2 where the diagonal is empty."""
+    """The names of the actions and the win rates of a CSV file; empty diagonal cells are 1/2."""
     rows = _csv_rows(path)
     header_line, header = rows.pop(0) if _has_header(rows) else (0, [])
     if not rows:
-        raise ValueError(f"{path.name} holds no win rates; expected a square table of them.")
+        raise ValueError(f"{path.name} contains no win rates; expected a square table of win rates.")
     first_column = [cells[0] for _, cells in rows]
     names = header or [str(i) for i in range(len(rows))]
     if (header and not header[0]) or all(map(_is_text, first_column)):
@@ -93,7 +100,7 @@ def _read_csv(path: Path) -> tuple[list[str], np.ndarray]:
     for i, (line, cells) in enumerate(rows):
         if len(cells) != len(rows):
             raise ValueError(
-                f"{path.name}, line {line}: expected {len(rows)} win rates, one a row, got {len(cells)}."
+                f"{path.name}, line {line}: expected {len(rows)} win rates, one per row, got {len(cells)}."
             )
         for j, cell in enumerate(cells):
             if cell or i != j:
@@ -103,7 +110,7 @@ def _read_csv(path: Path) -> tuple[list[str], np.ndarray]:
 
 
 def _csv_rows(path: Path) -> list[tuple[int, list[str]]]:
-    """The line number and the cells of each row that is not blank."""
+    """Line number and cells of each non-blank row."""
     reader = csv.reader(io.StringIO(read(path), newline=""), strict=True)
     try:
         rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
@@ -113,10 +120,10 @@ def _csv_rows(path: Path) -> list[tuple[int, list[str]]]:
 
 
 def _has_header(rows: list[tuple[int, list[str]]]) -> bool:
-    """Whether the first row holds names: all of it is text, or its first cell, the table's corner, is empty.
+    """Whether the first row contains names: all cells are text, or the first cell, the corner, is empty.
 
-    An empty first cell may also be the diagonal of a table without names. Then no cell beside it is text, and
-    the first column does not repeat the first row.
+    An empty first cell may also be the diagonal of a table without names. In that case no other cell of the
+    row is text, and the first column does not repeat the first row.
     """
     first = rows[0][1] if rows else []
     if not first or first[0]:

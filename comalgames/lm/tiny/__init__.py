@@ -1,4 +1,4 @@
-"""A language model so small that all its answers can be listed, trained on the bridge's targets."""
+"""Training of a tiny language model, whose answers can be enumerated, on the targets of `lm.targets`."""
 
 from comalgames.lm.tiny.model import Transformer
 from comalgames.lm.tiny.rounds import Drawn, Fit

@@ -1,4 +1,4 @@
-"""A small causal transformer whose answers can all be listed, so that its policy is known exactly."""
+"""A small causal transformer whose answers can be enumerated, so that its policy is known exactly."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from comalgames import validation
 from comalgames.lm import losses
 
-# An MLP is this many times as wide as the stream that it reads.
+# Width of an MLP relative to the width of the residual stream.
 MLP_FACTOR = 2
 
-# Added to a variance before dividing by its root, as layer normalization does.
+# Constant added to the variance in layer normalization.
 VARIANCE_FLOOR = 1e-5
 
 
 class Block(eqx.Module):
-    """Causal self-attention, then an MLP; each reads the normalized stream and adds to it.
+    """A transformer block: causal self-attention and an MLP, with layer normalization before each.
 
     Attributes:
-        query_key_value: of all heads.
-        output: from the heads back to the stream.
-        up: into the MLP.
-        down: out of it.
-        num_heads: of the attention.
+        query_key_value: projections of the stream to queries, keys and values of all heads.
+        output: projection of the heads to the stream.
+        up: first matrix of the MLP.
+        down: second matrix of the MLP.
+        num_heads: number of attention heads.
     """
 
     query_key_value: Float[Array, "three width width"]
@@ -41,7 +41,7 @@ class Block(eqx.Module):
     num_heads: int = eqx.field(static=True)
 
     def __call__(self, stream: Float[Array, "*batch length width"]) -> Float[Array, "*batch length width"]:
-        """The stream with what attention and MLP add."""
+        """The residual stream after attention and MLP."""
         stream = stream + self._attention(_normalize(stream))
         return stream + jax.nn.gelu(_normalize(stream) @ self.up) @ self.down
 
@@ -61,21 +61,21 @@ class Block(eqx.Module):
 class Transformer(eqx.Module):
     """A causal transformer that answers prompts with strings of a fixed length.
 
-    It is its own parameters, a pytree. Every prompt is one token before the answer, and all prompts share the
-    rest of the network. There are `num_tokens ** length` answers, in alphabetical order: with 3 tokens and
-    length 2, answer 5 is the string 1, 2.
+    The object is a pytree of its parameters. Each prompt is one token before the answer; all other parameters
+    are shared between prompts. There are `num_tokens ** length` answers, in alphabetical order: with 3 tokens
+    and length 2, answer 5 is the string 1, 2.
 
     Args:
         key: a JAX random key.
-        num_prompts: how many prompts, >= 1.
+        num_prompts: number of prompts, >= 1.
         num_tokens: size V of the alphabet, >= 2.
-        length: tokens L of an answer, >= 1.
-        width: numbers per position, a multiple of `num_heads`.
+        length: number L of tokens in an answer, >= 1.
+        width: width of the residual stream, a multiple of `num_heads`.
         num_layers: number of blocks, >= 1.
-        num_heads: of each attention.
+        num_heads: number of attention heads per block.
 
     Raises:
-        ValueError: one of the numbers is not as above.
+        ValueError: a number is not as described.
 
     Example:
         >>> model = cg.lm.tiny.Transformer(jax.random.key(0), num_prompts=4)
@@ -119,19 +119,19 @@ class Transformer(eqx.Module):
             for _ in range(num_layers)
         )
         embeddings = tuple(jnp.ones((rows, width)) for rows in (num_prompts, num_tokens, length))
-        # One draw for all: each shape would be compiled for itself.
+        # One draw for all parameters, because each shape is a separate compilation.
         deviations, unravel = ravel_pytree((*embeddings, blocks, _deviations(width, num_tokens)))
         drawn = unravel(deviations * jax.random.normal(key, deviations.shape))
         self.prompts, self.tokens, self.positions, self.blocks, self.unembed = drawn
 
     @property
     def length(self) -> int:
-        """Tokens of an answer."""
+        """Number of tokens in an answer."""
         return self.positions.shape[-2]
 
     @property
     def num_answers(self) -> int:
-        """How many answers there are: V ** L."""
+        """Number of answers, V ** L."""
         num: int = self.tokens.shape[-2] ** self.length
         return num
 
@@ -141,8 +141,8 @@ class Transformer(eqx.Module):
         """Log-probabilities of the next token after the prompt and after each token of each prefix.
 
         Args:
-            prefixes: tokens for each prompt, `[prompts, batch, l]`, l < L; row t of the result depends on the
-                first t of them only.
+            prefixes: tokens for each prompt, `[prompts, batch, l]`, l < L; row t of the result depends only
+                on the first t tokens.
         """
         num_prompts, batch, size = prefixes.shape
         prompt = jnp.broadcast_to(
@@ -159,9 +159,9 @@ class Transformer(eqx.Module):
         return self._strings(self.length)
 
     def answers_logp(self) -> Float[Array, "prompts answers"]:
-        """Log-probabilities of all answers to each prompt, by teacher forcing: the policy, exactly."""
+        """The exact policy: log-probabilities of all answers to each prompt, by teacher forcing."""
         every = self.answers()
-        # Answers that differ in their last token only share what the network reads.
+        # Answers that differ only in their last token share one pass through the network.
         next_logp = self.next_logp(self._prefixes(self.length - 1))
         of_answers = jnp.repeat(next_logp, self.tokens.shape[-2], axis=-3)
         token_logp = jnp.sum(self._one_hot(every) * of_answers, axis=-1)
@@ -169,15 +169,15 @@ class Transformer(eqx.Module):
         return summed
 
     def generate(self, key: PRNGKeyArray, num_draws: int) -> Int[Array, "prompts draws length"]:
-        """Answers drawn token by token, `[prompts, num_draws, L]`.
+        """Draw answers token by token, `[prompts, num_draws, L]`.
 
         Args:
             key: a JAX random key.
-            num_draws: how many for each prompt.
+            num_draws: number of answers for each prompt.
         """
         drawn = jnp.zeros((self.prompts.shape[-2], num_draws, 0), int)
         for position in range(self.length):
-            # Every prefix that can occur is read once, however many draws share it.
+            # Every possible prefix is evaluated once and shared by all draws.
             next_logp = self.next_logp(self._prefixes(position))[..., -1, :]
             of_draws = jnp.take_along_axis(next_logp, self.index(drawn)[..., None], axis=-2)
             token = jax.random.categorical(jax.random.fold_in(key, position), of_draws)
@@ -185,10 +185,10 @@ class Transformer(eqx.Module):
         return drawn
 
     def index(self, answers: Int[Array, "*batch length"]) -> Int[Array, "*batch"]:
-        """The numbers of answers, or of shorter strings, in alphabetical order: that of `answers_logp`.
+        """Indices of answers, or of shorter strings, in alphabetical order, as in `answers_logp`.
 
         Args:
-            answers: tokens, `[..., l]`, all of one length.
+            answers: tokens, `[..., l]`, all of the same length.
         """
         place_value = self.tokens.shape[-2] ** np.arange(answers.shape[-1])[::-1]
         number: Array = jnp.sum(answers * place_value, axis=-1)
@@ -200,7 +200,7 @@ class Transformer(eqx.Module):
         return np.array(listed, int).reshape(len(listed), length)
 
     def _prefixes(self, length: int) -> np.ndarray:
-        """The same for each prompt, `[prompts, V ** length, length]`."""
+        """All strings of the given length for each prompt, `[prompts, V ** length, length]`."""
         strings = self._strings(length)
         return np.broadcast_to(strings, (self.prompts.shape[-2], *strings.shape))
 

@@ -1,4 +1,4 @@
-"""One round of training: get answers, ask the rule where to go, take gradient steps, see how far one got."""
+"""One round of training: answers, the rule's targets, gradient steps, and distance to the exact target."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from comalgames.lm.monitoring import fit_residual
 from comalgames.lm.tiny.model import Transformer
 from comalgames.numerics import pairs
 
-# One object: each call of optax makes functions of its own, which are compiled anew.
+# A single object, because each call of optax creates new functions, which would be compiled again.
 ADAM = optax.scale_by_adam()
 
-# What a round's key is folded with, so that its draws differ.
+# Numbers folded into the key of a round for its independent draws.
 GENERATE, COMPARE, RULE = range(3)
 
 
 class Fit(eqx.Module):
-    """How a round trains: Adam from a fresh start, its learning rate falling along a cosine to 0.
+    """Optimization of one round: Adam, initialized each round, with a cosine decay of the learning rate to 0.
 
     Args:
-        loss: which of `lm.losses`: "regression" (INPO's, COMAL's and IPO's), "pointwise" (SPPO's) or
-            "logistic" (DPO's).
-        learning_rate: at the beginning of each round, > 0.
-        num_steps: gradient steps in a round, >= 1.
+        loss: name of a loss in `lm.losses`: "regression" (INPO, COMAL, IPO), "pointwise" (SPPO) or "logistic"
+            (DPO).
+        learning_rate: learning rate at the beginning of each round, > 0.
+        num_steps: number of gradient steps per round, >= 1.
 
     Raises:
-        ValueError: `loss` is not one of these, or a number not as above.
+        ValueError: `loss` is not one of these, or a number is not as described.
     """
 
     loss: str = eqx.field(static=True, default="regression")
@@ -53,16 +53,16 @@ class Fit(eqx.Module):
 
 
 class Drawn(eqx.Module):
-    """Answers drawn by the model and compared once, as a pipeline collects them.
+    """Sampling of answers: the model draws answers, and each pair is compared once, with a drawn winner.
 
     Args:
-        num_sets: sets of answers that a round draws for each prompt.
-        num_candidates: answers in a set, K >= 2. All its pairs are compared, once each, with a winner drawn.
-        batch_size: sets for each prompt that a gradient step sees, in turn; divides `num_sets`. None, the
-            default, is all.
+        num_sets: number of sets of answers drawn for each prompt in a round.
+        num_candidates: number of answers in a set, K >= 2. All pairs within a set are compared.
+        batch_size: number of sets per prompt in a gradient step, in cyclic order; must divide `num_sets`.
+            None, the default, uses all sets in each step.
 
     Raises:
-        ValueError: a number is not as above.
+        ValueError: a number is not as described.
     """
 
     num_sets: int = eqx.field(static=True)
@@ -80,14 +80,14 @@ class Drawn(eqx.Module):
                 )
 
 
-class Lesson(NamedTuple):
-    """What stays the same while a round trains.
+class RoundData(NamedTuple):
+    """The training data of one round.
 
     Attributes:
-        answers: numbers of the compared answers, `[prompts, sets, K]`.
-        goal: the rule's target and anchor for them, `[prompts, sets, K]`, and its beta.
-        preference: their preferences or labels, `[prompts, sets, K, K]`.
-        weights: what each counts in an expectation over the last policy, `[prompts, sets, K]`.
+        answers: indices of the compared answers, `[prompts, sets, K]`.
+        goal: the rule's target and anchor for the answers, `[prompts, sets, K]`, and its beta.
+        preference: preferences or labels between the answers, `[prompts, sets, K, K]`.
+        weights: weight of each answer in an expectation over the last policy, `[prompts, sets, K]`.
     """
 
     answers: Int[Array, "prompts sets k"]
@@ -98,12 +98,12 @@ class Lesson(NamedTuple):
 
 @jax.jit
 def answers_logp(model: Transformer) -> Array:
-    """The network's policy."""
+    """The policy of the network: log-probabilities of all answers."""
     return model.answers_logp()
 
 
 @jax.jit
-def lesson(
+def round_data(
     key: PRNGKeyArray,
     game: PreferenceGame,
     rule: AbstractUpdateRule[Any],
@@ -111,8 +111,8 @@ def lesson(
     reference: Transformer,
     number: Any,
     drawn: Drawn | None,
-) -> Lesson:
-    """Get answers, have them compared, look up their log-probabilities, and ask the rule where to go."""
+) -> RoundData:
+    """Draw or enumerate answers, compare them, and compute the rule's targets for them."""
     logp = last.answers_logp()
     if drawn is None:
         answers = jnp.broadcast_to(jnp.arange(logp.shape[-1]), (logp.shape[0], 1, logp.shape[-1]))
@@ -128,18 +128,18 @@ def lesson(
     policies = {"logp": _of(answers, logp), "reference": _of(answers, reference.answers_logp())}
     goal = targets(rule, jax.random.fold_in(key, RULE), policies, feedback, number)
     weights = jnp.exp(feedback.weights_logp(policies["logp"]))
-    return Lesson(answers, goal, skew + 0.5, weights)
+    return RoundData(answers, goal, skew + 0.5, weights)
 
 
 def _of(answers: Int[Array, "prompts sets k"], logp: Float[Array, "prompts answers"]) -> Array:
-    """Log-probabilities of the numbered answers."""
+    """Log-probabilities of the answers with the given indices."""
     rows = jnp.broadcast_to(logp[:, None], (*answers.shape[:2], logp.shape[-1]))
-    found: Array = jnp.take_along_axis(rows, answers, axis=-1)
-    return found
+    selected: Array = jnp.take_along_axis(rows, answers, axis=-1)
+    return selected
 
 
 def _labels(key: PRNGKeyArray, skew: Array, answers: Int[Array, "prompts sets k"]) -> Array:
-    """Who won each pair's one comparison, minus 1/2: `[prompts, sets, K, K]`; equal answers tie."""
+    """Drawn results, minus 1/2, of one comparison per pair, `[prompts, sets, K, K]`; equal answers tie."""
     size = answers.shape[-1]
     grid = (*answers.shape, size)
     rows = jnp.broadcast_to(answers[..., :, None], grid).reshape(answers.shape[0], -1)
@@ -150,16 +150,16 @@ def _labels(key: PRNGKeyArray, skew: Array, answers: Int[Array, "prompts sets k"
 
 
 @jax.jit
-def fitted(fit: Fit, model: Transformer, lesson: Lesson, drawn: Drawn | None) -> Transformer:
-    """The network after a round's gradient steps."""
-    num_sets = lesson.answers.shape[1]
+def fitted(fit: Fit, model: Transformer, data: RoundData, drawn: Drawn | None) -> Transformer:
+    """The network after the gradient steps of a round."""
+    num_sets = data.answers.shape[1]
     size = num_sets if drawn is None or drawn.batch_size is None else drawn.batch_size
 
     def loss(model: Transformer, k: Any) -> Array:
         start = (k % (num_sets // size)) * size
-        batch = jax.tree.map(  # the rule's beta has no rows
+        batch = jax.tree.map(  # beta is a scalar
             lambda rows: jax.lax.dynamic_slice_in_dim(rows, start, size, axis=1) if jnp.ndim(rows) else rows,
-            lesson,
+            data,
         )
         logp = _of(batch.answers, model.answers_logp())
         return jnp.mean(losses.named(fit.loss, logp, batch.goal, batch.preference, batch.weights))
@@ -167,7 +167,7 @@ def fitted(fit: Fit, model: Transformer, lesson: Lesson, drawn: Drawn | None) ->
     def step(k: Any, carry: tuple[Transformer, Any]) -> tuple[Transformer, Any]:
         model, memory = carry
         gradient = jax.grad(loss)(model, k)
-        # optax mixes integers with floats.
+        # optax adds integers to floats, which strict promotion forbids.
         with jax.numpy_dtype_promotion("standard"):
             share = k / fit.num_steps
             rate = fit.learning_rate * (1 + jnp.cos(jnp.pi * share)) / 2
@@ -190,7 +190,7 @@ def distance_and_residual(
     reference: Array,
     step: Any,
 ) -> tuple[Array, Array]:
-    """How far a round had to go to the exact target, and the share of that which it left, per prompt."""
+    """Distance from the start of a round to the exact target, and the remaining share of it, per prompt."""
     state = replace(rule.init(before, reference), step=jnp.asarray(step, jnp.int32))
     target, _ = rule.propose(jax.random.fold_in(key, RULE), state, Exact(game))
     weights = jnp.exp(before)

@@ -1,6 +1,6 @@
-"""Train a tiny language model round by round, as a trainer does that follows the bridge.
+"""Training of a tiny language model on the targets of a rule, round by round.
 
-Nothing of any rule is written here: what to aim at and when to move the reference are asked of the rule.
+The code is independent of the rule: targets come from `lm.targets`, reference moves from `lm.schedule`.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from comalgames.measures.metrics import duality_gap
 
 
 class Run(NamedTuple):
-    """What training left behind; record 0 is the first policy, record t that after t rounds.
+    """The result of `train`; record 0 is the first policy, record t the policy after t rounds.
 
     Attributes:
         model: the last network.
-        reference: the network that was the reference at the end.
-        logp: the policies, exactly: log-probabilities of all answers, `[rounds + 1, prompts, answers]`.
-        duality_gap: of each of them, `[rounds + 1, prompts]`.
-        distance: how far each round had to go, `[rounds, prompts]`: the root mean square, over pairs of
-            answers drawn by the policy that it began with, of the margins' distance to the rule's exact
-            target (of all answers and true preferences; what a table would step to). In nats.
-        fit_residual: the share of that distance left after the round, `[rounds, prompts]`: 0 where training
-            reached the exact target, 1 where it got no nearer. It counts what noise in drawn answers and
-            labels does as well. (`lm.fit_residual` estimates it where only a round's answers are known.)
+        reference: the network that is the reference at the end.
+        logp: the exact policies, log-probabilities of all answers, `[rounds + 1, prompts, answers]`.
+        duality_gap: duality gap of each policy, `[rounds + 1, prompts]`.
+        distance: distance in nats from the start of each round to the rule's exact target, which uses all
+            answers and the true preferences, `[rounds, prompts]`: the root mean square of the differences in
+            margin over pairs of answers drawn by the policy at the start of the round.
+        fit_residual: remaining share of that distance after the round, `[rounds, prompts]`: 0 at the exact
+            target, 1 if training came no closer. It includes the effect of noise in drawn answers and labels.
+            (`lm.fit_residual` estimates it from the answers of a round alone.)
     """
 
     model: Transformer
@@ -55,25 +55,25 @@ def train(
 ) -> Run:
     """Train a network to follow an update rule, round by round.
 
-    A round asks the rule, by `lm.targets`, where the answers' log-probabilities should go, and takes gradient
-    steps towards it. The reference is a stored network: the one *reached* when `lm.schedule` says so. The
-    function can be mapped: `jax.vmap(lambda model: train(game, rule, model, 100))(models)` is many networks
-    at the cost of one compilation.
+    Each round computes the rule's targets for the log-probabilities of the answers, by `lm.targets`, and
+    takes gradient steps towards them. The reference is a stored network, replaced by the trained network in
+    the rounds given by `lm.schedule`. The function can be mapped:
+    `jax.vmap(lambda model: train(game, rule, model, 100))(models)` trains many networks with one compilation.
 
     Args:
-        game: one preference game over all answers for each prompt of the model.
-        rule: any rule that `lm.policies_of` accepts. A rule that fits labels, `IterativeDPO`, needs
-            the loss "logistic". With a mirror rule that loss is damped DPO, see `lm.losses.logistic`.
+        game: a preference game over all answers, for each prompt of the model.
+        rule: any rule that `lm.policies_of` accepts. A rule that fits labels, `IterativeDPO`, needs the loss
+            "logistic". With a mirror rule that loss is a damped DPO, see `lm.losses.logistic`.
         model: the first network, and the first reference.
-        num_rounds: how many rounds.
-        fit: how a round trains.
-        drawn: how answers are drawn and compared; None, the default, for all answers, all pairs, and the
-            preferences themselves as labels.
-        key: a random key, for drawn answers and rules that draw something.
+        num_rounds: number of rounds.
+        fit: loss and optimizer settings of a round.
+        drawn: sampling of answers and comparisons; None, the default, uses all answers, all pairs, and the
+            true preferences.
+        key: a random key, for drawn answers and for rules that draw random numbers.
 
     Raises:
         ValueError: the game does not fit the model, `num_rounds` is not a whole number >= 0, the loss does
-            not fit the rule, the rule makes no sense on sampled answers, or `drawn` comes without a key.
+            not fit the rule, the rule is not defined on sampled answers, or `drawn` is given without a key.
 
     Example:
         >>> game = cg.games.random(jax.random.key(0), 9, prompts=2)
@@ -90,8 +90,8 @@ def train(
     logps, distances, residuals = [rounds.answers_logp(model)], [], []
     for todo in schedule(rule, num_rounds):
         round_key = jax.random.fold_in(key, todo.round)
-        lesson = rounds.lesson(round_key, game, numbers, last, reference, todo.round, drawn)
-        reached = rounds.fitted(fit, last, lesson, drawn)
+        data = rounds.round_data(round_key, game, numbers, last, reference, todo.round, drawn)
+        reached = rounds.fitted(fit, last, data, drawn)
         logps.append(rounds.answers_logp(reached))
         reference_logp = rounds.answers_logp(reference)
         distance, residual = rounds.distance_and_residual(
@@ -117,7 +117,7 @@ def train(
 def _check(game: Any, rule: Any, model: Any, fit: Fit, drawn: Drawn | None, key: Any) -> None:
     if not isinstance(fit, Fit) or not isinstance(drawn, Drawn | None):
         raise ValueError(
-            f"`fit` must be a tiny.Fit and `drawn` a tiny.Drawn or None, got {fit!r}, {drawn!r}."
+            f"`fit` must be a tiny.Fit and `drawn` a tiny.Drawn or None, got {fit!r} and {drawn!r}."
         )
     if not isinstance(model, Transformer):
         raise ValueError(f"`model` must be a tiny.Transformer, got a {type(model).__name__}.")
@@ -126,14 +126,14 @@ def _check(game: Any, rule: Any, model: Any, fit: Fit, drawn: Drawn | None, key:
         came = game.policy_shape if isinstance(game, PreferenceGame) else type(game).__name__
         raise ValueError(
             f"`game` must be a PreferenceGame over {expected[1]} answers for each of {expected[0]} prompts, "
-            f"policies of shape {expected} as the model has them; got {came}."
+            f"with policies of shape {expected} like the model, got {came}."
         )
     policies_of(rule)
     is_logistic = fit.loss == "logistic"
     if (fits_labels(rule) and not is_logistic) or (is_logistic and rule.form(0).logistic_beta is None):
         raise ValueError(
-            f"`fit` has the loss {fit.loss!r}, which {type(rule).__name__} does not train on: a rule that "
-            f"fits labels (IterativeDPO) needs 'logistic'; one with several queries, 'regression'."
+            f"`fit` must have a loss that fits the rule, got {fit.loss!r} for {type(rule).__name__}: a rule "
+            f"that fits labels (IterativeDPO) needs 'logistic'; a rule with several queries, 'regression'."
         )
     if key is None and (drawn is not None or rule.form(0).is_random):
-        raise ValueError("`key` is needed to draw answers: pass jax.random.key(0).")
+        raise ValueError("`key` is needed to draw answers, got None; pass one such as jax.random.key(0).")

@@ -1,4 +1,4 @@
-"""What a round trains on: pairs of answers, each with what the rule says of it."""
+"""The training dataset of a round: pairs of answers with the rule's targets."""
 
 from __future__ import annotations
 
@@ -25,25 +25,26 @@ def build_dataset(
     goal: Targets,
     pairs: str = "all",
 ) -> Dataset:
-    """The dataset of a round: pairs of a prompt's answers, and what the rule says of both.
+    """Build the dataset of a round: pairs of answers to each prompt, with the rule's targets for both.
 
     Args:
         prompts: strings, or lists of messages.
-        answers: K answers to each.
-        feedback: their preferences, of policies `[prompts, K]`. The more preferred one of a pair is "chosen".
-        goal: what `lm.targets` said of them, `[prompts, K]`.
-        pairs: "all", K (K - 1) / 2 rows a prompt, or "disjoint", K / 2 rows, each answer in one of them: what
-            an answer is trained towards is known from all K in any case.
+        answers: K answers to each prompt.
+        feedback: the preferences between the answers, for policies `[prompts, K]`. The preferred answer of a
+            pair is "chosen".
+        goal: the result of `lm.targets` for the answers, `[prompts, K]`.
+        pairs: "all" for K (K - 1) / 2 rows per prompt, or "disjoint" for K / 2 rows with each answer in one
+            of them. The target of an answer uses the comparisons with all K answers in both cases.
 
     Raises:
-        ValueError: a shape does not fit, K is 1, or odd where pairs are to be disjoint.
+        ValueError: a shape does not fit, K is 1, or K is odd with disjoint pairs.
     """
     num_answers = check_answers(prompts, answers)
     validation.known("pairs", pairs, ("all", "disjoint"))
     expected = (len(prompts), num_answers)
     if feedback.behaviour_logp.shape != expected or goal.anchor.shape != expected:
         raise ValueError(
-            f"`feedback` and `goal` must be of {num_answers} answers to each of {len(prompts)} prompts, "
+            f"`feedback` and `goal` must be for {num_answers} answers to each of {len(prompts)} prompts, "
             f"shape {expected}; they are of {feedback.behaviour_logp.shape} and {goal.anchor.shape}."
         )
     every = list(itertools.combinations(range(num_answers), 2))

@@ -1,4 +1,4 @@
-"""Language models as policies: load one, draw answers from it, look up log-probabilities under it."""
+"""Language models as policies: loading, drawing answers, computing log-probabilities of answers."""
 
 from __future__ import annotations
 
@@ -19,16 +19,18 @@ from comalgames.lm.judging import check_answers
 
 
 def load(folder: Path | str, trainable: bool = False) -> Any:
-    """A model from a folder: a whole one, or a LoRA adapter (with the base that its configuration names).
+    """Load a model from a folder: a complete model, or a LoRA adapter with its base model.
 
-    Only safetensors are read and no code from the folder is run.
+    Only safetensors are read, and no code from the folder is executed.
 
     Args:
-        folder: where `save_pretrained` put it.
-        trainable: whether an adapter is to be trained on.
+        folder: the folder written by `save_pretrained`.
+        trainable: whether the parameters of an adapter are trainable.
     """
     if not Path(folder).is_dir():
-        raise ValueError(f"`folder` must be a folder with a saved model; there is none at {folder}.")
+        raise ValueError(
+            f"`folder` must be a folder written by `save_pretrained`; there is no folder {str(folder)!r}."
+        )
     safe = {"use_safetensors": True, "trust_remote_code": False}
     if not (Path(folder) / "adapter_config.json").exists():
         return AutoModelForCausalLM.from_pretrained(folder, **safe)
@@ -46,20 +48,20 @@ def generate(
     seed: int,
     batch_size: int = 32,
 ) -> list[list[str]]:
-    """K answers to each prompt, drawn from the model's own distribution at temperature 1, nothing cut off.
+    """Draw K answers to each prompt from the model's distribution at temperature 1, without truncation.
 
-    What the model's generation config says is set aside, but for the tokens that end an answer: drawn in any
-    other way, answers stand for another policy, and the rule's limit is another one.
+    The model's generation config is ignored, except for the tokens that end an answer: answers drawn in any
+    other way come from another policy, and the rule would converge to another limit.
 
     Args:
         model: a causal language model.
-        tokenizer: its tokenizer.
+        tokenizer: the tokenizer of the model.
         prompts: strings, or lists of messages for a chat model.
         num_answers: K >= 2.
-        max_new_tokens: where an answer is cut off. One that is cut counts as if it had ended there, so leave
-            room.
-        seed: of the drawing; the global state of torch's generator is left alone.
-        batch_size: prompts at a time.
+        max_new_tokens: largest number of tokens in an answer. A longer answer is cut off and treated as if it
+            ended there, so choose it large enough.
+        seed: random seed; the global random state of torch is restored afterwards.
+        batch_size: number of prompts per batch.
 
     Raises:
         ValueError: `num_answers` is below 2, or there is no prompt.
@@ -68,7 +70,7 @@ def generate(
     if isinstance(prompts, str) or len(prompts) == 0:
         raise ValueError(f"`prompts` must be a list of at least one prompt, got {prompts!r}.")
     answers = []
-    with torch.random.fork_rng(), _evaluating(model), _own_law(model, tokenizer):
+    with torch.random.fork_rng(), _evaluating(model), _pure_sampling(model, tokenizer):
         torch.manual_seed(seed)
         for first in range(0, len(prompts), batch_size):
             ids = [_prompt_ids(tokenizer, prompt) for prompt in prompts[first : first + batch_size]]
@@ -93,15 +95,15 @@ def sequence_logps(
     batch_size: int = 32,
     average: bool = False,
 ) -> np.ndarray:
-    """Log-probabilities `[prompts, K]` of answers under a model, summed over their tokens, the last included.
+    """Log-probabilities `[prompts, K]` of answers under a model, summed over their tokens and the end token.
 
     Args:
         model: a causal language model.
-        tokenizer: its tokenizer.
-        prompts: what was asked.
-        answers: K answers to each.
-        batch_size: answers at a time.
-        average: divide by the number of tokens, see `lm.losses.sequence_logp`.
+        tokenizer: the tokenizer of the model.
+        prompts: the prompts.
+        answers: K answers to each prompt.
+        batch_size: number of answers per batch.
+        average: whether to divide by the number of tokens, see `lm.losses.sequence_logp`.
 
     Raises:
         ValueError: an answer has no tokens, or prompts have different numbers of answers.
@@ -115,40 +117,40 @@ def sequence_logps(
     for k, (_, answer_ids) in enumerate(rows):
         if not answer_ids:
             raise ValueError(
-                f"`answers` of prompt {k // num_answers}, number {k % num_answers}, has no tokens: an empty "
-                f"answer has no log-probability to train."
+                f"`answers` of prompt {k // num_answers}, number {k % num_answers}, has no tokens; every "
+                f"answer must have at least one token. Remove empty answers."
             )
     collator = DataCollatorForPreference(pad_token_id=_pad_id(tokenizer))
-    found = []
+    logps = []
     with _evaluating(model):
         for first in range(0, len(rows), batch_size):
             some = rows[first : first + batch_size]
-            # The collator pads pairs; each answer is paired with itself, and the second half dropped.
+            # The collator pads pairs: each answer is paired with itself, and the second half is dropped.
             batch = collator([{"prompt_ids": p, "chosen_ids": a, "rejected_ids": a} for p, a in some])
             half = {name: tensor[: len(some)].to(model.device) for name, tensor in batch.items()}
-            found.append(completion_logps(model, half, average).double().cpu().numpy())
-    return np.concatenate(found).reshape(len(prompts), num_answers)
+            logps.append(completion_logps(model, half, average).double().cpu().numpy())
+    return np.concatenate(logps).reshape(len(prompts), num_answers)
 
 
 def completion_logps(model: Any, batch: Mapping[str, Any], average: bool) -> Any:
-    """Log-probabilities of the completions in a batch of a TRL collator, one number each.
+    """Log-probabilities of the completions in a batch of a TRL collator, `[rows]`.
 
     Args:
         model: a causal language model.
         batch: `input_ids`, `attention_mask` and `completion_mask`, `[rows, tokens]`.
-        average: divide by the number of tokens.
+        average: whether to divide by the number of tokens.
     """
     output = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False)
     logits = output.logits[:, :-1]
-    # Half-precision logits would lose whole nats over a long answer.
+    # The rounding errors of half-precision logits add up to several nats over a long answer.
     logits = logits if logits.dtype == torch.float64 else logits.float()
     token_logp = selective_log_softmax(logits, batch["input_ids"][:, 1:])
     return losses.sequence_logp(token_logp, batch["completion_mask"][:, 1:], average)
 
 
 @contextlib.contextmanager
-def _own_law(model: Any, tokenizer: Any) -> Iterator[None]:
-    """With a generation config of nothing but sampling, so that the model's own cannot fill anything in."""
+def _pure_sampling(model: Any, tokenizer: Any) -> Iterator[None]:
+    """Context in which the model's generation config is replaced by plain sampling."""
     own = model.generation_config
     end = tokenizer.eos_token_id if own.eos_token_id is None else own.eos_token_id
     model.generation_config = GenerationConfig(
@@ -165,16 +167,18 @@ def _own_law(model: Any, tokenizer: Any) -> Iterator[None]:
 
 
 def _pad_id(tokenizer: Any) -> int:
-    """Padding is masked, so the end token will do where there is no other, as TRL has it."""
+    """The id of the padding token, or else of the end token, as in TRL; padding is masked."""
     for token in (tokenizer.pad_token_id, tokenizer.eos_token_id):
         if token is not None:
             return int(token)
-    raise ValueError("`tokenizer` has neither a padding nor an end token; set tokenizer.eos_token.")
+    raise ValueError(
+        "`tokenizer` must have a padding token or an end token, got neither; set tokenizer.eos_token."
+    )
 
 
 @contextlib.contextmanager
 def _evaluating(model: Any) -> Iterator[None]:
-    """Without gradients and dropout, and afterwards in the mode it was in."""
+    """Context without gradients and dropout; the mode of the model is restored afterwards."""
     was_training = model.training
     model.eval()
     try:
@@ -194,7 +198,7 @@ def _prompt_ids(tokenizer: Any, prompt: Any) -> list[int]:
 
 
 def _split(tokenizer: Any, prompt: Any, answer: str) -> tuple[list[int], list[int]]:
-    """Token ids of a prompt and of an answer to it, the end included: split where TRL splits them."""
+    """Token ids of a prompt and of an answer with its end token, split at the same place as in TRL."""
     if isinstance(prompt, str):
         end = tokenizer.eos_token or ""
         whole = tokenizer(text=prompt + (answer if answer.endswith(end) else answer + end))["input_ids"]
