@@ -42,7 +42,7 @@ def compiled_code_is_let_go():
 
 
 def pytest_collection_modifyitems(items):
-    """A file is one group for pytest-xdist, unless its tests name another one: they share what they compile."""
+    """A file is one group for pytest-xdist unless its tests name another: they share what they compile."""
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(item.path.stem))

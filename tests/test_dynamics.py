@@ -524,12 +524,12 @@ NOT_PRINTED = ""
 FALLING = cg.NashMD(cg.InverseTime(20.0, 2.0), 0.1)
 
 
-class LaggingReference(cg.MovingReference):
+class Lagging(cg.Follow):
     """The reference follows the policy of the step before, as that program's does."""
 
-    def commit(self, state: Any, logp: Any) -> Any:
+    def commit(self, inner: Any, state: Any, logp: Any) -> Any:
         lagging = simplex.mix(state.reference, state.logp, self.rate)
-        return self.inner.move_reference(self.inner.commit(state, logp), lagging)
+        return inner.move_reference(inner.commit(state, logp), lagging)
 
 
 TABLE = [
@@ -583,7 +583,7 @@ TABLE = [
     (cg.NashMirrorProx(0.2, 0.1), 2000, 1, "0.0588", "0.0588", "0.0211", NOT_PRINTED, "-0.561"),
     (cg.NashProx(1.0, 0.1, 300), 40, 300, None, NOT_PRINTED, None, "0.0072", "-0.564"),
     (cg.MovingReference(cg.MMD(1.0, 0.1), 0.03), 2000, 1, None, None, None, "0.0021", "-0.564"),
-    (LaggingReference(cg.MMD(1.0, 0.1), 1.0), 2000, 1, "0.462", "0.8", "6", "0.0076", "-10.2"),
+    (cg.COMAL(cg.MMD(1.0, 0.1), when=Lagging(1.0)), 2000, 1, "0.462", "0.8", "6", "0.0076", "-10.2"),
 ]
 
 

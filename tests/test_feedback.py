@@ -473,13 +473,8 @@ def test_random_losses_need_a_key_as_random_feedback_does():
 class Jittered(cg.AbstractUpdateRule):
     """A rule that draws numbers of its own."""
 
-    @property
-    def pull(self):
-        return 0.1
-
-    @property
-    def is_random(self):
-        return True
+    def form(self, step):
+        return cg.Form(pull=0.1, is_random=True)
 
     def propose(self, key, state, feedback):
         return state.logp + 0.01 * jax.random.normal(key, state.logp.shape), state
