@@ -35,6 +35,8 @@ def test_every_file_is_synced_before_the_folder_gets_its_name(
     monkeypatch.setattr(Path, "rename", named)
     data = {"m": xr.Dataset({"x": ("n", np.arange(3.0))})}
     folder = save_run(tmp_path, Paper("tiny", "A tiny paper", "nobody, 1900", (), (), ()), data, [], finish)
-    assert renamed == [7]
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert names >= {"spec.json", "environment.json", "records.npz", "metrics.csv", "claims.json"}
+    assert renamed == [len(names)]
     assert unsynced == []
     assert (folder / "figures" / "gap.csv").read_text() == "0"

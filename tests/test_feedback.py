@@ -510,7 +510,7 @@ class Listening(cg.AbstractFeedback):
     [
         cg.Extragradient(1.0, 0.1),
         cg.COMAL(cg.Extragradient(1.0, 0.1)),
-        cg.COMAL(cg.NashMDPG(0.3, 0.1), relative_error=0.5),
+        cg.COMAL(cg.NashMDPG(0.3, 0.1), when=cg.Near(0.5)),
     ],
     ids=["extragradient", "extragradient in COMAL", "policy gradient in COMAL"],
 )

@@ -13,7 +13,8 @@ from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
 import comalgames as cg
-from comalgames.games import from_rankings, from_winrates, io, mariner
+from comalgames.games import from_rankings, from_winrates, mariner
+from comalgames.games.io import files
 
 TABLE = np.array([[0.5, 0.1, 0.8], [0.9, 0.5, 0.1], [0.2, 0.9, 0.5]])
 
@@ -195,14 +196,16 @@ def test_a_file_that_is_not_there_or_too_large(file, monkeypatch):
             from_winrates(missing)
         with pytest.raises(FileNotFoundError, match=re.escape(f"no file {missing}")):
             from_rankings(missing)
-    monkeypatch.setattr(io, "MAX_BYTES", len(ROWS))
+    monkeypatch.setattr(files, "MAX_BYTES", len(ROWS))
     from_winrates(path)
-    monkeypatch.setattr(io, "MAX_BYTES", len(ROWS) - 1)
-    refused(lambda: from_winrates(path), "table.csv", f"{len(ROWS)} bytes", f"up to {len(ROWS) - 1}")
+    monkeypatch.setattr(files, "MAX_BYTES", len(ROWS) - 1)
+    refused(lambda: from_winrates(path), "table.csv", f"{len(ROWS)} bytes", f"largest accepted size is {len(ROWS) - 1}")
 
 
 def test_names_that_do_not_go_with_the_source(file):
-    refused(lambda: from_winrates(file(ROWS), names=["a", "b", "c"]), "`names`", "goes with an array")
+    refused(
+        lambda: from_winrates(file(ROWS), names=["a", "b", "c"]), "`names`", "only accepted with an array"
+    )
     for names in (["a", "b"], ["a", "b", "a"]):
         refused(lambda names=names: from_winrates(TABLE, names=names), "`names`", "3 actions", str(names))
         refused(
@@ -258,7 +261,9 @@ def test_names_that_cannot_be_excluded():
     )
     refused(lambda: from_winrates(TABLE, exclude=["3"]), "`exclude`", "one of 0, 1, 2", "'3'")
     refused(lambda: from_winrates(TABLE, exclude="apple", names=names), "`exclude`", "pass ['apple']")
-    refused(lambda: from_winrates(TABLE, exclude=names, names=names), "`exclude` leaves no action")
+    refused(
+        lambda: from_winrates(TABLE, exclude=names, names=names), "`exclude` must leave at least one action"
+    )
     refused(lambda: mariner(["Trajectry 22"]), "`exclude`", "Did you mean 'Trajectory 22'")
     refused(lambda: mariner(["33"]), "`exclude`", "'33'")
 

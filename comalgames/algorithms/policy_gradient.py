@@ -61,11 +61,12 @@ class NashMDPG(AbstractUpdateRule[State]):
 
     def form(self, step: Any) -> Form:
         """Pull eta tau before the factor of the probability; a mixture changes the limit."""
-        known = validation.is_concrete(self.mixture_share)
+        # Under a transformation the share is not known; COMAL has looked at it when it was made.
+        mixes = validation.is_concrete(self.mixture_share) and float(self.mixture_share) != 0
         temperature = at(self.temperature, step)
         return Form(
             pull=at(self.step_size, step) * temperature,
-            temperature=temperature if known and float(self.mixture_share) == 0 else None,
+            temperature=None if mixes else temperature,
             step="step_size",
             payoff_powers={"step_size": -1, "temperature": 1},
             needs_all_actions=True,

@@ -190,7 +190,10 @@ def sweep(
                     "steps": recorded,
                     "queries": recorded * cost,
                 }
-    notes = tuple(f"{label}: {note}" for label, rule in algorithms.items() for note in rule.notes(num_steps))
+    taken = {label: steps for _, labels, _, _, steps in together for label in labels}
+    notes = tuple(
+        f"{label}: {note}" for label, rule in algorithms.items() for note in rule.notes(taken[label])
+    )
     for note in notes:
         warnings.warn(note, stacklevel=2)
     return dataset(runs, list(games), list(algorithms), num_seeds, notes)
