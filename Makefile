@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: reproduce test test-lm lint format rules bench-convergence bench-speed bench-ground-truth bench-self-tuning
+.PHONY: reproduce test test-lm test-wheel lint format rules bench-convergence bench-speed bench-ground-truth bench-self-tuning
 .PHONY: lock clean
 
 reproduce: $(READY)
@@ -25,6 +25,21 @@ READY_LM := $(VENV)/.ready-lm
 
 test-lm: $(READY_LM)
 	$(BIN)/python -m pytest tests/test_trl.py tests/test_lm.py tests/test_losses.py tests/test_docs.py -k "trl or torch"
+
+# The wheel as users install it, on another Python: a core of the tests, and two quick reproductions.
+NEWEST ?= python3.13
+WHEEL := .venv-wheel
+CORE := tests/test_protocol.py tests/test_tables.py tests/test_self_tuning.py tests/test_identities.py \
+    tests/test_nash.py tests/test_losses.py tests/test_imports.py
+
+test-wheel:
+	rm -rf $(WHEEL) && $(NEWEST) -m venv $(WHEEL)
+	$(WHEEL)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+	    -r requirements.lock
+	$(WHEEL)/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir $(WHEEL)/dist .
+	$(WHEEL)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(WHEEL)/dist/*.whl
+	$(WHEEL)/bin/python -P -m pytest -n 2 --dist loadgroup $(CORE)
+	$(WHEEL)/bin/comalgames reproduce comal lm --quick --out $(WHEEL)/results
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
@@ -55,21 +70,22 @@ $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "comalgames needs Python 3.11 or newer; name one: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
 $(READY_LM): requirements-lm.lock $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-lm.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-lm.lock
 	@touch $@
 
 # Torch is left out of the second lock, for its build differs from machine to machine. Needs uv (pip install uv). Resolves for every platform and every supported Python at once.
+COMPILE := --universal --python-version 3.11 --no-header --generate-hashes pyproject.toml
 lock:
-	uv pip compile --universal --python-version 3.11 --extra test --no-header pyproject.toml -o requirements.lock
+	uv pip compile $(COMPILE) --extra test -o requirements.lock
 	echo 'torch ; sys_platform == "none"' > $(VENV)/no-torch.txt
-	uv pip compile --universal --python-version 3.11 --extra test --extra lm --no-header -c requirements.lock \
-	    --override $(VENV)/no-torch.txt pyproject.toml -o requirements-lm.lock
+	uv pip compile $(COMPILE) --extra test --extra lm -c requirements.lock --override $(VENV)/no-torch.txt \
+	    -o requirements-lm.lock
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(WHEEL)

@@ -1,4 +1,4 @@
-"""How fast is `nash`? Against the best of HiGHS's methods, on the same games in the same run.
+"""Speed of `nash` against the best of HiGHS's methods, on the same games in the same run.
 
 Run by `make bench-ground-truth`. Ratios within one run; absolute times mean little on a shared machine.
 Compilation is excluded: every size is solved once before. Prints how many actions, the median times, their

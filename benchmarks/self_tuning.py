@@ -1,4 +1,4 @@
-"""How many queries does COMAL without a period cost, against fixed periods?
+"""Queries of COMAL without a period, compared with fixed periods.
 
 Run by `make bench-self-tuning`. After how many queries does the gap stay below a level: COMAL without a
 period, with the best single period of all tried, and with the best one for each game, known in hindsight.

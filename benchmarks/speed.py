@@ -1,4 +1,4 @@
-"""How fast is the loop? `solve` with its default curves against a hand-written scan and a NumPy loop.
+"""Speed of the loop: `solve` with its default curves against a hand-written scan and a NumPy loop.
 
 Run by `make bench-speed`. Ratios within one run; absolute times mean little on a shared machine. Each figure
 is the median over rounds that interleave the contestants, compilation excluded.

@@ -11,7 +11,7 @@
 # %% [markdown]
 # # 04. Noisy annotators
 #
-# People misread, click the wrong button, and answer only so many questions. What of that is averaged out, and
+# People misread, click the wrong button, and answer few questions. What of that is averaged out, and
 # what changes the policy that is learnt? Rules learn from a noisy game here and are measured in the true one.
 
 # %%

@@ -30,12 +30,12 @@ tau = 0.1
 print(cg.diagnostics.conditioning(game))
 
 # %% [markdown]
-# w, the rotation frequency, is the angle in radians by which a step of size 1 turns what is off.
+# w, the rotation frequency, is the angle in radians by which a step of size 1 turns an error.
 #
 # ## One page for a rule on a game
 #
-# Before a run: where the rule aims, by what a step multiplies what is off, whether that shrinks, and which
-# step sizes would make it shrink. Then one run, and whether it did what was predicted.
+# Before a run: where the rule aims, the factor by which a step multiplies the error, and the step sizes that
+# make it shrink. Then one run, and whether it did what was predicted.
 
 # %%
 weights = cg.diagnose(game, cg.MWU(step_size=1.0), init=start)
@@ -52,7 +52,7 @@ _ = cg.plot_diagnosis(weights)
 _ = cg.plot_diagnosis(inpo)
 
 # %% [markdown]
-# Multiplicative weights (iterative IPO, SPPO) multiply what is off by 1 + i s w, s the step size: its modulus
+# Multiplicative weights (iterative IPO, SPPO) multiply the error by 1 + i s w, s the step size: its modulus
 # is above 1 for every s. INPO, mirror descent on the regularized game with s = 1 / eta, multiplies it by
 # 1 - s tau + i s w: below 1 exactly for s < 2 tau / (tau^2 + w^2), and larger steps spiral out as well. At
 # every temperature at once, with 5,000 steps for every pair of numbers:
@@ -74,10 +74,10 @@ _ = cg.plot_phase(mirror)
 #
 # ## COMAL: how many inner steps?
 #
-# With infinitely many inner steps, moving the reference multiplies what is off Nash by g = tau / (tau - i w),
-# always below 1 in modulus. After K steps of mirror descent of size s, lambda^K of the way is still missing,
-# lambda = 1 - s tau + i s w, so that a whole round multiplies by g + lambda^K (1 - g). Where that is 1 is the
-# black line:
+# With infinitely many inner steps, moving the reference multiplies the distance from Nash by
+# g = tau / (tau - i w), always below 1 in modulus. After K steps of mirror descent of size s, lambda^K of the
+# way is still missing, lambda = 1 - s tau + i s w, so that a whole round multiplies by g + lambda^K (1 - g).
+# The black line is where that has modulus 1:
 
 # %%
 comal = cg.phase_diagram(

@@ -105,7 +105,7 @@ _ = ax.legend(frameon=False)
 # %% [markdown]
 # ## So the number of gradient steps is a step size
 #
-# k such steps go a share 1 - (1 - 4 lr / n)^k of the way. Then everything in notebook 05 applies: what is off
+# k such steps go a share 1 - (1 - 4 lr / n)^k of the way. Then everything in notebook 05 applies: the error
 # Nash is multiplied by g + lambda^K (1 - g) from one move of the reference to the next. Here the reference
 # moves every K = 6 rounds. With too few gradient steps it moves before the policy comes near, and COMAL
 # cycles. With too many, a round overshoots, and it cycles as well.
@@ -141,10 +141,10 @@ _ = ax.legend(frameon=False, loc="lower left")
 # %% [markdown]
 # ## Which pairs are compared matters
 #
-# The squared loss on *labelled* pairs (IPO, INPO, COMAL) is least at the rule's target only if both answers
-# are drawn from the current policy. On pairs drawn uniformly, as from a fixed data set, the same loss teaches
-# the win rate against a uniform opponent, which never changes. COMAL then goes all the way to the answer that
-# is best on average: here c, which loses to a with 80%.
+# The squared loss on *labelled* pairs (IPO, INPO, COMAL) is minimized at the rule's target only if both
+# answers are drawn from the current policy. On pairs drawn uniformly, as from a fixed data set, the same loss
+# teaches the win rate against a uniform opponent, which never changes. COMAL then goes all the way to the
+# answer that is best on average: here c, which loses to a with 80%.
 
 # %%
 runs_by_pairs = {

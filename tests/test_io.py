@@ -199,7 +199,12 @@ def test_a_file_that_is_not_there_or_too_large(file, monkeypatch):
     monkeypatch.setattr(files, "MAX_BYTES", len(ROWS))
     from_winrates(path)
     monkeypatch.setattr(files, "MAX_BYTES", len(ROWS) - 1)
-    refused(lambda: from_winrates(path), "table.csv", f"{len(ROWS)} bytes", f"largest accepted size is {len(ROWS) - 1}")
+    refused(
+        lambda: from_winrates(path),
+        "table.csv",
+        f"{len(ROWS)} bytes",
+        f"largest accepted size is {len(ROWS) - 1}",
+    )
 
 
 def test_names_that_do_not_go_with_the_source(file):

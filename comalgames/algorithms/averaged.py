@@ -16,10 +16,10 @@ from comalgames.feedback import AbstractFeedback
 
 
 class AveragedState(State):
-    """What `Averaged` remembers: its `logp` is the average.
+    """`State`, whose `logp` is the average, and the state of the inner algorithm.
 
     Attributes:
-        inner: the inner algorithm's state, with the policy that it has now.
+        inner: the state of the inner algorithm, with its current policy.
     """
 
     inner: Any

@@ -149,12 +149,12 @@ def _check_values(algorithm: Any, shape: tuple[int, ...]) -> None:
 
 
 def _differ(one: np.ndarray, other: np.ndarray) -> float:
-    """How far two targets differ beyond a constant per prompt."""
+    """Largest difference between two targets beyond a constant per prompt."""
     return float(np.ptp(one - other, axis=-1).max())
 
 
 def _where(error: BaseException) -> str:
-    """The last line of the user's that an error passed through, in parentheses; "" if there is none."""
+    """The last line of user code in the traceback of an error, in parentheses; "" without one."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if not any(library in frame.filename for library in LIBRARIES):
             line = linecache.getline(frame.filename, frame.lineno or 0).strip()

@@ -1,4 +1,4 @@
-"""Mirror descent on what a rule remembers of its past: queues of opponents, mixtures of bases."""
+"""Mirror descent with memory: opponents and bases that are mixtures of the last policies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from comalgames.numerics.updates import mirror_target
 
 
 class HistoryState(State):
-    """What a rule remembers of its past: `State`, and its last policies.
+    """`State`, and the last policies.
 
     Attributes:
         past: the policies before the current one, the newest first, log-probabilities `[..., n]` each.
@@ -76,7 +76,7 @@ class HistoryMirrorDescent(AbstractUpdateRule[HistoryState]):
 
     @property
     def memory(self) -> int:
-        """How many policies it remembers, the current one included."""
+        """Number of policies in memory, the current one included."""
         return max(len(self.base_weights), len(self.opponent_weights))
 
     def init(self, logp: Float[Array, "*batch n"], reference: Float[Array, "*batch n"]) -> HistoryState:

@@ -74,7 +74,7 @@ class NashMD(AbstractUpdateRule[State]):
 
 
 class EMAState(State):
-    """What Nash-EMA remembers: `State`, and a moving average.
+    """`State`, and a moving average of the policies.
 
     Attributes:
         average: exponential moving average of the log-probabilities, normalized, `[..., n]`.

@@ -1,4 +1,4 @@
-"""Optimistic multiplicative weights: one query a step, and a guess that the next answer is like the last."""
+"""Optimistic multiplicative weights: one query a step, extrapolated from the last two answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from comalgames.numerics.updates import mirror_target
 
 
 class OptimisticState(State):
-    """What an optimistic rule remembers: `State`, and the advantage of the step before.
+    """`State`, and the advantage of the previous step.
 
     Attributes:
         previous: last step's advantage `[..., n]`, 0 before the first.

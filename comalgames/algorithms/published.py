@@ -184,7 +184,7 @@ def NashProx(step_size: Number, temperature: Number, period: Any) -> COMAL[Any]:
     NASH, "a period long enough", "Wang et al. 2024", same_as="COMAL(MMD(step_size, temperature), period)"
 )
 def MPO(step_size: Number, temperature: Number, period: Any) -> COMAL[Any]:
-    """Magnetic preference optimization: `COMAL` around `MMD`, the magnet moved every so many steps.
+    """Magnetic preference optimization: `COMAL` around `MMD`, with the magnet moved periodically.
 
     Args:
         step_size: eta > 0.

@@ -26,9 +26,9 @@ class SPIN(AbstractUpdateRule[State]):
 
         policy' ~ policy^(1 - 1/lambda) * data^(1/lambda)
 
-    The data's law is the rule's reference: pass it as `reference` (without one that is the first policy, and
-    nothing moves). It asks for no preference at all: it imitates, and reaches the data's law at the rate
-    1 - 1/lambda a step, for lambda above 1/2.
+    The distribution of the data is the rule's reference: pass it as `reference` (by default it is the first
+    policy, and nothing moves). The rule asks for no preferences. It imitates, and reaches the data at the
+    rate 1 - 1/lambda a step, for lambda above 1/2.
 
     Args:
         regularization: lambda > 0.

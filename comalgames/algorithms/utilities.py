@@ -29,9 +29,9 @@ class NCA(AbstractUpdateRule[State]):
 
         policy' ~ policy * (2 win_rate)^(1 / beta)
 
-    At beta = 1 it is `policy' = 2 policy * win_rate` exactly: the law of the better of two samples, iterated
-    best-of-2. Near Nash it is `MWU` with step 2 / beta. It spirals to the boundary, and its average does not
-    approach Nash.
+    At beta = 1 it is `policy' = 2 policy * win_rate` exactly: the distribution of the better of two
+    samples, iterated best-of-2. Near Nash it is `MWU` with step 2 / beta. It spirals to the boundary, and its
+    average does not approach Nash.
 
     Args:
         beta: regularization, > 0. Win rates below 1e-6 count as 1e-6.

@@ -1,4 +1,4 @@
-"""What users pass to the drivers, checked, in the game's shape and dtype."""
+"""Arguments of the drivers, checked and converted to the shape and dtype of the game."""
 
 from __future__ import annotations
 

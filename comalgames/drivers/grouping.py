@@ -16,7 +16,7 @@ from comalgames.measures.metrics import Metric
 
 
 def all_metrics(metrics: Mapping[str, Metric], of_game: Mapping[str, Metric]) -> dict[str, Metric]:
-    """Both, if no name is taken twice or by what is recorded anyway."""
+    """The metrics of the sweep and of one game, refused if a name occurs twice or is recorded anyway."""
     of_game = named(of_game)
     for name in (*metrics, *of_game):
         if name in OUTPUTS or (name in metrics and name in of_game):

@@ -16,7 +16,7 @@ from comalgames.drivers.records import GAPS
 from comalgames.drivers.trajectory import Carry, Records, named_curves, record_steps
 
 # A chunk is what runs between two looks at the clock and the keyboard. Its record buffer holds at most so
-# many records and so many numbers; a chunk is lengthened until it takes about so many seconds.
+# many records and numbers; a chunk is lengthened until it takes about CHUNK_SECONDS.
 MAX_RECORDS, MAX_NUMBERS, CHUNK_SECONDS = 16384, 1 << 22, 0.25
 FIRST_CHUNK = 64
 
@@ -56,7 +56,7 @@ def host_loop(
         functions: the compiled chunk and record.
         progress: before the first step.
         num_steps: how many steps to take.
-        record_every: every so many steps are recorded.
+        record_every: number of steps between two records.
         tolerance: stop early once the gap stayed below this, see `solve`.
         chunk_steps: length of the chunks; chosen by the clock by default.
         tick: called after each chunk with its number of steps.
@@ -111,7 +111,7 @@ def statuses(
     interrupted: bool,
     axis: int = 0,
 ) -> np.ndarray:
-    """How each member's run ended, as an array of words of the shape of `failed_at`."""
+    """The status of each member's run, as an array of words of the shape of `failed_at`."""
     status = np.full(failed_at.shape, "interrupted" if interrupted else "completed", dtype="<U11")
     if tolerance is not None and gaps is not None:
         status[stayed_below(gaps, tolerance, axis)] = "converged"

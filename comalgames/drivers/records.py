@@ -14,7 +14,7 @@ GAPS = "gaps of the last policy and of the sum"
 
 
 def named(metrics: Mapping[str, Metric] | Sequence[str | Metric] | None) -> dict[str, Metric]:
-    """What a user asked to record besides the curves of the gap, as a dict of functions by name.
+    """The metrics that a user asked for besides the curves of the gap, as a dict of functions by name.
 
     Raises:
         ValueError: a name is not known, or something is neither a name nor a function.

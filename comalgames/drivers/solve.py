@@ -1,4 +1,4 @@
-"""Run one algorithm on one game and hand back what one wants to look at: a thin host over `trajectory`."""
+"""Run one algorithm on one game and return a `Result`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RESOLVED = 8.0
 
 
 class Result(NamedTuple):
-    """What `solve` returns. Arrays are NumPy's; members are the leading axes of the game or the policy.
+    """The result of `solve`. Arrays are NumPy arrays; members are the leading axes of the game or the policy.
 
     Attributes:
         policy: the last policy as probabilities, `[..., n]`.
@@ -123,7 +123,7 @@ def solve(
         metrics: what to record besides the curves of the gap: names ("policy", "logp", "entropy",
             "worst_win_rate"), functions `(game, logp) -> number per prompt`, or a dict of functions by name.
             An empty list records nothing at all.
-        record_every: record every so many steps; the first and the last policy are always recorded.
+        record_every: number of steps between two records; the first and the last policy are always recorded.
         tolerance: stop early once the gap of every member has stayed below this over the last tenth of the
             records (it is looked at when the number of steps is a power of two >= 1024), and call such
             members "converged".

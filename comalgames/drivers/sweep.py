@@ -103,7 +103,7 @@ def sweep(
         game_metrics: makes metrics with data of the game, such as
             `lambda game: {"kl": cg.kl_to(cg.nash(game).logp)}`. Games of one shape run together, so the data
             must be in fields of an `eqx.Module`, not in a function made for each game.
-        record_every: record every so many steps.
+        record_every: number of steps between two records.
         progress: whether to show a progress bar. By default one appears in a terminal or notebook if it
             takes longer than about two seconds.
 

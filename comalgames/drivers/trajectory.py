@@ -39,7 +39,9 @@ class Carry(eqx.Module):
 
 
 class Run(eqx.Module):
-    """What stays the same during a run. `feedback` None means exact feedback from `game` itself.
+    """The part of a run that does not change from step to step.
+
+    A `feedback` of None means exact feedback from `game` itself.
 
     (Two arguments that hold one matrix are two matrices to the compiler: were `Exact(game)` passed in beside
     `game`, every product would be computed twice.)
@@ -151,7 +153,7 @@ def first_nonfinite(
 
 
 class Trajectory(NamedTuple):
-    """What `trajectory` returns.
+    """The result of `trajectory`.
 
     Attributes:
         state: the algorithm's last state; `state.logp` is the last policy.
@@ -225,10 +227,10 @@ def trajectory(
         key: random key; needed when `feedback` is random.
         metrics: what to record besides the curves of the gap: names, functions, or a dict of functions.
             Empty: nothing.
-        record_every: record every so many steps, and always the first and last policy.
+        record_every: number of steps between two records; the first and the last policy are always recorded.
 
     Raises:
-        ValueError: random feedback without a key, an unknown metric, a number of steps that is none, or
+        ValueError: random feedback without a key, an unknown metric, a wrong number of steps, or
             policies that are not log-probabilities (looked at only where they are concrete).
     """
     num_steps = validation.count("num_steps", num_steps)

@@ -93,7 +93,7 @@ class Card(NamedTuple):
         source: authors, year, number.
         claims: as JSON values; empty if the paper has not been run.
         report: path of the report, relative to the index; None if the paper has not been run.
-        picture: path of a figure, relative to the index; None if there is none.
+        picture: path of a figure, relative to the index, or None.
         when: date and time of the run, as the run folder says it.
     """
 
@@ -106,7 +106,7 @@ class Card(NamedTuple):
 
 
 def counted(claims: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """How many claims have each status.
+    """Number of claims of each status.
 
     Args:
         claims: as JSON values.
@@ -115,7 +115,7 @@ def counted(claims: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def summary(claims: Sequence[Mapping[str, Any]]) -> str:
-    """How many claims passed, failed and were not run, in sentences.
+    """A summary of the claims that passed, failed and were not run, in sentences.
 
     Args:
         claims: as JSON values.
@@ -130,7 +130,7 @@ def summary(claims: Sequence[Mapping[str, Any]]) -> str:
 
 
 def number(measured: float | None) -> str:
-    """A measured number in four significant digits; a dash where there is none.
+    """A measured number in four significant digits, or a dash.
 
     Args:
         measured: the number.

@@ -111,7 +111,7 @@ def write_index(root: Path, papers: Sequence[Paper]) -> Path:
 
 
 def _card(root: Path, name: str) -> Card | None:
-    """The newest intact run of a paper; None if there is none."""
+    """The newest intact run of a paper, or None."""
     for folder in run_folders(root, name):
         try:
             spec, claims = json.loads((folder / "spec.json").read_text()), read_claims(folder)

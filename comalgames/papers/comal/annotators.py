@@ -41,7 +41,7 @@ def annotators() -> Any:
 
 
 def annotators_left_out() -> Any:
-    """How the Nash policy of the science teams' votes moves when one team is left out, or counts twice.
+    """Changes of the Nash policy of the science teams' votes when one team is left out, or counts twice.
 
     `gap` is the gap of the Nash policy of all teams in those votes; `size` how many trajectories can be
     played.

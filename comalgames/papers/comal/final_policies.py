@@ -29,7 +29,7 @@ SOURCE = "COMAL, cross-policy comparison"
 
 
 def win_rates_of_final_policies(algorithms: Mapping[str, Any], **settings: Any) -> Any:
-    """How often each final policy on the cycle is preferred to each other one, and to each answer."""
+    """Win rates of the final policies on the cycle against each other and against each answer."""
     import xarray as xr
 
     game = games.comal_cycle()

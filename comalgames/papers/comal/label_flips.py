@@ -91,7 +91,7 @@ def across_noise(
     num_inpo_steps: int,
     init: tuple[float, ...],
 ) -> Any:
-    """How often, by true labels, policies learnt at different rates of flips are preferred to each other."""
+    """Win rates by true labels among policies learned at different rates of flips."""
     import xarray as xr
 
     game = games.comal_cycle()

@@ -106,7 +106,7 @@ def difference_of_first(data: Data, algorithm: str, other: str, num_records: int
 
 @reads("inner losses")
 def turns(data: Data, algorithm: str) -> float:
-    """How often the likeliest answer changes in the second half of the run."""
+    """Number of changes of the likeliest answer in the second half of the run."""
     path = data["inner losses"]["policy"].isel(game=0, seed=0).sel(algorithm=algorithm).values
     likeliest = path[len(path) // 2 :].argmax(axis=-1)
     return float(np.count_nonzero(np.diff(likeliest)))

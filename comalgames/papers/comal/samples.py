@@ -69,7 +69,7 @@ def sampled_gaps(
     num_seeds: int,
     num_steps: int,
 ) -> Any:
-    """How close COMAL and INPO stay to Nash, by the number of comparisons a query, and as predicted.
+    """Distances of COMAL and INPO from Nash by the number of comparisons a query, measured and predicted.
 
     The gap is the mean over the second half of the steps, for each seed; the prediction is the expected gap
     of the linearized rule's stationary noise; `bias` is the gap of INPO's limit without noise.

@@ -65,7 +65,7 @@ def step_size_thresholds(
 
 
 def threshold(growth: Callable[[Any], float], rule: Callable[[float], Any], predicted: float) -> float:
-    """The step size, near the predicted one, up to which a rule contracts; nan if there is none."""
+    """The step size, near the predicted one, up to which a rule contracts, or nan."""
 
     def excess(step_size: float) -> float:
         return growth(rule(step_size)) - 1

@@ -98,7 +98,7 @@ def median_residual(data: Data, algorithm: str, first: int, last: int | None) ->
 
 @reads("exact")
 def way_left(data: Data, algorithm: str) -> float:
-    """How far a rule's last round had to go, the largest over networks and prompts, nats."""
+    """Length of a rule's last round, the largest over networks and prompts, in nats."""
     return float(data["exact"]["distance"].sel(algorithm=algorithm).isel(record=-1).max(skipna=False))
 
 
