@@ -349,5 +349,5 @@ def test_it_is_drawn():
         left, right = cg.plot_diagnosis(cg.diagnose(CYCLE, rule, init=COMAL_START))
         assert left.get_xlabel() == "real part"
         assert right.get_yscale() == "log"
-    with pytest.raises(ValueError, match="what `diagnose` returned"):
+    with pytest.raises(ValueError, match="a result of `diagnose`"):
         cg.plot_diagnosis("diagnosis")

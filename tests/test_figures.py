@@ -154,7 +154,7 @@ def test_a_cell_says_how_often_its_rows_policy_beats_its_columns() -> None:
     assert cells(ax) == {(i, j): f"{100 * matrix[i, j]:.1f}" for i, j in np.ndindex(3, 3)}
     assert cells(ax)[0, 1] != cells(ax)[1, 0]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["one", "two", "three"]
-    assert ax.get_xlabel() == "against"
+    assert ax.get_xlabel() == "opponent"
     # An even match is in the middle of the colours.
     assert sum(image.get_clim()) == pytest.approx(1, abs=1e-12)
 

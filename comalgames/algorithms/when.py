@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, Generic
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
@@ -19,7 +20,7 @@ from comalgames import validation
 from comalgames.algorithms.base import AbstractUpdateRule, S, State
 from comalgames.algorithms.form import Form
 from comalgames.algorithms.schedules import at
-from comalgames.feedback import AbstractFeedback, Known
+from comalgames.feedback import AbstractFeedback, Known, asked
 from comalgames.numerics import simplex
 
 
@@ -242,7 +243,9 @@ class Near(AbstractWhen):
     ) -> tuple[Float[Array, "*batch n"], Any]:
         """The proposal of the inner rule, or the best response in its game where the policy is near that."""
         logp, reference = state.logp, state.reference
-        advantage = feedback.advantage(key, logp)
+        # The answer that the inner rule would get with its own key, or another draw if it never asks.
+        own_key = key if asked(inner, logp.shape).itself else jax.random.fold_in(key, 1)
+        advantage = feedback.advantage(own_key, logp)
         target, after = inner.propose(key, state.inner, Known(feedback, logp, advantage))
         best = simplex.log_normalize(reference + advantage / inner.form(state.step).temperature)
         error, way = (
