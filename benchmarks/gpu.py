@@ -6,7 +6,7 @@ tqdm, jaxtyping and lazy_loader:
     PYTHONPATH=. python benchmarks/gpu.py            about four minutes on one GPU
     PYTHONPATH=. python benchmarks/gpu.py --small    under a minute on a CPU, to try it
 
-Every row is printed and saved as soon as it is measured, so that a time limit loses only the rows after it.
+Each row is printed and saved when it is measured. A run that is cut off keeps the rows up to there.
 The file is benchmarks/results/<name of the card>.json.
 """
 
@@ -50,7 +50,7 @@ class Rows:
         """Run one measurement; an error becomes a row, and the next measurement runs."""
         try:
             measure()
-        except Exception as error:
+        except Exception as error:  # whatever an accelerator raises, out of memory included
             self.add(check, error=f"{type(error).__name__}: {str(error)[:200]}")
 
 

@@ -167,7 +167,7 @@ def test_specs_are_json_without_addresses_and_every_measurement_with_numbers_has
 
 
 def changed(value):
-    """Another value of the same kind; None if there is none to be had."""
+    """Another value of the same kind; None for a kind that has no other."""
     if isinstance(value, bool) or value is None or isinstance(value, str):
         return None
     if isinstance(value, (int, float)):

@@ -154,7 +154,7 @@ class Game(NamedTuple):
     Attributes:
         make: makes the game.
         nash: the closed form of its docstring, probabilities `[n]` (`[2, n]` for two players); None where
-            there is none.
+            the docstring has none.
         is_unique: whether that is the only Nash policy.
     """
 

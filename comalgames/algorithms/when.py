@@ -7,6 +7,7 @@ rule's.
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from dataclasses import replace
 from typing import Any, Generic
 
@@ -40,9 +41,9 @@ class AbstractWhen(eqx.Module):
         """The proposal of the inner rule."""
         return inner.propose(key, state, feedback)
 
+    @abstractmethod
     def commit(self, inner: AbstractUpdateRule[Any], state: Any, logp: Float[Array, "*batch n"]) -> Any:
         """The commit of the inner rule, and the move of its reference where it is due."""
-        raise NotImplementedError
 
     def move_reference(
         self, inner: AbstractUpdateRule[Any], state: Any, logp: Float[Array, "*batch n"]
@@ -50,9 +51,9 @@ class AbstractWhen(eqx.Module):
         """The state with another reference."""
         return inner.move_reference(state, logp)
 
+    @abstractmethod
     def form(self, inner: Form) -> Form:
         """The form of `COMAL`, made from that of the inner rule."""
-        raise NotImplementedError
 
     def notes(self, inner: AbstractUpdateRule[Any], num_steps: int | None) -> tuple[str, ...]:
         """Warnings of this strategy around this rule."""
