@@ -27,6 +27,7 @@ import numpy as np
 
 import comalgames as cg
 
+# Some of JAX's functions are not annotated: hence the marks for mypy.
 RESULTS = Path(__file__).parent / "results"
 START = [0.2, 0.5, 0.3]
 
@@ -123,18 +124,18 @@ def loops(rows: Rows, small: bool) -> None:
 
 def exact_nash(rows: Rows, small: bool) -> None:
     """Time of exact Nash policies, here and on the host."""
+
+    def milliseconds(game: cg.PreferenceGame) -> float:
+        return 1e3 * seconds(lambda: cg.nash(game).policy, 1)
+
     for n in (10, 100, 300) if small else (10, 100, 300, 1000, 2000):
         game = cg.games.random(jax.random.key(2), n)
         gap = float(np.max(cg.nash(game).gap))
-        here = seconds(lambda game=game: cg.nash(game).policy, 1)  # type: ignore[misc]
         with jax.default_device(jax.devices("cpu")[0]):
-            copied = cg.PreferenceGame.from_skew(on_cpu(game.skew))
-            there = seconds(lambda game=copied: cg.nash(game).policy, 1)  # type: ignore[misc]
-        rows.add("exact Nash", actions=n, ms=1e3 * here, ms_on_host=1e3 * there, gap=gap)
+            there = milliseconds(cg.PreferenceGame.from_skew(on_cpu(game.skew)))
+        rows.add("exact Nash", actions=n, ms=milliseconds(game), ms_on_host=there, gap=gap)
     many = cg.games.random(jax.random.key(3), 10, [1000])
-    rows.add(
-        "exact Nash, 1000 games of 10 actions", us_per_game=1e3 * seconds(lambda: cg.nash(many).policy, 1)
-    )
+    rows.add("exact Nash, 1000 games of 10 actions", us_per_game=milliseconds(many))
 
 
 def large_sweep(rows: Rows, small: bool) -> None:

@@ -36,6 +36,8 @@ class State(eqx.Module):
     step: Int[Array, ""]
 
 
+# Unbounded, because the state of a wrapper has the three fields without being a `State`. That they are there
+# is what mypy is told to accept below.
 S = TypeVar("S", default=State)
 
 
@@ -209,10 +211,10 @@ class AbstractUpdateRule(AbstractAlgorithm[S]):
         if not (isinstance(proposal, tuple) and len(proposal) == 2):
             raise ValueError(f"{name}.propose must return (target, state), got {type(proposal).__name__}.")
         target, state = proposal
-        if jnp.shape(target) != state.logp.shape:  # type: ignore[attr-defined]
+        shape = state.logp.shape  # type: ignore[attr-defined]
+        if jnp.shape(target) != shape:
             raise ValueError(
-                f"{name}.propose must return a target of the policy's shape {state.logp.shape}, "  # type: ignore[attr-defined]
-                f"got {jnp.shape(target)}."
+                f"{name}.propose must return a target of the policy's shape {shape}, got {jnp.shape(target)}."
             )
         return self.commit(state, simplex.log_normalize(target))
 

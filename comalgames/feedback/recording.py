@@ -175,6 +175,7 @@ def _kind(leaf: Any) -> jax.ShapeDtypeStruct:
     """Shape and dtype of an array or number; floating-point numbers get the dtype of the policies."""
     kind = jax.typeof(leaf)
     is_number = isinstance(leaf, (int, float, np.number)) and not isinstance(leaf, bool)
+    # JAX ships these constructors without annotations, hence the marks for mypy here and below.
     if is_number or jnp.issubdtype(kind.dtype, jnp.inexact):
         return jax.ShapeDtypeStruct(kind.shape, jnp.result_type(float))  # type: ignore[no-untyped-call]
     return jax.ShapeDtypeStruct(kind.shape, kind.dtype, weak_type=kind.weak_type)  # type: ignore[no-untyped-call]
