@@ -140,8 +140,6 @@ def test_the_derived_questions_are_those_of_a_step(name):
     found = asked(algorithm, 3)
     assert found.cost == sum(cost for cost, _ in seen)
     assert found.itself == itself[0]
-    state = jax.eval_shape(lambda logp: algorithm.init(logp, logp), CYCLE.uniform())
-    assert jax.tree.leaves(state)  # nothing above needed the numbers of a state
 
 
 # COMAL's strategies -----------------------------------------------------------------------------------------
