@@ -16,7 +16,7 @@ from comalgames.feedback import AbstractFeedback
 
 
 class AveragedState(State):
-    """`State`, whose `logp` is the average, and the state of the inner algorithm.
+    """The state of `Averaged`: the average as its `logp`, and the state of the inner algorithm.
 
     Attributes:
         inner: the state of the inner algorithm, with its current policy.

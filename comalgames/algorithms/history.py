@@ -20,7 +20,7 @@ from comalgames.numerics.updates import mirror_target
 
 
 class HistoryState(State):
-    """`State`, and the last policies.
+    """The state of `HistoryMirrorDescent`: `State` and its last policies.
 
     Attributes:
         past: the policies before the current one, the newest first, log-probabilities `[..., n]` each.

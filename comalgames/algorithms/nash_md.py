@@ -74,7 +74,7 @@ class NashMD(AbstractUpdateRule[State]):
 
 
 class EMAState(State):
-    """`State`, and a moving average of the policies.
+    """The state of `NashEMA`: `State` and a moving average of the policies.
 
     Attributes:
         average: exponential moving average of the log-probabilities, normalized, `[..., n]`.

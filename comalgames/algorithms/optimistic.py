@@ -18,7 +18,7 @@ from comalgames.numerics.updates import mirror_target
 
 
 class OptimisticState(State):
-    """`State`, and the advantage of the previous step.
+    """The state of `OptimisticMWU`: `State` and the advantage of the previous step.
 
     Attributes:
         previous: last step's advantage `[..., n]`, 0 before the first.
