@@ -433,7 +433,7 @@ def test_what_does_not_fit_is_refused(start, tokenizer, tmp_path):
     dpo = lesson_of(cg.IterativeDPO(0.1), model, tokenizer)
     trainer = trainer_of(model, dpo.dataset, tokenizer, tmp_path, loss="regression")
     batch = whole_batch(trainer)
-    with pytest.raises(ValueError, match='IterativeDPO, needs "logistic"'):
+    with pytest.raises(ValueError, match="IterativeDPO, needs 'logistic'"):
         trainer.compute_loss(trainer.model, batch)
     with pytest.raises(ValueError, match=r"came as torch\.bfloat16"):
         trainer.compute_loss(trainer.model, batch | {"preference": batch["preference"].bfloat16()})
