@@ -36,9 +36,9 @@ class State(eqx.Module):
     step: Int[Array, ""]
 
 
-# Unbounded, because the state of a wrapper has the three fields without being a `State`. That they are there
+# Any type with the three fields: the state of a wrapper has them without being a `State`. That they are there
 # is what mypy is told to accept below.
-S = TypeVar("S", default=State)
+S = TypeVar("S", default=Any)
 
 
 class AbstractAlgorithm(eqx.Module, Generic[S]):
