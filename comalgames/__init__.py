@@ -7,6 +7,7 @@ result = cg.solve(game, cg.COMAL(cg.MirrorDescent(step_size=1.0, temperature=0.1
 """
 
 import importlib
+import importlib.util
 from typing import Any
 
 import lazy_loader
@@ -64,6 +65,10 @@ _load, _, _others = lazy_loader.attach(__name__, _FOLDERS, _NAMES)
 
 
 def __getattr__(name: str) -> Any:
+    # `from comalgames import validation` asks here before it looks for a module, also while a folder is loading.
+    # The algorithms may need that folder, so a module is found without them.
+    if not name.startswith("_") and importlib.util.find_spec(f"{__name__}.{name}") is not None:
+        return importlib.import_module(f"{__name__}.{name}")
     if name == "__all__" or (name not in _others and not name.startswith("__")):
         algorithms = importlib.import_module("comalgames.algorithms")
         if name == "__all__":

@@ -3,11 +3,14 @@
 import ast
 import importlib
 import json
+import os
 import pkgutil
 import subprocess
 import sys
 import types
 from pathlib import Path
+
+import pytest
 
 import comalgames
 
@@ -39,6 +42,43 @@ def test_every_public_name_can_be_used():
     for name in comalgames.__all__:
         assert getattr(comalgames, name) is not None
     assert set(comalgames.__all__) <= set(dir(comalgames))
+
+
+# Each name is the first that a process of its own uses. Only the package's modules are loaded anew in each.
+FIRST_USES = """
+import importlib, os, sys, warnings
+warnings.simplefilter("ignore")
+import comalgames, equinox, jax, jaxtyping
+failed = []
+for use in sys.argv[1:]:
+    child = os.fork()
+    if child == 0:
+        try:
+            importlib.import_module(use) if use.startswith("comalgames.") else getattr(comalgames, use)
+        except BaseException as error:
+            print(use, repr(error)[:200], flush=True)
+            os._exit(1)
+        os._exit(0)
+    if os.waitpid(child, 0)[1]:
+        failed.append(use)
+sys.exit(len(failed))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
+def test_every_folder_and_place_can_be_the_first_that_is_used():
+    folders = [module.name for module in pkgutil.iter_modules(comalgames.__path__, "comalgames.")]
+    folders.remove("comalgames.__main__")
+    stub = ast.parse(Path(comalgames.__file__).with_suffix(".pyi").read_text())
+    imports = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
+    places = [node.names if node.module is None else node.names[:1] for node in imports]
+    names = [alias.name for place in places for alias in place]
+    uses = [*folders, *(name for name in names if name != "*"), "COMAL", "validation"]
+    assert {"comalgames.regularizers", "regularizers", "lm"} <= set(uses)
+    run = subprocess.run(
+        [sys.executable, "-c", FIRST_USES, *uses], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
 
 
 def test_the_stub_lists_the_same_names():
