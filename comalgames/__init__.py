@@ -65,7 +65,7 @@ _load, _, _others = lazy_loader.attach(__name__, _FOLDERS, _NAMES)
 
 
 def __getattr__(name: str) -> Any:
-    # `from comalgames import validation` asks here before it looks for a module, also while a folder is loading.
+    # `from comalgames import validation` asks here before it looks for a module, also while a folder loads.
     # The algorithms may need that folder, so a module is found without them.
     if not name.startswith("_") and importlib.util.find_spec(f"{__name__}.{name}") is not None:
         return importlib.import_module(f"{__name__}.{name}")
