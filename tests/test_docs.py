@@ -217,6 +217,7 @@ def test_the_python_of_a_page_runs_as_written(page, tmp_path, monkeypatch, capsy
     code = blocks(page, "python")
     assert "jax_enable_x64" in code[0].splitlines()[0], "x64 is to be switched on in the first line"
     namespace: dict[str, Any] = {}
+    plt.close("all")  # those that other tests of this process left open
     with mpl.rc_context():
         for block in code:
             exec(compile(block, page.name, "exec"), namespace)
