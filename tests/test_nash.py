@@ -517,10 +517,12 @@ def test_a_batch_is_solved_prompt_by_prompt():
     assert together.relative_gap.shape == together.dimension.shape == (2, 3)
     for k, game in enumerate(games):
         alone = cg.nash(game)
-        for field in alone._fields:
-            np.testing.assert_array_equal(
-                getattr(together, field)[divmod(k, 3)], getattr(alone, field), err_msg=field
-            )
+        for field, expected in alone._asdict().items():
+            found = getattr(together, field)[divmod(k, 3)]
+            if np.issubdtype(np.asarray(expected).dtype, np.floating):
+                np.testing.assert_allclose(found, expected, rtol=1e-15, atol=1e-15, err_msg=field)
+            else:
+                np.testing.assert_array_equal(found, expected, err_msg=field)
 
 
 def test_a_batch_of_zero_sum_games_has_players_before_actions():

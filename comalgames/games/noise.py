@@ -309,9 +309,14 @@ def _shrinkage(game: PreferenceGame, rate: Any) -> Array:
 
 
 def _from_lower(matrix: Float[Array, "*batch n n"]) -> Float[Array, "*batch n n"]:
-    """The exactly skew matrix with the given lower triangle."""
-    lower = jnp.tril(matrix, -1)
-    return lower - lower.swapaxes(-1, -2)
+    """The exactly skew matrix with the given lower triangle.
+
+    Entries are gathered once and scattered twice: a difference with the transpose would let a compiler compute
+    an entry in two places and round it in two ways.
+    """
+    i, j = np.tril_indices(matrix.shape[-1], -1)
+    payoffs = matrix[..., i, j]
+    return jnp.zeros_like(matrix).at[..., i, j].set(payoffs).at[..., j, i].set(-payoffs)
 
 
 def _with_skew(game: PreferenceGame, skew: Float[Array, "*batch n n"]) -> PreferenceGame:
