@@ -16,7 +16,7 @@ reproduce: $(READY)
 	$(BIN)/comalgames reproduce all
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # The adapter to TRL, on a tiny model, offline. Installs the extra `lm` first, with the CPU build of torch where
 # pip finds one; elsewhere name it: make test-lm TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
@@ -40,7 +40,7 @@ test-wheel:
 	$(WHEEL)/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir $(WHEEL)/dist .
 	$(WHEEL)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(WHEEL)/dist/*.whl
 	XLA_FLAGS=--xla_cpu_parallel_codegen_split_count=1 \
-	    $(WHEEL)/bin/python -P -m pytest -n 2 --dist loadgroup $(CORE)
+	    $(WHEEL)/bin/python -P -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(CORE)
 	$(WHEEL)/bin/comalgames reproduce comal lm --quick --out $(WHEEL)/results
 
 lint: $(READY)

@@ -8,12 +8,13 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1]
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
-# Compiling is most of what the tests cost. The older emitters without optimization compile in half the time; they
+# Compiling is most of what the tests cost. The older emitters without optimization compile in half the time and
 # round differently in the last bit. The wheel's tests in `.ci/run` and all reproductions use the defaults.
 # As many workers as cores compile at once: splitting one compilation over threads only costs.
 os.environ.setdefault(
     "XLA_FLAGS",
-    "--xla_cpu_parallel_codegen_split_count=1 --xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0",
+    "--xla_cpu_parallel_codegen_split_count=1 --xla_cpu_use_fusion_emitters=false "
+    "--xla_backend_optimization_level=0",
 )
 
 # Progress bars are tested where they are switched on.
@@ -44,13 +45,6 @@ def compiled_code_is_let_go():
     yield
     if MAPS.exists() and MAPS.read_bytes().count(b"\n") > MOST_MAPS:
         jax.clear_caches()
-
-
-def pytest_collection_modifyitems(items):
-    """A file is one group for pytest-xdist unless its tests name another: they share what they compile."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture

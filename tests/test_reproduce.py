@@ -1,6 +1,6 @@
 """`comalgames reproduce --quick`, end to end: what it prints, saves and draws, and how a claim fails.
 
-Each paper is run once for all tests (the fixture `run`); one paper is one group for pytest-xdist.
+Each paper is run once for all tests (the fixture `run`).
 """
 
 import base64
@@ -73,9 +73,8 @@ def run(request, tmp_path_factory):
 
 
 def runs_of(names):
-    """A mark: run the test for each of these papers, each in its paper's group."""
-    marked = [pytest.param(name, marks=pytest.mark.xdist_group(f"paper-{name}")) for name in names]
-    return pytest.mark.parametrize("run", marked, indirect=True, ids=list(names))
+    """A mark: run the test for each of these papers."""
+    return pytest.mark.parametrize("run", list(names), indirect=True)
 
 
 of_all, of_two = runs_of(PAPERS), runs_of(LOOKED_AT)

@@ -311,7 +311,7 @@ def _shrinkage(game: PreferenceGame, rate: Any) -> Array:
 def _from_lower(matrix: Float[Array, "*batch n n"]) -> Float[Array, "*batch n n"]:
     """The exactly skew matrix with the given lower triangle.
 
-    Entries are gathered once and scattered twice: a difference with the transpose would let a compiler compute
+    Entries are gathered once and scattered twice: in a difference with the transpose, a compiler may compute
     an entry in two places and round it in two ways.
     """
     i, j = np.tril_indices(matrix.shape[-1], -1)
