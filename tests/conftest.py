@@ -8,9 +8,9 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1]
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
-# Compiling is most of what the tests cost. The older emitters without optimization compile in half the time and
-# round differently in the last bit; the wheel's tests in `.ci/run` and all reproductions use the defaults. One
-# compilation is not split over threads, because there are as many workers as cores.
+# Compiling is most of what the tests cost. The older emitters without optimization compile in half the
+# time and round differently in the last bit; the wheel's tests in `.ci/run` and all reproductions use the
+# defaults. One compilation is not split over threads, because there are as many workers as cores.
 os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_cpu_parallel_codegen_split_count=1 --xla_cpu_use_fusion_emitters=false "
