@@ -85,7 +85,7 @@ def test_a_batch_is_a_loop(entry: Entry) -> None:
     starts = random_policy(2, 2, 3)
     together = walk(BOTH, entry.rule, starts)
     assert together.shape == (2, 2, 3)
-    for policy, prompt in ((0, 0), (1, 1), (1, 0)):
+    for policy, prompt in ((0, 1), (1, 0)):
         alone = walk((CYCLE, BIASED)[prompt], entry.rule, starts[policy, prompt])
         np.testing.assert_allclose(together[policy, prompt], alone, **SAME)
 

@@ -37,7 +37,7 @@ print(json.dumps([len(jax.devices()), digests]))
 def run_on(num_devices: int) -> list:
     environment = {
         **os.environ,
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={num_devices}",
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={num_devices}",
         "JAX_PLATFORMS": "cpu",
     }
     # A deadlock between forced host devices must fail the test, not hang it.
