@@ -297,3 +297,63 @@ def test_a_geometric_schedule_falls_to_its_lowest_value() -> None:
     for arguments in ((0.0, 0.5), (0.3, -1.0), (0.3, 0.5, -0.1)):
         with pytest.raises(ValueError, match="must be a finite number"):
             cg.Geometric(*arguments)
+
+
+# Starts far from Nash
+# ---------------------------------------------------------------------------------------------------
+
+DOMINATED = np.array([[0, 1, 1, 1], [-1, 0, 2, -2], [-1, -2, 0, 2], [-1, 2, -2, 0]]) / 4
+
+
+def far_starts(num_actions: int, num_games: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Random games, half of them with an action that beats all, and log-probabilities of 0 down to -2000."""
+    rng = np.random.default_rng(seed)
+    upper = np.triu(rng.uniform(-0.5, 0.5, (num_games, num_actions, num_actions)), 1)
+    upper[::2, 0] = np.abs(upper[::2, 0])
+    depth = 10 ** rng.uniform(0, 3.3, (num_games, 1))
+    logp = -depth * rng.uniform(0, 1, (num_games, num_actions))
+    # In every fourth game only action 0 is unlikely.
+    logp[::4] = np.log(rng.dirichlet(np.ones(num_actions), len(logp[::4])))
+    logp[::4, :1] -= depth[::4]
+    return upper - upper.swapaxes(-1, -2), logp
+
+
+def last_moves(skews: Any, starts: Any, inner: Any, num_steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """The last step in which each reference moved, and what the best action then gains."""
+    rule = cg.COMAL(inner)
+
+    def follow(skew: Any, logp: Any) -> Any:
+        game = cg.PreferenceGame.from_skew(skew)
+
+        def body(carry: Any, _: Any) -> Any:
+            state, last = carry
+            after = rule.step(jax.random.key(0), state, cg.Exact(game))
+            moved = jnp.any(after.reference != state.reference)
+            return (after, jnp.where(moved, after.step, last)), None
+
+        start = rule.init(logp, logp)
+        (state, last), _ = jax.lax.scan(body, (start, start.step), None, num_steps)
+        return last, jnp.max(game.advantage(state.logp))
+
+    last, gain = jax.jit(jax.vmap(follow))(skews, jax.nn.log_softmax(starts))
+    return np.asarray(last), np.asarray(gain)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("inner", [cg.MirrorDescent(1.0, 0.1), cg.ExactProx(0.1)], ids=["steps", "exact"])
+def test_the_reference_moves_from_any_start_while_an_action_gains(inner: Any, dtype: Any) -> None:
+    """Likely actions converge to rounding while an unlikely one grows, which must not stop the moves."""
+    num_steps, longest_round = 3000, 1000
+    for num_actions in (3, 5, 8):
+        skews, starts = far_starts(num_actions, 40, seed=num_actions)
+        last, gain = last_moves(jnp.asarray(skews, dtype), jnp.asarray(starts, dtype), inner, num_steps)
+        assert np.all((last > num_steps - longest_round) | (gain < 1e-6))
+
+
+@pytest.mark.parametrize(("dtype", "least"), [(np.float32, 1e-30), (np.float64, 1e-60)])
+@pytest.mark.parametrize("inner", [cg.MirrorDescent(1.0, 0.1), cg.ExactProx(0.1)], ids=["steps", "exact"])
+def test_an_action_of_probability_1e_60_that_beats_all_is_found(inner: Any, dtype: Any, least: float) -> None:
+    game = cg.PreferenceGame.from_skew(jnp.asarray(DOMINATED, dtype))
+    start = np.array([least, 0.5, 0.3, 0.2]) / (1 + least)
+    result = cg.solve(game, cg.COMAL(inner), 3000, init=start, metrics=())
+    np.testing.assert_allclose(result.policy, [1, 0, 0, 0], rtol=0, atol=1e-6)

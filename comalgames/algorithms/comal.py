@@ -28,8 +28,8 @@ class COMAL(AbstractRuleWrapper[S]):
 
     `when` decides how near is near enough:
 
-    - `Near()`, the default, tests the policy. KL(Nash || reference) then never increases, for every game,
-      temperature and inner step size, and there is no period to choose.
+    - `Near()`, the default, tests the policy. KL(Nash || reference) then never increases by more than its
+      rounding error, for every game, temperature and inner step size, and there is no period to choose.
     - `Every(period)` moves the reference every `period` steps. Trainers of language models need it, because
       they see only a few answers of a policy. With an exact inner solve, `COMAL(ExactProx(t), period=1)`, KL
       to Nash never increases either; with too few inner steps the loop diverges, and a period of 1 around

@@ -185,16 +185,28 @@ class NearState(eqx.Module, Generic[S]):
 #
 # At the regularized equilibrium z = x+, so steps towards it meet the condition after finitely many. For two
 # players the KLs are summed over both, and A z is each one's payoffs against the other.
+#
+# In floating point z comes no nearer to x+ than rounding allows. When the policy has converged on the
+# likely actions while an unlikely one, of probability 1e-60, still grows, both KLs are rounding errors, and
+# comparing them could hold the reference for ever. Near 0, KL(z || x) is half the mean square of the
+# log-ratios under z. If their rounding errors are d_i, the root of a KL is off by at most
+#
+#     (sum_i z_i d_i^2 / 2)^(1/2),     d_i = eps ((|log z_i| + 1) / m + |log r_i| + |A| / tau),
+#
+# with the pull m of the inner rule: its steps stop where m times the way that is left is lost in log z_i. The
+# test allows for this distance. KL(x* || r) then rises with a move by no more than its own rounding errors.
 class Near(AbstractWhen):
     """Move the reference whenever the policy is near the regularized equilibrium, by a test of its own.
 
         KL(z || best) <= relative_error^2 * KL(z || reference),    best ~ reference * exp(advantage(z) / tau)
 
     When the policy z meets it, both policy and reference move to `best`, the best response of the regularized
-    game. Then KL(Nash || reference) never increases, whatever the game, the temperature and the inner step
-    size, and falls by at least `(1 - relative_error^2) KL(z || reference)` with each move. An inner rule that
-    does not converge leaves the reference unchanged, and cycles around it as it would alone. The test needs
-    the advantage of the current policy, which most rules ask for anyway.
+    game. Then KL(Nash || reference) never increases by more than its rounding error, whatever the game, the
+    temperature and the inner step size, and falls by at least `(1 - relative_error^2) KL(z || reference)`
+    with each move. In floating point the test allows for the distance below which rounding hides the
+    equilibrium, so that an action of tiny probability still grows when the likely actions have converged. An
+    inner rule that does not converge leaves the reference unchanged, and cycles around it as it would alone.
+    The test needs the advantage of the current policy, which most rules ask for anyway.
 
     Args:
         relative_error: above 0 and below 1. A smaller one needs more inner steps for a move, and gains more
@@ -250,9 +262,9 @@ class Near(AbstractWhen):
         target, after = inner.propose(key, state.inner, Known(feedback, logp, advantage))
         best = simplex.log_normalize(reference + advantage / inner.form(state.step).temperature)
         error, way = (
-            feedback.over_players(simplex.kl_divergence(logp, other)) for other in (best, reference)
+            jnp.sqrt(feedback.over_players(simplex.kl_divergence(logp, other))) for other in (best, reference)
         )
-        near = error <= self.relative_error**2 * way
+        near = error <= self.relative_error * way + _resolution(inner, state, advantage, feedback)
         # One flag for each policy: two players move together.
         near = near.reshape(*near.shape, *(1,) * (logp.ndim - 1 - near.ndim))
         near = jnp.broadcast_to(near, logp.shape[:-1])
@@ -275,6 +287,23 @@ class Near(AbstractWhen):
         return inner._replace(
             reference="jumps", period=None, advantage_weight=None, beta=None, needs_all_actions=True
         )
+
+
+# Payoffs of a preference game are at most this in absolute value.
+LARGEST_PREFERENCE = 0.5
+
+
+def _resolution(
+    inner: AbstractUpdateRule[Any], state: Any, advantage: Array, feedback: AbstractFeedback
+) -> Float[Array, "*prompts"]:
+    """The distance, as the root of a KL, below which rounding hides the equilibrium; see `Near`."""
+    form, logp = inner.form(state.step), state.logp
+    payoff = jnp.maximum(LARGEST_PREFERENCE, jnp.max(jnp.abs(advantage), axis=-1, keepdims=True))
+    ratios = (1 - logp) / jnp.minimum(form.pull, 1.0) - state.reference + payoff / form.temperature
+    policy = jnp.exp(logp)
+    rounding = jnp.where(policy > 0, policy * (jnp.finfo(logp.dtype).eps * ratios) ** 2 / 2, 0.0)
+    distance: Array = jnp.sqrt(feedback.over_players(jnp.sum(rounding, axis=-1)))
+    return distance
 
 
 def is_due(period: Any, step: Int[Array, ""]) -> Bool[Array, ""]:
