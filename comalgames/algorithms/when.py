@@ -301,7 +301,7 @@ def _resolution(
     payoff = jnp.maximum(LARGEST_PREFERENCE, jnp.max(jnp.abs(advantage), axis=-1, keepdims=True))
     ratios = (1 - logp) / jnp.minimum(form.pull, 1.0) - state.reference + payoff / form.temperature
     policy = jnp.exp(logp)
-    rounding = jnp.where(policy > 0, policy * (jnp.finfo(logp.dtype).eps * ratios) ** 2 / 2, 0.0)
+    rounding = jnp.where(policy > 0, policy * (float(np.finfo(logp.dtype).eps) * ratios) ** 2 / 2, 0.0)
     distance: Array = jnp.sqrt(feedback.over_players(jnp.sum(rounding, axis=-1)))
     return distance
 
