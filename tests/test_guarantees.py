@@ -202,6 +202,75 @@ def test_a_condition_is_met_just_within_its_bound_and_not_just_beyond(name: str)
             assert not closer < 10  # or nan
 
 
+def multiplier_of_history(base: Any, opponents: Any, turn: float) -> float:
+    """Largest modulus of the roots of z = sum_j b_j z^-j + i turn sum_j o_j z^-j."""
+    size = max(len(base), len(opponents))
+    row = np.zeros(size + 1, complex)
+    row[0] = 1
+    row[1 : len(base) + 1] -= base
+    row[1 : len(opponents) + 1] -= 1j * turn * np.asarray(opponents)
+    return float(np.abs(np.roots(row)).max())
+
+
+def test_a_mixture_of_past_policies_converges_iff_the_second_moment_of_its_weights_exceeds_one() -> None:
+    """With small steps: the roots against the condition; the package's linearized step against the roots."""
+    rng = np.random.default_rng(0)
+    seen = []
+    for memory in (2, 3, 3, 4, 4, 5, 8) * 20:
+        weights = rng.dirichlet(np.ones(memory) * rng.choice([0.3, 1.0]))
+        moment = float(np.sum(np.arange(memory) ** 2 * weights))
+        if weights[0] < 0.02 or abs(moment - 1) < 0.1:
+            continue  # with nearly equal gaps between weights, or near the border, 1e-3 is no small step
+        assert (multiplier_of_history(weights, (1.0,), 1e-3) < 1) == (moment > 1), weights
+        seen.append(moment > 1)
+    assert 20 < sum(seen) < len(seen) - 20
+    w = float(cg.diagnostics.rotation_frequencies(CYCLE, jnp.log(COMAL_NASH)).max())
+    for base, opponents in (
+        ((1 / 3, 1 / 3, 1 / 3), (1.0,)),
+        ((0.5, 0.5), (1.0,)),
+        ((0.5, 0.3, 0.2), (0.5, 0.3, 0.2)),
+        ((0.0, 0.93, 0.0, 0.07), (1.0,)),
+    ):
+        for step_size in (1.0, 5.0):
+            rule = cg.HistoryMirrorDescent(step_size, 0.0, base, opponents)
+            predicted = cg.diagnostics.predict(CYCLE, rule).radius
+            np.testing.assert_allclose(
+                predicted, multiplier_of_history(base, opponents, step_size * w), rtol=1e-7
+            )
+
+
+def test_past_opponents_have_a_condition_of_their_own() -> None:
+    """1 - 2 C / d + 2 O < 0 with d = 1 + sum_j j b_j, C = sum_j b_j j (j + 1) / 2, O = sum_j j o_j."""
+    rng = np.random.default_rng(1)
+    seen = []
+    for memory in (3, 4, 8) * 40:
+        base = rng.dirichlet(np.ones(memory))
+        opponents = rng.dirichlet(np.ones(3) * np.array([3.0, 0.3, 0.3]))
+        j = np.arange(memory)
+        d, c = 1 + np.sum(j * base), np.sum(base * j * (j + 1)) / 2
+        condition = 1 - 2 * c / d + 2 * np.sum(np.arange(3) * opponents)
+        if base[0] < 0.02 or abs(condition) < 0.1:
+            continue
+        assert (multiplier_of_history(base, opponents, 1e-3) < 1) == (condition < 0), (base, opponents)
+        seen.append(condition < 0)
+    assert 10 < sum(seen) < len(seen) - 10
+
+
+def test_three_equal_policies_reach_nash_below_their_largest_step_and_not_above() -> None:
+    w = float(cg.diagnostics.rotation_frequencies(CYCLE, jnp.log(COMAL_NASH)).max())
+    thirds = (1 / 3, 1 / 3, 1 / 3)
+    start = COMAL_NASH + 1e-5 * np.array([1, -2, 1])
+    for factor, arrives in ((0.95, True), (1.05, False)):
+        rule = cg.MNPO(w / (factor * 4 / 3), 0.0, thirds)
+        last = cg.solve(CYCLE, rule, 2000, init=start, throw=False, record_every=5).policy
+        assert (off(last, COMAL_NASH) < 1e-12) == arrives
+    # The numbers of the docstring.
+    assert abs(multiplier_of_history(thirds, (1.0,), 1.18) - 0.911) < 5e-4
+    assert abs(multiplier_of_history((0, 0.93, 0, 0.07), (1.0,), 1.8) - 0.789) < 5e-4
+    for turn in np.linspace(0.01, 2, 50):
+        assert multiplier_of_history((0.5, 0.5), (1.0,), turn) > 1
+
+
 def test_mmd_takes_any_step_where_its_temperature_exceeds_the_frequency() -> None:
     assert "any step if tau >= w" in GUARANTEES["MMD"].condition
     for temperature, settles in ((0.25, True), (0.15, False)):

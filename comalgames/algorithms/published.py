@@ -233,8 +233,9 @@ def ONPO(eta: Number) -> OptimisticMWU:
 
 @guaranteed(
     REGULARIZED,
-    "tau > 0 and a small step; at 0 nothing",
-    "Wu et al. 2025; measured",
+    "tau > 0 and a small step; at 0 Nash if opponents are the policy, sum_j j^2 weights[j] > 1 and the step "
+    "is small",
+    "Wu et al. 2025; measured; derived",
     same_as="HistoryMirrorDescent",
 )
 def MNPO(
@@ -243,6 +244,9 @@ def MNPO(
     """Multiplayer Nash preference optimization with its own past as the players.
 
         policy' ~ [prod_j policy[t-j]^weights[j]]^(1 - tau/eta) * reference^(tau/eta) * exp(win rate / eta)
+
+    Without a temperature two players spiral away from Nash. Three equal ones reach an exact Nash policy in
+    the last iterate, with one query a step and a memory of policies only; see `HistoryMirrorDescent`.
 
     Args:
         eta: > 0, the *inverse* of a step size.

@@ -1,4 +1,4 @@
-"""MNPO: with a temperature it has INPO's limit, without one it diverges.
+"""MNPO: with a temperature it has INPO's limit; without one the weights of its players decide.
 
 Wu et al., "Multiplayer Nash Preference Optimization", 2025, arXiv 2509.23102.
 """
@@ -23,6 +23,17 @@ WITHOUT: dict[str, Any] = {
     "MNPO, as coded": MNPO(ETA, 0.0),
     "MNPO, as written": MNPO(ETA, 0.0, opponents="past"),
 }
+
+# Weights b with sum_j j^2 b_j below 1, and above it. The step is within the limits of those above.
+SMALL_STEP = 4.0
+PLAYERS: dict[str, tuple[float, ...]] = {
+    "(1/2, 1/2)": (1 / 2, 1 / 2),
+    "(.6, .25, .15)": (0.6, 0.25, 0.15),
+    "(1/3, 1/3, 1/3)": (1 / 3, 1 / 3, 1 / 3),
+    "(1/4, 1/4, 1/4, 1/4)": (1 / 4, 1 / 4, 1 / 4, 1 / 4),
+    "(0, .93, 0, .07)": (0.0, 0.93, 0.0, 0.07),
+}
+CONVERGING = tuple(name for name, b in PLAYERS.items() if sum(j * j * bj for j, bj in enumerate(b)) > 1)
 
 # The two versions: in the published code the opponent is the current policy, in the paper two past ones.
 VERSIONS = (
@@ -58,24 +69,55 @@ STATEMENTS = (
         )
         for label, name, subject in VERSIONS
     ),
+    Statement(
+        "MNPO without a temperature, against the current policy and with step 4, reaches Nash in the "
+        "last iterate on the three-answer cycle with each of three choices of weights b for which sum_j j^2 b_j is "
+        "above 1.",
+        *(
+            Claim(
+                id=f"A28.players.{k}",
+                quantity=f"largest duality gap in the last quarter of the run, weights {name}",
+                source=NEW,
+                reading=largest_late("players", name),
+                bound=at_most(1e-10),
+            )
+            for k, name in enumerate(CONVERGING)
+        ),
+    ),
+    Statement(
+        "MNPO without a temperature, against the current policy and with step 4, diverges on the "
+        "three-answer cycle with each of two choices of weights b for which sum_j j^2 b_j is below 1.",
+        *(
+            Claim(
+                id=f"A28.few.{k}",
+                quantity=f"largest duality gap in the last quarter of the run, weights {name}",
+                source=NEW,
+                reading=largest_late("players", name),
+                bound=at_least(0.6),
+            )
+            for k, name in enumerate(name for name in PLAYERS if name not in CONVERGING)
+        ),
+    ),
 )
 
 FIGURES = (
     Figure(
         "mnpo",
         "MNPO with its last two policies as players, on the three-answer cycle. Left: temperature 0.1; all "
-        "rules end at the limit of INPO. Right: without a temperature; the mean of two bases slows the "
-        "spiral.",
+        "rules end at the limit of INPO. Middle: without a temperature; the mean of two bases slows the "
+        "spiral. Right: without a temperature, against the current policy, step 4 and other weights b of the "
+        "last policies; those with sum_j j^2 b_j above 1 reach Nash.",
         (
             Panel("gap", "with a temperature", "temperature 0.1"),
             Panel("gap", "without", "no temperature", {"until": 1000}),
+            Panel("gap", "players", "no temperature, other weights", {"until": 1000}),
         ),
     ),
 )
 
 PAPER = Paper(
     name="mnpo",
-    title="MNPO with two players has the limit of INPO with a temperature, and diverges without one",
+    title="MNPO has INPO's limit with a temperature; without one two players diverge and three reach Nash",
     source="Wu et al. 2025, arXiv 2509.23102",
     experiments=(
         Experiment(
@@ -90,6 +132,13 @@ PAPER = Paper(
             "Do players of the past make self-play converge without a reference?",
             cycle_game,
             WITHOUT,
+            {"num_queries": 6000, "init": START},
+        ),
+        Experiment(
+            "players",
+            "Which weights of its own past make MNPO converge without a temperature?",
+            cycle_game,
+            {name: MNPO(1 / SMALL_STEP, 0.0, weights) for name, weights in PLAYERS.items()},
             {"num_queries": 6000, "init": START},
         ),
     ),
