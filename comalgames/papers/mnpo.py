@@ -70,9 +70,9 @@ STATEMENTS = (
         for label, name, subject in VERSIONS
     ),
     Statement(
-        "MNPO without a temperature, against the current policy and with step 4, reaches Nash in the "
-        "last iterate on the three-answer cycle with each of three choices of weights b for which sum_j j^2 b_j is "
-        "above 1.",
+        "MNPO without a temperature, against the current policy and with step 4, reaches Nash in the last "
+        "iterate on the three-answer cycle with each of three choices of weights b for which "
+        "sum_j j^2 b_j is above 1.",
         *(
             Claim(
                 id=f"A28.players.{k}",
