@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -157,7 +158,7 @@ class Bounded(NamedTuple):
 
 EXPLICIT = "2 tau / (tau^2 + w^2)", lambda w: 2 * TAU / (TAU**2 + w**2)
 BOUNDED = {
-    "Extragradient": Bounded("step < 1 / w;", lambda w: 1 / w, cg.Extragradient),
+    "Extragradient": Bounded("step < 1 / w", lambda w: 1 / w, cg.Extragradient),
     "INPO": Bounded(f"1 / eta < {EXPLICIT[0]}", EXPLICIT[1], lambda step: cg.INPO(1 / step, TAU)),
     "IterativeRLHF": Bounded("beta above 4 times the frequency", lambda w: 4 * w, cg.IterativeRLHF),
     "MMD": Bounded(
@@ -166,7 +167,7 @@ BOUNDED = {
     "MirrorDescent": Bounded(f"step < {EXPLICIT[0]}", EXPLICIT[1], lambda step: cg.MirrorDescent(step, TAU)),
     "ONPO": Bounded("1 / eta < 1 / (3^1/2 w)", lambda w: 1 / (3**0.5 * w), lambda step: cg.ONPO(1 / step)),
     "OnlineIPO": Bounded(f"step < {EXPLICIT[0]}", EXPLICIT[1], lambda step: cg.OnlineIPO(step, TAU)),
-    "OptimisticMWU": Bounded("step < 1 / (3^1/2 w);", lambda w: 1 / (3**0.5 * w), cg.OptimisticMWU),
+    "OptimisticMWU": Bounded("step < 1 / (3^1/2 w)", lambda w: 1 / (3**0.5 * w), cg.OptimisticMWU),
     "RLHF": Bounded("beta > w;", lambda w: w, cg.RLHF),
     "SPIN": Bounded("lambda > 1/2", lambda w: 0.5, cg.SPIN),
 }
@@ -200,6 +201,85 @@ def test_a_condition_is_met_just_within_its_bound_and_not_just_beyond(name: str)
             assert closer < 1e-2
         else:
             assert not closer < 10  # or nan
+
+
+# From every start
+# ------------------------------------------------------------------------------------------
+
+
+def adversarial(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cycles with a Nash policy near the boundary, their tournaments of seven actions, and random starts."""
+    rng = np.random.default_rng(seed)
+    skews = np.zeros((40, 7, 7))
+    for skew in skews[:20]:
+        skew[[0, 1, 2], [1, 2, 0]] = 0.5 * 10 ** -rng.uniform(0, 1, 3)
+        skew[:3, 3:] = rng.uniform(0.05, 0.5, (3, 4))  # four actions that Nash leaves out
+    skews[20:] = np.triu(rng.choice([-0.5, 0.5], (20, 7, 7)), 1)
+    return skews - skews.swapaxes(-1, -2), np.log(rng.dirichlet(np.ones(7) / 2, 40) + 1e-9)
+
+
+def gaps_along(rule: Any, skews: np.ndarray, starts: np.ndarray, num_steps: int) -> np.ndarray:
+    """The gap of each game at every twentieth of the run, `[games, 21]`."""
+
+    def follow(skew: Any, logp: Any) -> Any:
+        game = cg.PreferenceGame.from_skew(skew)
+        return cg.trajectory(game, rule, num_steps, logp=logp, record_every=num_steps // 20).records
+
+    records = jax.jit(jax.vmap(follow))(jnp.asarray(skews), jax.nn.log_softmax(jnp.asarray(starts)))
+    return np.asarray(records["duality_gap"])
+
+
+def test_kl_to_nash_never_increases_in_extragradient_up_to_its_global_step() -> None:
+    assert "step <= 2;" in GUARANTEES["Extragradient"].anywhere
+    skews, starts = adversarial(0)
+    game = cg.PreferenceGame.from_skew(skews)
+    target = cg.nash(game)
+    assert np.all(target.status == "certified")
+    kl = {"kl": cg.kl_to(target.logp)}
+    for step_size in (0.5, 2.0):
+        path = cg.solve(game, cg.Extragradient(step_size), 300, init=np.exp(starts), metrics=kl).history["kl"]
+        assert np.all(np.diff(path, axis=0) <= 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        (cg.Extragradient(2.0), "step <= 2"),
+        (cg.OptimisticMWU(1.0), "step <= 1"),
+        (cg.ONPO(1.0), "eta >= 1"),
+    ],
+    ids=["Extragradient", "OptimisticMWU", "ONPO"],
+)
+def test_from_every_start_the_gap_falls_within_the_global_condition(
+    rule: Any, words: str, request: Any
+) -> None:
+    assert words in GUARANTEES[request.node.callspec.id].anywhere
+    gaps = gaps_along(rule, *adversarial(1), num_steps=20_000)
+    assert np.all(gaps[:, -4:].max(-1) < np.maximum(0.1 * gaps[:, 1:5].max(-1), 1e-3))
+
+
+def test_within_the_local_condition_alone_a_rule_may_cycle() -> None:
+    """A cycle of payoffs .5, .5, .01, whose frequency at Nash is small, from policies near the uniform one."""
+    game = cg.games.cycle(0.5, 0.5, 0.01)
+    w = float(cg.diagnostics.rotation_frequencies(game, cg.nash(game).logp).max())
+    starts = 1e-2 * np.random.default_rng(0).normal(size=(20, 3))
+    skews = np.broadcast_to(game.skew, (20, 3, 3))
+    for rule, share in ((cg.OptimisticMWU(5.8), 5.8 * 3**0.5 * w), (cg.Extragradient(18.0), 18 * w)):
+        assert share < 0.95  # of the local limit
+        late = gaps_along(rule, skews, starts, num_steps=5000)[:, -5:].max(-1)
+        assert np.sum(late > 0.05) >= 5
+    for rule in (cg.OptimisticMWU(1.0), cg.Extragradient(2.0)):
+        assert gaps_along(rule, skews, starts, num_steps=20_000)[:, -5:].max() < 1e-3
+
+
+def test_mirror_descent_reaches_its_limit_from_every_start_with_a_pull_of_at_most_one() -> None:
+    skews, starts = adversarial(2)
+    for temperature in (0.05, 0.2, 0.6):
+        # The frequency is at most the largest singular value of the support's payoffs weighted by Nash, 1/2.
+        step_size = min(0.95 * 2 * temperature / (temperature**2 + 0.25), 1 / temperature)
+        rule = cg.MirrorDescent(step_size, temperature)
+        gaps = gaps_along(rule, skews, starts, num_steps=4000)
+        np.testing.assert_allclose(gaps[:, -4:], gaps[:, -1:] * np.ones(4), rtol=1e-6, atol=1e-9)
 
 
 def multiplier_of_history(base: Any, opponents: Any, turn: float) -> float:

@@ -24,8 +24,10 @@ class Guarantee(NamedTuple):
     Attributes:
         limit: one of `LIMITS`. "Average only": the last policy does not converge, the mean of all goes to
             Nash. "Its own limit": an equilibrium of another game, or a biased one.
-        condition: the condition under which the limit is reached; w is the largest frequency of rotation at
-            the limit.
+        condition: the condition under which the limit is reached from nearby; w is the largest frequency of
+            rotation at the limit.
+        anywhere: the condition under which it is reached from every start, with payoffs of at most 1/2; ""
+            where none is known.
         source: the source of the claim, or "measured".
         queries: number of queries in a step, as a word where it depends.
         same_as: for a published name, the rule that it returns; else "".
@@ -36,6 +38,7 @@ class Guarantee(NamedTuple):
     source: str
     queries: str = "1"
     same_as: str = ""
+    anywhere: str = ""
 
 
 # Filled by `guaranteed`, when the modules of the rules are imported.
@@ -45,20 +48,21 @@ Thing = TypeVar("Thing", bound=Callable[..., Any])
 
 
 def guaranteed(
-    limit: str, condition: str, source: str, queries: str = "1", same_as: str = ""
+    limit: str, condition: str, source: str, queries: str = "1", same_as: str = "", anywhere: str = ""
 ) -> Callable[[Thing], Thing]:
     """A decorator that states the guarantee of a rule, or of a published name, in `GUARANTEES`.
 
     Args:
         limit: one of `LIMITS`.
-        condition: the condition under which the limit is reached.
+        condition: the condition under which the limit is reached from nearby.
         source: the source of the claim, or "measured".
         queries: number of queries in a step, as a word where it depends.
         same_as: for a published name, the rule that it returns.
+        anywhere: the condition under which the limit is reached from every start.
     """
 
     def note(thing: Thing) -> Thing:
-        GUARANTEES[thing.__name__] = Guarantee(limit, condition, source, queries, same_as)
+        GUARANTEES[thing.__name__] = Guarantee(limit, condition, source, queries, same_as, anywhere)
         return thing
 
     return note
@@ -70,8 +74,10 @@ def as_markdown() -> str:
         "# Rules",
         "",
         "`make rules` writes this page from the guarantees that stand beside the rules; do not edit it. A",
-        "test runs each rule under its condition and compares the result with its limit. In conditions, w",
-        "is the largest rotation frequency at the limit, t the number of the step and T the number of steps.",
+        "test runs each rule under its condition and compares the result with its limit. Conditions near the",
+        "limit come from the linearized step: w is the largest rotation frequency there. Farther away a rule",
+        "may cycle although they hold; conditions from every start hold for payoffs of at most 1/2. t is the",
+        "number of the step and T the number of steps.",
     ]
     ordered = sorted(GUARANTEES.items(), key=lambda item: item[0].lower())
     for limit in LIMITS:
@@ -79,15 +85,25 @@ def as_markdown() -> str:
         if rows:
             lines += ["", f"## {_HEADINGS[limit]}", ""]
             lines += _table(
-                ("rule", "condition", "queries per step", "source"),
-                [(f"`{name}`", known.condition, known.queries, known.source) for name, known in rows],
+                ("rule", "near the limit", "from every start", "queries per step", "source"),
+                [
+                    (f"`{name}`", known.condition, known.anywhere or "-", known.queries, known.source)
+                    for name, known in rows
+                ],
             )
     names = [(name, known) for name, known in ordered if known.same_as]
     lines += ["", "## Published names of these rules", ""]
     lines += _table(
-        ("name", "rule", "limit", "condition", "source"),
+        ("name", "rule", "limit", "near the limit", "from every start", "source"),
         [
-            (f"`{name}`", _code(known.same_as), known.limit, known.condition, known.source)
+            (
+                f"`{name}`",
+                _code(known.same_as),
+                known.limit,
+                known.condition,
+                known.anywhere or "-",
+                known.source,
+            )
             for name, known in names
         ],
     )

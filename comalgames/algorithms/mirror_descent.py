@@ -134,7 +134,12 @@ class IterativeIPO(AbstractMirrorRule):
         )
 
 
-@guaranteed(REGULARIZED, "step < 2 tau / (tau^2 + w^2)", "Liu et al. 2024; derived")
+@guaranteed(
+    REGULARIZED,
+    "step < 2 tau / (tau^2 + w^2)",
+    "Liu et al. 2024; derived",
+    anywhere="step * tau <= 1 as well; measured",
+)
 class MirrorDescent(AbstractMirrorRule):
     """Mirror descent on the KL-regularized game, with an explicit step for the regularizer (online IPO).
 
@@ -215,7 +220,12 @@ class MMD(AbstractMirrorRule):
         )
 
 
-@guaranteed(REGULARIZED, "1 / eta < 2 tau / (tau^2 + w^2)", "Zhang et al. 2024; derived")
+@guaranteed(
+    REGULARIZED,
+    "1 / eta < 2 tau / (tau^2 + w^2)",
+    "Zhang et al. 2024; derived",
+    anywhere="the same; measured",
+)
 class INPO(AbstractMirrorRule):
     """Iterative Nash policy optimization, in its own parameters: `MirrorDescent(1 / eta, tau)`.
 

@@ -21,7 +21,12 @@ from comalgames.numerics.updates import mirror_target
 ROUNDING = 1e-6
 
 
-@guaranteed(REGULARIZED, "step 2 / (tau (t + 2)); a constant one is biased", "Munos et al. 2023")
+@guaranteed(
+    REGULARIZED,
+    "step 2 / (tau (t + 2)); a constant one is biased",
+    "Munos et al. 2023",
+    anywhere="the same",
+)
 class NashMD(AbstractUpdateRule[State]):
     """Nash mirror descent: step from a mixture with the reference, along the advantage against it.
 

@@ -27,7 +27,7 @@ class OptimisticState(State):
     previous: Float[Array, "*batch n"]
 
 
-@guaranteed(NASH, "step < 1 / (3^1/2 w); theory: 1/4", "Wei et al. 2021")
+@guaranteed(NASH, "step < 1 / (3^1/2 w)", "Wei et al. 2021; measured", anywhere="step <= 1; proved for 1/4")
 class OptimisticMWU(AbstractUpdateRule[OptimisticState]):
     """Multiplicative weights on the advantage extrapolated one step ahead (OMWU).
 

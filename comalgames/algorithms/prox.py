@@ -16,7 +16,7 @@ from comalgames.feedback import AbstractFeedback
 from comalgames.numerics import proximal
 
 
-@guaranteed(REGULARIZED, "every temperature", "Liu et al. 2024", queries="n")
+@guaranteed(REGULARIZED, "every temperature", "Liu et al. 2024", queries="n", anywhere="every temperature")
 class ExactProx(AbstractUpdateRule[State]):
     """Solve the game regularized by `temperature * KL(policy || reference)` exactly, in one step.
 

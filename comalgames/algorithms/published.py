@@ -92,6 +92,7 @@ def SPO(step_size: Number, queue: int = 1) -> MWU | HistoryMirrorDescent:
     "step < 2 tau / (tau^2 + w^2)",
     "Calandriello et al. 2024",
     same_as="MirrorDescent(step_size, temperature)",
+    anywhere="step * tau <= 1 as well; measured",
 )
 def OnlineIPO(step_size: Number, temperature: Number) -> MirrorDescent:
     """Online IPO, its first version (three answers a comparison): `MirrorDescent`, under another name.
@@ -130,6 +131,7 @@ def OnlineIPOGradient(step_size: Number, temperature: Number) -> NashMDPG:
     "Zhou et al. 2025",
     queries="2",
     same_as="Extragradient(step_size, temperature)",
+    anywhere="the same",
 )
 def EGPO(step_size: Number, temperature: Number) -> Extragradient:
     """Extragradient preference optimization: `Extragradient` with a temperature, under another name.
@@ -214,7 +216,13 @@ def MovingReference(inner: AbstractUpdateRule[Any], rate: Any) -> COMAL[Any]:
     return COMAL(inner, when=Follow(rate))
 
 
-@guaranteed(NASH, "1 / eta < 1 / (3^1/2 w)", "Zhang et al. 2025", same_as="OptimisticMWU(1 / eta)")
+@guaranteed(
+    NASH,
+    "1 / eta < 1 / (3^1/2 w)",
+    "Wei et al. 2021; its paper bounds the average",
+    same_as="OptimisticMWU(1 / eta)",
+    anywhere="eta >= 1; proved for 4",
+)
 def ONPO(eta: Number) -> OptimisticMWU:
     """Optimistic online mirror descent for preferences: `OptimisticMWU(1 / eta)`.
 
