@@ -2,8 +2,10 @@
 
 import dataclasses
 import functools
+import importlib
 import inspect
 import itertools
+import signal
 from collections import Counter
 from typing import Any
 
@@ -429,6 +431,109 @@ def test_an_interrupted_run_returns_what_there_is(monkeypatch: pytest.MonkeyPatc
     cut = cg.solve(CYCLE, cg.OptimisticMWU(1.0), 1000, init=COMAL_START, chunk_steps=10)
     assert cut.status == "interrupted"
     assert_same_bits(whole, cut._replace(status=whole.status))
+
+
+SWING: dict[str, Any] = {"init": [0.37, 0.27, 0.36], "tolerance": 0.0066867}
+
+
+@pytest.mark.parametrize("record_every", [1, 7, 100_000])
+def test_the_decision_to_stop_and_the_status_are_one(record_every: int) -> None:
+    """At step 1024 the policies up to 1023 are within this tolerance, and the one after them is not."""
+    gaps = cg.solve(CYCLE, cg.MWU(0.02), 1024, **SWING).history["duality_gap"]
+    assert gaps[-103:-1].max() < SWING["tolerance"] < gaps[-1]
+    assert cg.solve(CYCLE, cg.MWU(0.02), 1024, record_every=record_every, **SWING).status == "completed"
+    result = cg.solve(CYCLE, cg.MWU(0.02), 5000, record_every=record_every, **SWING)
+    assert (result.status, result.steps[-1]) == ("completed", 5000)
+
+
+@pytest.mark.parametrize("name", ["MWU", "Extragradient", "COMAL of MirrorDescent", "COMAL of ExactProx"])
+@pytest.mark.parametrize("tolerance", [0.3, 1e-2, 1e-6])
+def test_a_run_stops_and_is_judged_the_same_whatever_is_recorded(name: str, tolerance: float) -> None:
+    settings: dict[str, Any] = {"init": np.stack([STARTS[0], COMAL_START]), "tolerance": tolerance}
+    for num_steps in (0, 1, 5, 9, 10, 30, 1500):
+        whole = cg.solve(CYCLE, CONTRACT[name].rule, num_steps, **settings)
+        gaps, taken = whole.history["duality_gap"], whole.steps[-1]
+        tail = gaps[-max(10, (taken + 1) // 10) :]
+        np.testing.assert_array_equal(whole.status == "converged", np.all(tail < tolerance, axis=0))
+        assert taken == num_steps or (taken == 1024 and np.all(whole.status == "converged"))
+        for record_every in (3, 50, 10_000):
+            found = cg.solve(CYCLE, CONTRACT[name].rule, num_steps, record_every=record_every, **settings)
+            assert found.steps[-1] == taken
+            np.testing.assert_array_equal(found.status, whole.status)
+
+
+def test_a_run_is_not_converged_for_one_record_within_the_tolerance() -> None:
+    """The gap of MWU swings between .2 and .8; some records fall where it is small."""
+    whole = cg.solve(CYCLE, cg.MWU(1.0), 400, init=COMAL_START).history["duality_gap"]
+    inside = [step for step in range(200, 400) if whole[step] < 0.6]
+    assert len(inside) > 10
+    for step in inside[::7]:
+        for record_every in (step, 50):
+            found = cg.solve(
+                CYCLE, cg.MWU(1.0), step, init=COMAL_START, tolerance=0.6, record_every=record_every
+            )
+            assert len(found.steps) < 20
+            assert found.status == "completed"
+
+
+def cut_in_chunk(monkeypatch: pytest.MonkeyPatch, number: int) -> list[int]:
+    """Press Ctrl-C while chunk `number` (from 1) runs; the list holds the sizes of the chunks so far."""
+    solve_module = importlib.import_module("comalgames.drivers.solve")
+    advance, sizes = solve_module._advance, []
+
+    def advance_and_press(run: Any, progress: Any, start: Any, num_steps: Any, capacity: int) -> Any:
+        sizes.append(int(num_steps))
+        ahead = jax.block_until_ready(advance(run, progress, start, num_steps, capacity))
+        if len(sizes) == number:
+            signal.raise_signal(signal.SIGINT)
+        return ahead
+
+    monkeypatch.setattr(solve_module, "_advance", advance_and_press)
+    return sizes
+
+
+@pytest.fixture
+def ctrl_c() -> Any:
+    """Python's own handler, in place of what a test runner may have installed."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
+
+
+@pytest.mark.usefixtures("ctrl_c")
+@pytest.mark.parametrize("chunks", [1, 3])
+def test_ctrl_c_keeps_the_chunk_in_which_it_is_pressed(monkeypatch: pytest.MonkeyPatch, chunks: int) -> None:
+    whole = cg.solve(CYCLE, cg.OptimisticMWU(1.0), 10 * chunks, init=COMAL_START)
+    cut_in_chunk(monkeypatch, chunks)
+    cut = cg.solve(CYCLE, cg.OptimisticMWU(1.0), 1000, init=COMAL_START, chunk_steps=10)
+    assert cut.status == "interrupted"
+    assert cut.notes == (f"interrupted: what is here ends at step {10 * chunks} of 1000.",)
+    assert_same_bits(whole, cut._replace(status=whole.status))
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_ctrl_c_in_the_last_chunk_is_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_in_chunk(monkeypatch, 3)
+    result = cg.solve(CYCLE, cg.MWU(1.0), 30, chunk_steps=10)
+    assert (result.status, result.steps[-1], result.notes) == ("completed", 30, ())
+
+
+@pytest.mark.usefixtures("ctrl_c")
+@pytest.mark.parametrize("record_every", [1, 100, 10_000])
+def test_the_first_chunk_is_a_few_steps_whatever_is_recorded(
+    monkeypatch: pytest.MonkeyPatch, record_every: int
+) -> None:
+    sizes = cut_in_chunk(monkeypatch, 1)
+    result = cg.solve(CYCLE, cg.MWU(1.0), 10**6, record_every=record_every, init=COMAL_START)
+    assert result.steps[-1] == sum(sizes) <= 8
+    assert result.status == "interrupted"
+
+
+def test_chunks_grow_while_they_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = cut_in_chunk(monkeypatch, 0)
+    cg.solve(CYCLE, cg.MWU(1.0), 50_000, record_every=10, metrics=())
+    assert len(sizes) < 20
+    assert max(sizes) > 5000
 
 
 # What is not finite

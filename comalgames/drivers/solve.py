@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
@@ -38,8 +40,8 @@ class Result(NamedTuple):
         history: recorded values by name, each `[num_records, ...]`: `duality_gap` (of the current policy),
             `average_duality_gap` (of the uniform average of all policies so far, the first included),
             `best_duality_gap` (smallest so far over the records), and the metrics asked for.
-        status: per member "converged" (the gap stayed below `tolerance` over the last tenth of the records),
-            "completed", "nonfinite" or "interrupted".
+        status: per member "converged" (the gap stayed below `tolerance` over the last tenth of the steps, and
+            over the last ten policies), "completed" (all steps were taken), "nonfinite" or "interrupted".
         first_nonfinite: per member, the step of the first record whose policy was not finite; -1 if none was.
         notes: warnings that apply to this run.
         dtype: the floating-point type everything was computed in.
@@ -109,7 +111,8 @@ def solve(
     """Run `algorithm` on `game` and record the duality gap (and what else is asked) along the way.
 
     Compiles once per structure of the arguments: other numbers of steps, step sizes, starts and payoffs of
-    the same shape run at once. Ctrl-C ends the run after the current chunk and returns what there is.
+    the same shape run at once. Ctrl-C ends the run after the current chunk, which takes about a quarter of a
+    second, and returns what there is; a second Ctrl-C does not wait for the chunk.
 
     Args:
         game: a `PreferenceGame` or `ZeroSumGame`.
@@ -125,8 +128,9 @@ def solve(
             An empty list records nothing at all.
         record_every: number of steps between two records; the first and the last policy are always recorded.
         tolerance: stop early once the gap of every member has stayed below this over the last tenth of the
-            records (it is looked at when the number of steps is a power of two >= 1024), and call such
-            members "converged".
+            steps (it is looked at when the number of steps is a power of two >= 1024), and call such members
+            "converged". The gaps of all policies count, also of those that are not recorded; at least the
+            last ten do.
         throw: raise when a policy stops being finite; otherwise say so in `status`.
         progress: whether to show a progress bar. By default one appears in a terminal or notebook if the run
             takes longer than about two seconds.
@@ -158,13 +162,15 @@ def solve(
     logp, anchor = with_reference(logp, anchor)
     asked = check_questions(game, algorithm, logp.shape)
     run = prepare(game, with_dtype(algorithm, game.dtype), feedback, key, metrics, record_every)
+    if run.curves and record_every > 1:  # always, so that a tolerance needs no compilation
+        run = replace(run, tolerance=jnp.asarray(np.inf if tolerance is None else tolerance, game.dtype))
     notes = algorithm.notes(num_steps)
     for note in notes:
         warnings.warn(note, stacklevel=2)
 
     first = run.begin(logp, anchor)
     with progress_bar(num_steps, type(algorithm).__name__, progress) as bar:
-        carried, history, taken, interrupted = host_loop(
+        carried, history, taken, converged = host_loop(
             Compiled(partial(_advance, run), partial(_observe, run)), first, num_steps, record_every,
             tolerance=tolerance, chunk_steps=chunk_steps, tick=bar.update,
         )  # fmt: skip
@@ -172,8 +178,8 @@ def solve(
     steps = record_steps(taken, record_every)
     last_logp = np.asarray(carried.state.logp)
     failed_at = first_nonfinite(game, history, last_logp, steps, xp=np)
-    status = statuses(history.get("duality_gap"), failed_at, tolerance, interrupted)
-    if interrupted:
+    status = statuses(failed_at, converged, taken == num_steps)
+    if taken < num_steps and not (converged is not None and np.all(converged)):
         notes += (f"interrupted: what is here ends at step {taken} of {num_steps}.",)
     coarse = game.dtype.itemsize < 8 and "duality_gap" in history
     if coarse and np.nanmin(history["duality_gap"]) < RESOLVED * np.finfo(game.dtype).eps:

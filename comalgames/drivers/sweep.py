@@ -178,7 +178,7 @@ def sweep(
             recorded = record_steps(steps, record_every)
             last_logp = np.asarray(carry.state.logp)
             failed_at = first_nonfinite(some_game, history, last_logp, recorded, 3, np)
-            status = statuses(None, failed_at, None, False)
+            status = statuses(failed_at, None, True)
             for (r, rule_name), (g, game_name) in itertools.product(
                 enumerate(rule_names), enumerate(game_names)
             ):
@@ -226,10 +226,8 @@ def _run_together(
         partial(_advance, rules, num_rules, setup), partial(_observe, rules, num_rules, setup), record_axis=3
     )
     progress = _begin(rules, num_rules, setup)
-    progress, history, _, interrupted = host_loop(
-        functions, progress, num_steps, setup.run.record_every, tick=tick
-    )
-    if interrupted:
+    progress, history, taken, _ = host_loop(functions, progress, num_steps, setup.run.record_every, tick=tick)
+    if taken < num_steps:
         raise KeyboardInterrupt
     return history, progress
 
