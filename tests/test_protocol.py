@@ -333,6 +333,21 @@ class AsksAboutProbabilities(cg.AbstractUpdateRule):
         return state.logp + feedback.advantage(key, jnp.exp(state.logp)), state
 
 
+class AsksWithMomentum(cg.AbstractUpdateRule):
+    """Its opponent is the policy itself at first, when it has not moved yet."""
+
+    def init(self, logp, reference):
+        return Momentum(logp, reference, jnp.zeros((), jnp.int32), previous=logp)
+
+    def propose(self, key, state, feedback):
+        ahead = 2 * state.logp - state.previous
+        return state.logp + feedback.advantage(key, ahead), dataclasses.replace(state, previous=state.logp)
+
+
+class Momentum(cg.State):
+    previous: jax.Array
+
+
 class ReturnsProbabilities(cg.AbstractUpdateRule):
     def propose(self, key, state, feedback):
         p = jnp.exp(state.logp) * jnp.exp(feedback.advantage(key, state.logp))
@@ -359,6 +374,7 @@ MISTAKES = [
     (Branches(), r"needs the value of a JAX array.*if advantage.max\(\) > 0.1.*jnp.where"),
     (Assigns(), "assigns to a field.*self.count = .*State of your own"),
     (Unnormalized(), "feedback.advantage.*normalized log-policy.*sum to 0.*jax.nn.log_softmax"),
+    (AsksWithMomentum(), "feedback.advantage.*normalized log-policy.*jax.nn.log_softmax"),
     (AsksAboutProbabilities(), r"feedback.advantage.*normalized log-policy.*pass its logarithm"),
     (ReturnsProbabilities(), r"line \d+.*must return log-probabilities.*returned probabilities"),
     (ReturnsWeights(), r"line \d+.*must return log-probabilities.*returned probabilities"),

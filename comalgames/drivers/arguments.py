@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from comalgames import validation
 from comalgames.algorithms.base import AbstractAlgorithm
 from comalgames.algorithms.contract import questions_of
-from comalgames.feedback import Asked
+from comalgames.feedback import AbstractFeedback, Asked, Candidates
 from comalgames.games.base import AbstractGame
 from comalgames.games.preference import PreferenceGame
 
@@ -25,6 +25,35 @@ def check_pair(game: AbstractGame, algorithm: AbstractAlgorithm[Any]) -> None:
         )
     if not isinstance(algorithm, AbstractAlgorithm):
         raise ValueError(f"`algorithm` must be a learning rule such as MWU(0.1), got {algorithm!r}.")
+
+
+def check_feedback(feedback: Any, game: AbstractGame) -> None:
+    """Refuse what is no feedback, and the feedback of a game of another kind or another shape."""
+    if not isinstance(feedback, AbstractFeedback):
+        raise ValueError(f"`feedback` must be an AbstractFeedback such as Exact(game), got {feedback!r}.")
+    other = getattr(feedback, "game", None)
+    if isinstance(other, AbstractGame):
+        is_alike = isinstance(other, PreferenceGame) == isinstance(game, PreferenceGame)
+        if not is_alike or not _fits(other.policy_shape, game.policy_shape):
+            raise ValueError(
+                f"`feedback` must be of a game like the one that is played, a {type(game).__name__} with "
+                f"policies of shape {game.policy_shape}; it is of a {type(other).__name__} with policies of "
+                f"shape {other.policy_shape}."
+            )
+    elif isinstance(feedback, Candidates) and not _fits(feedback.behaviour_logp.shape, game.policy_shape):
+        raise ValueError(
+            f"`feedback` must have one candidate per action, for policies of shape {game.policy_shape}, got "
+            f"Candidates of shape {feedback.behaviour_logp.shape}."
+        )
+
+
+def _fits(shape: tuple[int, ...], policy_shape: tuple[int, ...]) -> bool:
+    """Whether policies of this shape have the same actions, and prompts that broadcast to the others'."""
+    try:
+        broadcast = np.broadcast_shapes(shape, policy_shape)
+    except ValueError:
+        return False
+    return shape[-1] == policy_shape[-1] and broadcast == policy_shape
 
 
 def check_questions(game: AbstractGame, algorithm: AbstractAlgorithm[Any], shape: tuple[int, ...]) -> Asked:

@@ -144,6 +144,8 @@ def sweep(
             "`feedback` must make each game's feedback, such as `lambda game: Sampled(game, 16)`: one object "
             "cannot serve several games."
         )
+    if key is not None:
+        validation.random_key("key", key)
     root = jax.random.key(0) if key is None else key
     setups, costs = {}, {}
     for label, game in games.items():

@@ -17,7 +17,13 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from comalgames import validation
 from comalgames.algorithms.base import AbstractAlgorithm
-from comalgames.drivers.arguments import check_pair, check_questions, starting_logp, with_reference
+from comalgames.drivers.arguments import (
+    check_feedback,
+    check_pair,
+    check_questions,
+    starting_logp,
+    with_reference,
+)
 from comalgames.drivers.records import GAPS, named, records_curves
 from comalgames.feedback import AbstractFeedback, Exact
 from comalgames.games.base import AbstractGame
@@ -90,7 +96,7 @@ class Run(eqx.Module):
         if self.curves:
             advantage = self.game.advantage(progress.state.logp)
             total = total + advantage
-            if last_above is not None:
+            if last_above is not None and self.tolerance is not None:
                 last_above = jnp.where(self.game.gap(advantage) < self.tolerance, last_above, step)
         # fold_in, not a key carried along: that would cost many times a small game's step.
         state = self.algorithm.step(jax.random.fold_in(self.key, step), progress.state, feedback)
@@ -193,13 +199,13 @@ def prepare(
     record_every: int,
 ) -> Run:
     """The `Run` of these arguments."""
-    if not (feedback is None or isinstance(feedback, AbstractFeedback)):
-        raise ValueError(f"`feedback` must be an AbstractFeedback such as Exact(game), got {feedback!r}.")
+    if feedback is not None:
+        check_feedback(feedback, game)
     if isinstance(feedback, Exact) and feedback.game is game:
         feedback = None
-    if isinstance(key, (int, float)):
-        raise ValueError(f"`key` must be a JAX random key, got {key!r}; pass jax.random.key({key!r}).")
-    if key is None:
+    if key is not None:
+        validation.random_key("key", key)
+    else:
         draws = feedback is not None and feedback.is_random
         if draws or algorithm.form(0).is_random:
             name = type(feedback if draws else algorithm).__name__

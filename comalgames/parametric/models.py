@@ -118,8 +118,9 @@ class Function(eqx.Module):
 def _features(features: Any) -> Float[Array, "*prompts n d"]:
     if validation.is_concrete(features):
         features = validation.real_array("features", features)
-    if features.ndim < 2:
+    if features.ndim < 2 or 0 in features.shape:
         raise ValueError(
-            f"`features` must be [..., n, d], d numbers for each of n actions, got shape {features.shape}."
+            f"`features` must be [..., n, d], d >= 1 numbers for each of n actions, got shape "
+            f"{features.shape}."
         )
     return jnp.asarray(features)
