@@ -226,6 +226,9 @@ def test_other_numbers_need_no_compilation(settings: dict[str, Any]) -> None:
         cg.solve(game, Traced(0.1), 10, init=COMAL_START, reference=STARTS[0], **settings)
     cg.solve(CYCLE, Traced(0.1), 10, chunk_steps=3, key=jax.random.key(5), **settings)
     cg.solve(CYCLE, Traced(0.1), 2000, tolerance=1e-3, progress=False, **settings)
+    state = cg.solve(CYCLE, Traced(0.1), 10, **settings).state
+    for num_steps in (0, 3, 70):
+        cg.solve(CYCLE, Traced(0.3), num_steps, state=state, **settings)
     assert not TRACES
 
 
@@ -534,6 +537,102 @@ def test_chunks_grow_while_they_are_short(monkeypatch: pytest.MonkeyPatch) -> No
     cg.solve(CYCLE, cg.MWU(1.0), 50_000, record_every=10, metrics=())
     assert len(sizes) < 20
     assert max(sizes) > 5000
+
+
+# Going on
+# --------------------------------------------------------------------------------------------------
+
+CONTINUED = [
+    "MWU, step size falling",
+    "OptimisticMWU",
+    "COMAL of MirrorDescent",
+    "COMAL of MirrorDescent, tuned",
+    "COMAL of COMAL",
+    "HistoryMirrorDescent",
+    "NashEMA",
+    "Averaged",
+    "Parametric",
+]
+
+
+@pytest.mark.parametrize("name", CONTINUED)
+@pytest.mark.parametrize("is_random", [False, True], ids=["exact", "sampled"])
+def test_a_run_that_goes_on_is_the_whole_run_to_the_bit(name: str, is_random: bool) -> None:
+    rule = CONTRACT[name].rule
+    settings: dict[str, Any] = {"metrics": ["logp", "entropy"]}
+    if is_random:
+        settings |= {"feedback": cg.Sampled(CYCLE, 4), "key": jax.random.key(3)}
+    starts: dict[str, Any] = {"init": COMAL_START, "reference": STARTS[0]}
+    whole, first = (cg.solve(CYCLE, rule, num, **starts, **settings) for num in (70, 30))
+    # A state that was saved is one too.
+    for state in (first.state, jax.tree.map(np.asarray, first.state)):
+        then = cg.solve(CYCLE, rule, 40, state=state, **settings)
+        for leaf, other in zip(jax.tree.leaves(whole.state), jax.tree.leaves(then.state), strict=True):
+            assert np.asarray(leaf).tobytes() == np.asarray(other).tobytes()
+        np.testing.assert_array_equal(then.steps, np.arange(30, 71))
+        np.testing.assert_array_equal(then.queries, whole.queries[30:])
+        for metric in ("duality_gap", "logp", "entropy"):
+            assert then.history[metric].tobytes() == whole.history[metric][30:].tobytes()
+    assert np.abs(whole.logp - first.logp).max() > 1e-6
+
+
+@pytest.mark.parametrize("record_every", [1, 7])
+def test_a_run_that_goes_on_records_from_where_it_is(record_every: int) -> None:
+    start = random_policy(2, 3)
+    first = cg.solve(BOTH, cg.OptimisticMWU(1.0), 30, init=start, record_every=record_every)
+    then = cg.solve(BOTH, cg.OptimisticMWU(1.0), 20, state=first.state, record_every=record_every)
+    assert list(then.steps) == [30, *range(30 + record_every, 50, record_every), 50]
+    policies = cg.solve(BOTH, cg.OptimisticMWU(1.0), 50, init=start, metrics=["policy"]).history["policy"]
+    last, average, best = (then.history[curve] for curve in cg.metrics.CURVES)
+    means = np.stack([policies[30 : step + 1].mean(0) for step in then.steps])
+    np.testing.assert_allclose(last, gap(BOTH, policies[then.steps]), rtol=0, atol=1e-14)
+    np.testing.assert_allclose(average, gap(BOTH, means), rtol=0, atol=1e-14)
+    np.testing.assert_array_equal(best, np.minimum.accumulate(last))
+    # Many members on one game.
+    member = cg.solve(CYCLE, cg.MWU(1.0), 3, state=cg.solve(CYCLE, cg.MWU(1.0), 4, init=start).state)
+    np.testing.assert_array_equal(member.logp, cg.solve(CYCLE, cg.MWU(1.0), 7, init=start).logp)
+
+
+def test_a_run_goes_on_by_zero_steps_and_with_other_numbers() -> None:
+    first = cg.solve(CYCLE, cg.MWU(1.0), 5, init=COMAL_START)
+    still = cg.solve(CYCLE, cg.MWU(1.0), 0, state=first.state)
+    assert list(still.steps) == [5]
+    np.testing.assert_array_equal(still.logp, first.logp)
+    slower = cg.solve(CYCLE, cg.MWU(0.1), 3, state=first.state)
+    np.testing.assert_array_equal(slower.logp, run(CYCLE, cg.MWU(0.1), first.policy, 3))
+    failed = cg.solve(
+        CYCLE,
+        breaking(True),
+        3,
+        state=cg.solve(CYCLE, breaking(True), 5, init=[COMAL_START]).state,
+        throw=False,
+    )
+    np.testing.assert_array_equal(failed.first_nonfinite, [8])
+
+
+@pytest.mark.usefixtures("as_users_have_it")
+def test_a_state_that_does_not_fit_is_refused() -> None:
+    state = cg.solve(CYCLE, cg.MWU(1.0), 2).state
+    single = cg.PreferenceGame.from_skew(CYCLE.skew.astype(np.float32))
+    late = dataclasses.replace(state, step=jnp.asarray(2**31 - 5, jnp.int32))
+    cases: list[tuple[Any, Any, dict[str, Any], tuple[str, ...]]] = [
+        (CYCLE, cg.MWU(1.0), {"init": COMAL_START}, ("`init`", "exclude each other")),
+        (CYCLE, cg.MWU(1.0), {"reference": COMAL_START}, ("`reference`", "exclude each other")),
+        (LARGER, cg.MWU(1.0), {}, ("(3,)", "(10,)")),
+        (BOTH, cg.MWU(1.0), {}, ("(3,)", "(2, 3)")),
+        (CYCLE, cg.OptimisticMWU(1.0), {}, ("OptimisticMWU", "got a State")),
+        (CYCLE, cg.COMAL(cg.MMD(1.0, 0.1)), {}, ("NearState", "got a State")),
+        (single, cg.MWU(1.0), {}, ("float32", "float64", ".logp")),
+        (CYCLE, cg.MWU(1.0), {"state": late}, ("2147483643 steps",)),
+        (CYCLE, cg.MWU(1.0), {"state": np.array(COMAL_START)}, ("result.state", "ndarray", "`init`")),
+        (CYCLE, cg.MWU(1.0), {"state": cg.solve(CYCLE, cg.MWU(1.0), 2)}, ("result.state", "type Result")),
+    ]
+    for game, rule, settings, words in cases:
+        with pytest.raises(ValueError, match="`state`") as caught:
+            cg.solve(game, rule, 10, **{"state": state, **settings})
+        for word in words:
+            assert word in str(caught.value)
+        assert len(str(caught.value)) < 600
 
 
 # What is not finite

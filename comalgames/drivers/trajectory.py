@@ -51,7 +51,8 @@ class Run(eqx.Module):
     """The part of a run that does not change from step to step.
 
     A `feedback` of None means exact feedback from `game` itself. With a `tolerance` the loop looks at the gap
-    of every policy, also of those that are not recorded.
+    of every policy, also of those that are not recorded. A `first_step` is the number of steps that were
+    taken before this run; the keys of its steps go on from there.
 
     (Two arguments that hold one matrix are two matrices to the compiler: were `Exact(game)` passed in beside
     `game`, every product would be computed twice.)
@@ -65,6 +66,7 @@ class Run(eqx.Module):
     curves: bool = eqx.field(static=True)
     record_every: int = eqx.field(static=True)
     tolerance: Float[Array, ""] | None = None
+    first_step: Int[Array, ""] | None = None
 
     def begin(self, logp: Float[Array, "*batch n"], reference: Float[Array, "*batch n"]) -> Carry:
         """The carry before the first step."""
@@ -99,7 +101,8 @@ class Run(eqx.Module):
             if last_above is not None and self.tolerance is not None:
                 last_above = jnp.where(self.game.gap(advantage) < self.tolerance, last_above, step)
         # fold_in, not a key carried along: that would cost many times a small game's step.
-        state = self.algorithm.step(jax.random.fold_in(self.key, step), progress.state, feedback)
+        number = step if self.first_step is None else self.first_step + step
+        state = self.algorithm.step(jax.random.fold_in(self.key, number), progress.state, feedback)
         return Carry(state, total, last_above)
 
     def advance(
