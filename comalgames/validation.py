@@ -18,8 +18,14 @@ import numpy as np
 # How far a policy's sum may be from 1, and P + P.T from 1, when the numbers were typed or printed by someone.
 SUM_TOLERANCE = 1e-6
 
+# Steps and records are counted in 32 bits.
+LARGEST = 2**31 - 1
+
 # An error message lists all accepted words when there are no more than this.
 FEW = 24
+
+# And repeats what came when that is no longer than this.
+LONG = 80
 
 
 def is_concrete(value: Any) -> bool:
@@ -79,7 +85,7 @@ def _number(name: str, value: Any, accepted: str, holds: Any) -> None:
 
 
 def count(name: str, value: Any, minimum: int = 0) -> int:
-    """`value` as an int of at least `minimum`; 3.0 is accepted, 3.5, True and "3" are not."""
+    """`value` as an int from `minimum` to 2^31 - 1; 3.0 is accepted, 3.5, True and "3" are not."""
     accepted = f"a whole number >= {minimum}"
     if isinstance(value, (bool, np.bool_, str)) or np.ndim(value) != 0:
         raise ValueError(f"`{name}` must be {accepted}, got {value!r}.")
@@ -89,7 +95,27 @@ def count(name: str, value: Any, minimum: int = 0) -> int:
         raise ValueError(f"`{name}` must be {accepted}, got {value!r}.") from error
     if not math.isfinite(number) or number != int(number) or number < minimum:
         raise ValueError(f"`{name}` must be {accepted}, got {value!r}.")
+    if number > LARGEST:
+        raise ValueError(f"`{name}` must be {accepted} and at most {LARGEST}, got {value!r}.")
     return int(number)
+
+
+def random_key(name: str, key: Any) -> None:
+    """Refuse what is not one JAX random key: a seed, a word, or several keys."""
+    dtype, shape = getattr(key, "dtype", None), np.shape(key) if hasattr(key, "shape") else ()
+    if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        if shape != ():
+            raise ValueError(
+                f"`{name}` must be one JAX random key, got keys of shape {shape}; pass one of them."
+            )
+        return
+    # The older keys, of jax.random.PRNGKey, are two or four numbers.
+    if dtype is not None and dtype == np.uint32 and shape in ((2,), (4,)):
+        return
+    what = repr(key) if len(repr(key)) <= LONG else f"a {type(key).__name__}"
+    is_seed = isinstance(key, (int, np.integer)) and not isinstance(key, bool)
+    remedy = f"jax.random.key({int(key)})" if is_seed else "jax.random.key(0)"
+    raise ValueError(f"`{name}` must be a JAX random key, got {what}; pass {remedy}.")
 
 
 def win_rates(name: str, value: Any) -> np.ndarray:
@@ -129,9 +155,10 @@ def preference_matrix(preference: Any) -> np.ndarray:
 def policy(name: str, value: Any, num_actions: int) -> np.ndarray:
     """`value` as strictly positive probabilities `[..., num_actions]` that sum to 1."""
     array = real_array(name, value).astype(np.float64)
-    if array.ndim == 0 or array.shape[-1] != num_actions:
+    if array.ndim == 0 or array.shape[-1] != num_actions or array.size == 0:
         raise ValueError(
-            f"`{name}` must be a policy over {num_actions} actions (last axis), got shape {array.shape}."
+            f"`{name}` must be a policy over {num_actions} actions (last axis), or several, got shape "
+            f"{array.shape}."
         )
     if array.min() < 0 and array.max() <= 0 and np.allclose(np.exp(array).sum(-1), 1, atol=SUM_TOLERANCE):
         raise ValueError(f"`{name}` must be probabilities, got log-probabilities; pass jnp.exp({name}).")
@@ -154,6 +181,10 @@ def log_policy(name: str, logp: Any) -> None:
     """Refuse concrete `logp` whose exponentials do not sum to 1 over the last axis."""
     if not is_concrete(logp):
         return
+    if np.ndim(logp) == 0 or np.size(logp) == 0:
+        raise ValueError(
+            f"`{name}` must be log-probabilities with actions on the last axis, got shape {np.shape(logp)}."
+        )
     total = np.exp(np.asarray(logp, dtype=np.float64)).sum(-1)
     # 1e-4: a float32 log-policy over a million actions still passes.
     if not np.all(np.abs(total - 1) < 1e-4):
@@ -161,6 +192,20 @@ def log_policy(name: str, logp: Any) -> None:
         raise ValueError(
             f"`{name}` must be normalized log-probabilities, but exp({name}) sums to {worst:.6g}. "
             f"If these are probabilities, pass jnp.log({name})."
+        )
+
+
+def comparable(name: str, logp: Any, target: Any) -> None:
+    """Refuse policies that have other actions, or other prompts, than those that they are compared with."""
+    try:
+        np.broadcast_shapes(np.shape(logp), np.shape(target))
+        is_comparable = np.shape(logp)[-1] == np.shape(target)[-1]
+    except ValueError:
+        is_comparable = False
+    if not is_comparable:
+        raise ValueError(
+            f"`{name}` of shape {np.shape(logp)} cannot be compared with policies of shape "
+            f"{np.shape(target)}: the actions, on the last axis, and the prompts before it must be the same."
         )
 
 

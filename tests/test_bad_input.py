@@ -114,7 +114,60 @@ def test_payoffs_that_are_not_skew_or_too_large():
     )
 
 
+EMPTY = {
+    "PreferenceGame": (cg.PreferenceGame, (0, 3, 3), "`preference`"),
+    "from_skew": (cg.PreferenceGame.from_skew, (0, 3, 3), "`skew`"),
+    "ZeroSumGame": (cg.ZeroSumGame, (0, 3, 3), "`payoff`"),
+    "from_winrates": (cg.games.from_winrates, (0, 3, 3), "`source`"),
+    "bradley_terry": (cg.games.bradley_terry, (0, 3), "`scores`"),
+    "bradley_terry_mixture": (cg.games.bradley_terry_mixture, (0, 3), "`scores`"),
+    "bradley_terry_mixture, prompts": (cg.games.bradley_terry_mixture, (0, 2, 3), "`scores`"),
+    "init": (lambda array: cg.solve(GAME, RULE, 10, init=array), (0, 3), "`init`"),
+    "reference": (lambda array: cg.solve(GAME, RULE, 10, reference=array), (0, 3), "`reference`"),
+    "Reward": (cg.Reward, (0,), "`reward`"),
+    "Reward, prompts": (cg.Reward, (0, 3), "`reward`"),
+    "Candidates": (lambda array: cg.Candidates(array, np.zeros((0, 3))), (0, 3, 3), "`preference`"),
+    "LogLinear, actions": (cg.LogLinear, (0, 3), "`features`"),
+    "LogLinear, features": (cg.LogLinear, (3, 0), "`features`"),
+    "MLP": (cg.MLP, (0, 3, 2), "`features`"),
+    "kl_to": (cg.kl_to, (0, 3), "`logp`"),
+    "kl_to, actions": (cg.kl_to, (0,), "`logp`"),
+    "total_variation_to": (cg.total_variation_to, (0, 3), "`logp`"),
+    "regularized_gap": (lambda array: cg.regularized_gap(0.1, array), (0, 3), "`reference_logp`"),
+}
+
+
+@pytest.mark.parametrize("name", EMPTY)
+def test_an_empty_axis(name):
+    make, shape, argument = EMPTY[name]
+    refused(lambda: make(np.zeros(shape)), argument, f"shape {shape}" if len(shape) > 1 else "(0,)")
+
+
+@pytest.mark.parametrize(
+    ("make", "table"),
+    [
+        (cg.PreferenceGame.from_skew, np.zeros((3, 3), int)),
+        (cg.PreferenceGame.from_skew, [[0, 0], [0, 0]]),
+        (cg.PreferenceGame.from_skew, jnp.zeros((3, 3), jnp.int32)),
+        (cg.PreferenceGame.from_skew, np.zeros((2, 2), bool)),
+        (cg.PreferenceGame, [[0, 1], [0, 1]]),
+        (cg.ZeroSumGame, [[0, 1], [1, 0]]),
+        (cg.ZeroSumGame, jnp.eye(3, dtype=jnp.int32)),
+    ],
+)
+def test_whole_numbers_are_payoffs(make, table, monkeypatch):
+    monkeypatch.undo()
+    if make is cg.PreferenceGame:
+        table = [[0.5, 1], [0, 0.5]]
+    game = make(table)
+    assert jnp.issubdtype(game.dtype, jnp.floating)
+    assert np.isfinite(cg.duality_gap(game, game.uniform()))
+    assert cg.solve(game, RULE, 2).status == "completed"
+
+
 def test_names_and_weights_that_do_not_fit():
+    refused(lambda: cg.PreferenceGame(np.full((3, 3), 0.5), names="aba"), "`names`", "'a' occurs 2 times")
+    refused(lambda: cg.PreferenceGame.from_skew(np.zeros((2, 2)), names=[1, "1"]), "`names`", "'1' occurs 2")
     refused(lambda: cg.PreferenceGame([[0.5]], names=("a", "b")), "`names`", "1 actions", "2 names")
     for weights in ([1.0], [1.0, -1.0], [0.0, 0.0], [[1.0, 1.0]]):
         refused(
@@ -374,6 +427,13 @@ def test_a_count_that_is_no_whole_number(argument, minimum):
             ),
             *(f"`{argument}`", f"whole number >= {minimum}", repr(value)),
         )
+    for value in (2**31, 2**32, 1e20, np.uint64(2**40)):
+        refused(
+            lambda value=value: cg.solve(
+                **{"game": GAME, "algorithm": RULE, "num_steps": 10, argument: value}
+            ),
+            *(f"`{argument}`", f"whole number >= {minimum} and at most 2147483647", repr(value)),
+        )
     if argument != "chunk_steps":
         refused(
             lambda: cg.trajectory(
@@ -473,6 +533,76 @@ def test_feedback_that_is_none_or_lacks_its_key():
     refused(lambda: cg.solve(GAME, RULE, 10, feedback=Coin()), "`key`", "Coin is random", "jax.random.key(0)")
 
 
+NO_KEYS = [0, 1.5, np.int64(3), True, "key", (0, 1), np.arange(2), jnp.zeros(2), jnp.asarray(1), [1, 2], {}]
+KEYED = {
+    "solve": lambda key: cg.solve(GAME, RULE, 10, key=key),
+    "trajectory": lambda key: cg.trajectory(GAME, RULE, 10, key=key),
+    "sweep": lambda key: cg.sweep(GAME, [RULE], 10, key=key),
+    "random": lambda key: cg.games.random(key, 3),
+    "tournament": lambda key: cg.games.tournament(key, 3),
+    "game_of_skill": lambda key: cg.games.game_of_skill(key, 3, 1.0),
+    "designed": lambda key: cg.games.designed(key, [1.0], []),
+    "estimated": lambda key: cg.games.estimated(key, GAME, 3),
+    "gaussian_noise": lambda key: cg.games.gaussian_noise(key, GAME, 0.1),
+}
+
+
+@pytest.mark.parametrize("name", KEYED)
+def test_what_is_no_key(name):
+    for key in NO_KEYS:
+        refused(lambda key=key: KEYED[name](key), "`key` must be a JAX random key", "jax.random.key(")
+    refused(lambda: KEYED[name](7), "jax.random.key(7)")
+    refused(lambda: KEYED[name](jax.random.split(jax.random.key(0), 3)), "`key`", "one", "shape (3,)")
+    refused(lambda: KEYED[name]("long " * 1000), "`key`", "a str")
+
+
+def test_both_kinds_of_keys_are_keys(monkeypatch):
+    monkeypatch.undo()
+    for make in (jax.random.key, jax.random.PRNGKey):
+        assert cg.games.random(make(0), 3).num_actions == 3
+        assert cg.solve(GAME, RULE, 0, key=make(0), metrics=()).status == "completed"
+        drawn = jax.jit(lambda key: cg.games.random(key, 3).skew)(make(0))
+        np.testing.assert_array_equal(drawn, cg.games.random(make(0), 3).skew)
+
+
+FIVE = cg.games.random(jax.random.key(0), 5)
+OTHERS = {
+    "more actions": (GAME, FIVE),
+    "fewer actions": (FIVE, GAME),
+    "one action": (GAME, cg.PreferenceGame([[0.5]])),
+    "prompts": (GAME, PROMPTS),
+    "other prompts": (PROMPTS, cg.PreferenceGame(np.full((4, 3, 3), 0.5))),
+    "two players": (GAME, cg.ZeroSumGame(np.eye(3))),
+    "two players as two prompts": (PROMPTS, cg.ZeroSumGame(np.eye(3))),
+    "no players": (TWO_PLAYERS, cg.PreferenceGame(np.full((2, 2), 0.5))),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("kind", [cg.Exact, lambda game: cg.Sampled(game, 4), cg.RegressedPairs])
+def test_feedback_of_another_game(name, kind):
+    game, other = OTHERS[name]
+    if kind is not cg.Exact and not isinstance(other, cg.PreferenceGame):
+        return
+    for drive in (cg.solve, cg.trajectory):
+        refused(
+            lambda drive=drive: drive(game, RULE, 10, feedback=kind(other), key=jax.random.key(0)),
+            *("`feedback`", str(game.policy_shape), str(other.policy_shape), type(other).__name__),
+        )
+    refused(lambda: cg.sweep(game, [RULE], 10, feedback=kind(other)), "`feedback`", str(other.policy_shape))
+
+
+def test_candidates_for_other_actions():
+    other = cg.Candidates(np.full((2, 2), 0.5), np.log([0.5, 0.5]))
+    refused(lambda: cg.solve(GAME, RULE, 10, feedback=other), "`feedback`", "(3,)", "(2,)")
+
+
+def test_feedback_of_one_prompt_serves_all_prompts(monkeypatch):
+    monkeypatch.undo()
+    shared = cg.Exact(GAME)
+    assert cg.solve(PROMPTS, RULE, 2, feedback=shared).policy.shape == (2, 3)
+
+
 # Metrics
 
 LOGP = np.log([0.2, 0.5, 0.3])
@@ -497,6 +627,35 @@ def test_probabilities_where_log_probabilities_are_meant(measure):
         refused(lambda policy=policy: call(policy), f"`{argument}`", "sums to 4.2", f"jnp.log({argument})")
     refused(lambda: call(LOGP + 1e-3), f"`{argument}`", "normalized", "sums to 1.001")
     refused(lambda: call(np.array([0.0, np.nan, 0.0])), f"`{argument}`", "normalized", "nan")
+
+
+TARGETS = {
+    "kl_to": cg.kl_to,
+    "total_variation_to": cg.total_variation_to,
+    "regularized_gap": lambda logp: cg.regularized_gap(0.1, logp),
+}
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_target_with_other_actions_or_prompts(name):
+    for shape, game in (((1,), GAME), ((2,), GAME), ((4,), GAME), ((4, 3), PROMPTS), ((2, 1), PROMPTS)):
+        metric = TARGETS[name](np.full(shape, -np.log(shape[-1])))
+        for logp in (game.uniform(), np.asarray(game.uniform())):
+            refused(lambda m=metric, g=game, p=logp: m(g, p), "`logp`", str(shape), str(game.policy_shape))
+        for drive in (cg.trajectory,):
+            refused(lambda d=drive, m=metric, g=game: d(g, RULE, 2, metrics=[m]), "`logp`", str(shape))
+    one = cg.PreferenceGame([[0.5]])
+    metric = TARGETS[name](LOGP)
+    refused(lambda: metric(one, one.uniform()), "`logp`", "(1,)", "(3,)")
+    # One target for all prompts, and one of its own for each.
+    for shape in ((3,), (2, 3)):
+        assert TARGETS[name](np.full(shape, -np.log(3)))(PROMPTS, PROMPTS.uniform()).shape == (2,)
+
+
+def test_the_distance_to_the_nash_set_of_a_game_with_other_actions():
+    metric = cg.kl_to_nash_set(GAME)
+    for wrong in (np.zeros(1), np.log([0.5, 0.5])):
+        refused(lambda wrong=wrong: metric(GAME, wrong), "`logp`", str(wrong.shape), "(3,)")
 
 
 @pytest.mark.parametrize("temperature", [0, -0.1, np.nan, "0.1", None, [0.1, 0.2]])

@@ -2,8 +2,10 @@
 
 import dataclasses
 import functools
+import importlib
 import inspect
 import itertools
+import signal
 from collections import Counter
 from typing import Any
 
@@ -224,6 +226,9 @@ def test_other_numbers_need_no_compilation(settings: dict[str, Any]) -> None:
         cg.solve(game, Traced(0.1), 10, init=COMAL_START, reference=STARTS[0], **settings)
     cg.solve(CYCLE, Traced(0.1), 10, chunk_steps=3, key=jax.random.key(5), **settings)
     cg.solve(CYCLE, Traced(0.1), 2000, tolerance=1e-3, progress=False, **settings)
+    state = cg.solve(CYCLE, Traced(0.1), 10, **settings).state
+    for num_steps in (0, 3, 70):
+        cg.solve(CYCLE, Traced(0.3), num_steps, state=state, **settings)
     assert not TRACES
 
 
@@ -429,6 +434,205 @@ def test_an_interrupted_run_returns_what_there_is(monkeypatch: pytest.MonkeyPatc
     cut = cg.solve(CYCLE, cg.OptimisticMWU(1.0), 1000, init=COMAL_START, chunk_steps=10)
     assert cut.status == "interrupted"
     assert_same_bits(whole, cut._replace(status=whole.status))
+
+
+SWING: dict[str, Any] = {"init": [0.37, 0.27, 0.36], "tolerance": 0.0066867}
+
+
+@pytest.mark.parametrize("record_every", [1, 7, 100_000])
+def test_the_decision_to_stop_and_the_status_are_one(record_every: int) -> None:
+    """At step 1024 the policies up to 1023 are within this tolerance, and the one after them is not."""
+    gaps = cg.solve(CYCLE, cg.MWU(0.02), 1024, **SWING).history["duality_gap"]
+    assert gaps[-103:-1].max() < SWING["tolerance"] < gaps[-1]
+    assert cg.solve(CYCLE, cg.MWU(0.02), 1024, record_every=record_every, **SWING).status == "completed"
+    result = cg.solve(CYCLE, cg.MWU(0.02), 5000, record_every=record_every, **SWING)
+    assert (result.status, result.steps[-1]) == ("completed", 5000)
+
+
+@pytest.mark.parametrize("name", ["MWU", "Extragradient", "COMAL of MirrorDescent", "COMAL of ExactProx"])
+@pytest.mark.parametrize("tolerance", [0.3, 1e-2, 1e-6])
+def test_a_run_stops_and_is_judged_the_same_whatever_is_recorded(name: str, tolerance: float) -> None:
+    settings: dict[str, Any] = {"init": np.stack([STARTS[0], COMAL_START]), "tolerance": tolerance}
+    for num_steps in (0, 1, 5, 9, 10, 30, 1500):
+        whole = cg.solve(CYCLE, CONTRACT[name].rule, num_steps, **settings)
+        gaps, taken = whole.history["duality_gap"], whole.steps[-1]
+        tail = gaps[-max(10, (taken + 1) // 10) :]
+        np.testing.assert_array_equal(whole.status == "converged", np.all(tail < tolerance, axis=0))
+        assert taken == num_steps or (taken == 1024 and np.all(whole.status == "converged"))
+        for record_every in (3, 50, 10_000):
+            found = cg.solve(CYCLE, CONTRACT[name].rule, num_steps, record_every=record_every, **settings)
+            assert found.steps[-1] == taken
+            np.testing.assert_array_equal(found.status, whole.status)
+
+
+def test_a_run_is_not_converged_for_one_record_within_the_tolerance() -> None:
+    """The gap of MWU swings; records that fall where it is small do not show the gaps between them."""
+    whole = cg.solve(CYCLE, cg.MWU(3.0), 60, init=COMAL_START).history["duality_gap"]
+    inside = [k for k in range(15, 61) if whole[k] < 0.6 < whole[k - 9 : k].max()]
+    assert len(inside) > 5
+    for step in inside:
+        settings: dict[str, Any] = {"init": COMAL_START, "tolerance": 0.6}
+        for record_every in (15, 1000):
+            found = cg.solve(CYCLE, cg.MWU(3.0), step, record_every=record_every, **settings)
+            assert len(found.steps) < 20
+            assert found.duality_gap < 0.6
+            assert found.status == "completed"
+
+
+def cut_in_chunk(monkeypatch: pytest.MonkeyPatch, number: int) -> list[int]:
+    """Press Ctrl-C while chunk `number` (from 1) runs; the list holds the sizes of the chunks so far."""
+    solve_module = importlib.import_module("comalgames.drivers.solve")
+    advance, sizes = solve_module._advance, []
+
+    def advance_and_press(run: Any, progress: Any, start: Any, num_steps: Any, capacity: int) -> Any:
+        sizes.append(int(num_steps))
+        ahead = jax.block_until_ready(advance(run, progress, start, num_steps, capacity))
+        if len(sizes) == number:
+            signal.raise_signal(signal.SIGINT)
+        return ahead
+
+    monkeypatch.setattr(solve_module, "_advance", advance_and_press)
+    return sizes
+
+
+@pytest.fixture
+def ctrl_c() -> Any:
+    """Python's own handler, in place of what a test runner may have installed."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
+
+
+@pytest.mark.usefixtures("ctrl_c")
+@pytest.mark.parametrize("chunks", [1, 3])
+def test_ctrl_c_keeps_the_chunk_in_which_it_is_pressed(monkeypatch: pytest.MonkeyPatch, chunks: int) -> None:
+    whole = cg.solve(CYCLE, cg.OptimisticMWU(1.0), 10 * chunks, init=COMAL_START)
+    cut_in_chunk(monkeypatch, chunks)
+    cut = cg.solve(CYCLE, cg.OptimisticMWU(1.0), 1000, init=COMAL_START, chunk_steps=10)
+    assert cut.status == "interrupted"
+    assert cut.notes == (f"interrupted: what is here ends at step {10 * chunks} of 1000.",)
+    assert_same_bits(whole, cut._replace(status=whole.status))
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_ctrl_c_in_the_last_chunk_is_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_in_chunk(monkeypatch, 3)
+    result = cg.solve(CYCLE, cg.MWU(1.0), 30, chunk_steps=10)
+    assert (result.status, result.steps[-1], result.notes) == ("completed", 30, ())
+
+
+@pytest.mark.usefixtures("ctrl_c")
+@pytest.mark.parametrize("record_every", [1, 100, 10_000])
+def test_the_first_chunk_is_a_few_steps_whatever_is_recorded(
+    monkeypatch: pytest.MonkeyPatch, record_every: int
+) -> None:
+    sizes = cut_in_chunk(monkeypatch, 1)
+    result = cg.solve(CYCLE, cg.MWU(1.0), 10**6, record_every=record_every, init=COMAL_START)
+    assert result.steps[-1] == sum(sizes) <= 8
+    assert result.status == "interrupted"
+
+
+def test_chunks_grow_while_they_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = cut_in_chunk(monkeypatch, 0)
+    cg.solve(CYCLE, cg.MWU(1.0), 50_000, record_every=10, metrics=())
+    assert len(sizes) < 20
+    assert max(sizes) > 5000
+
+
+# Going on
+# --------------------------------------------------------------------------------------------------
+
+CONTINUED = [
+    "MWU, step size falling",
+    "OptimisticMWU",
+    "COMAL of MirrorDescent",
+    "COMAL of MirrorDescent, tuned",
+    "COMAL of COMAL",
+    "HistoryMirrorDescent",
+    "NashEMA",
+    "Averaged",
+    "Parametric",
+]
+
+
+@pytest.mark.parametrize("name", CONTINUED)
+@pytest.mark.parametrize("is_random", [False, True], ids=["exact", "sampled"])
+def test_a_run_that_goes_on_is_the_whole_run_to_the_bit(name: str, is_random: bool) -> None:
+    rule = CONTRACT[name].rule
+    settings: dict[str, Any] = {"metrics": ["logp", "entropy"]}
+    if is_random:
+        settings |= {"feedback": cg.Sampled(CYCLE, 4), "key": jax.random.key(3)}
+    starts: dict[str, Any] = {"init": COMAL_START, "reference": STARTS[0]}
+    whole, first = (cg.solve(CYCLE, rule, num, **starts, **settings) for num in (70, 30))
+    # A state that was saved is one too.
+    for state in (first.state, jax.tree.map(np.asarray, first.state)):
+        then = cg.solve(CYCLE, rule, 40, state=state, **settings)
+        for leaf, other in zip(jax.tree.leaves(whole.state), jax.tree.leaves(then.state), strict=True):
+            assert np.asarray(leaf).tobytes() == np.asarray(other).tobytes()
+        np.testing.assert_array_equal(then.steps, np.arange(30, 71))
+        np.testing.assert_array_equal(then.queries, whole.queries[30:])
+        for metric in ("duality_gap", "logp", "entropy"):
+            assert then.history[metric].tobytes() == whole.history[metric][30:].tobytes()
+    assert np.abs(whole.logp - first.logp).max() > 1e-6
+
+
+@pytest.mark.parametrize("record_every", [1, 7])
+def test_a_run_that_goes_on_records_from_where_it_is(record_every: int) -> None:
+    start = random_policy(2, 3)
+    first = cg.solve(BOTH, cg.OptimisticMWU(1.0), 30, init=start, record_every=record_every)
+    then = cg.solve(BOTH, cg.OptimisticMWU(1.0), 20, state=first.state, record_every=record_every)
+    assert list(then.steps) == [30, *range(30 + record_every, 50, record_every), 50]
+    policies = cg.solve(BOTH, cg.OptimisticMWU(1.0), 50, init=start, metrics=["policy"]).history["policy"]
+    last, average, best = (then.history[curve] for curve in cg.metrics.CURVES)
+    means = np.stack([policies[30 : step + 1].mean(0) for step in then.steps])
+    np.testing.assert_allclose(last, gap(BOTH, policies[then.steps]), rtol=0, atol=1e-14)
+    np.testing.assert_allclose(average, gap(BOTH, means), rtol=0, atol=1e-14)
+    np.testing.assert_array_equal(best, np.minimum.accumulate(last))
+    # Many members on one game.
+    member = cg.solve(CYCLE, cg.MWU(1.0), 3, state=cg.solve(CYCLE, cg.MWU(1.0), 4, init=start).state)
+    np.testing.assert_array_equal(member.logp, cg.solve(CYCLE, cg.MWU(1.0), 7, init=start).logp)
+
+
+def test_a_run_goes_on_by_zero_steps_and_with_other_numbers() -> None:
+    first = cg.solve(CYCLE, cg.MWU(1.0), 5, init=COMAL_START)
+    still = cg.solve(CYCLE, cg.MWU(1.0), 0, state=first.state)
+    assert list(still.steps) == [5]
+    np.testing.assert_array_equal(still.logp, first.logp)
+    slower = cg.solve(CYCLE, cg.MWU(0.1), 3, state=first.state)
+    np.testing.assert_array_equal(slower.logp, run(CYCLE, cg.MWU(0.1), first.policy, 3))
+    failed = cg.solve(
+        CYCLE,
+        breaking(True),
+        3,
+        state=cg.solve(CYCLE, breaking(True), 5, init=[COMAL_START]).state,
+        throw=False,
+    )
+    np.testing.assert_array_equal(failed.first_nonfinite, [8])
+
+
+@pytest.mark.usefixtures("as_users_have_it")
+def test_a_state_that_does_not_fit_is_refused() -> None:
+    state = cg.solve(CYCLE, cg.MWU(1.0), 2).state
+    single = cg.PreferenceGame.from_skew(CYCLE.skew.astype(np.float32))
+    late = dataclasses.replace(state, step=jnp.asarray(2**31 - 5, jnp.int32))
+    cases: list[tuple[Any, Any, dict[str, Any], tuple[str, ...]]] = [
+        (CYCLE, cg.MWU(1.0), {"init": COMAL_START}, ("`init`", "exclude each other")),
+        (CYCLE, cg.MWU(1.0), {"reference": COMAL_START}, ("`reference`", "exclude each other")),
+        (LARGER, cg.MWU(1.0), {}, ("(3,)", "(10,)")),
+        (BOTH, cg.MWU(1.0), {}, ("(3,)", "(2, 3)")),
+        (CYCLE, cg.OptimisticMWU(1.0), {}, ("OptimisticMWU", "got a State")),
+        (CYCLE, cg.COMAL(cg.MMD(1.0, 0.1)), {}, ("NearState", "got a State")),
+        (single, cg.MWU(1.0), {}, ("float32", "float64", ".logp")),
+        (CYCLE, cg.MWU(1.0), {"state": late}, ("2147483643 steps",)),
+        (CYCLE, cg.MWU(1.0), {"state": np.array(COMAL_START)}, ("result.state", "ndarray", "`init`")),
+        (CYCLE, cg.MWU(1.0), {"state": cg.solve(CYCLE, cg.MWU(1.0), 2)}, ("result.state", "type Result")),
+    ]
+    for game, rule, settings, words in cases:
+        with pytest.raises(ValueError, match="`state`") as caught:
+            cg.solve(game, rule, 10, **{"state": state, **settings})
+        for word in words:
+            assert word in str(caught.value)
+        assert len(str(caught.value)) < 600
 
 
 # What is not finite

@@ -477,7 +477,8 @@ class Jittered(cg.AbstractUpdateRule):
         return cg.Form(pull=0.1, is_random=True)
 
     def propose(self, key, state, feedback):
-        return state.logp + 0.01 * jax.random.normal(key, state.logp.shape), state
+        noise = 0.01 * jax.random.normal(key, state.logp.shape)
+        return state.logp + feedback.advantage(key, state.logp) + noise, state
 
 
 @pytest.mark.parametrize("rule", [Jittered(), cg.COMAL(Jittered(), 20)], ids=["alone", "in COMAL"])

@@ -741,6 +741,23 @@ REFUSED = {
     ),
     "features that are nan": (lambda: cg.LogLinear([[1.0], [np.nan]]), "`features`", "(1, 0) is nan"),
     "features on one axis": (lambda: cg.MLP([1.0, 2.0]), "`features`", "[..., n, d]", "(2,)"),
+    "params of other widths": (
+        lambda: cg.solve(
+            CYCLE,
+            cg.Parametric(
+                cg.MWU(1.0),
+                cg.MLP(np.eye(3), (8,)),
+                cg.MLP(np.eye(3), (4, 4)).initial(jax.random.key(0)),
+                optax.sgd(0.1),
+                1,
+            ),
+            1,
+        ),
+        "`params`",
+        "`widths`",
+        "(8,)",
+        "(4, 4)",
+    ),
     "no units": (lambda: cg.MLP(np.eye(3), (8, 0)), "`widths`", ">= 1"),
     "params of words": (lambda: cg.Parametric(RULE, TABLE, "zeros", SGD, 1), "`params`", "'zeros'"),
     "params of an object": (lambda: cg.Parametric(RULE, TABLE, object(), SGD, 1), "`params`", "object"),

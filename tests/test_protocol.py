@@ -58,6 +58,10 @@ def test_every_wrapper_passes_on_every_rule(wrapper, name):
         with pytest.raises(ValueError, match="pull is 0"):
             WRAPPERS[wrapper](rule)
         return
+    if wrapper in ("Every", "Follow", "Near") and asked(rule, 3).cost == 0:
+        with pytest.raises(ValueError, match=r"`inner` must ask about the game.*SPIN"):
+            WRAPPERS[wrapper](rule)
+        return
     if wrapper == "Near" and (form.moves_reference or form.kl_temperature is None):
         with pytest.raises(ValueError, match="period"):
             cg.COMAL(rule)
@@ -73,6 +77,33 @@ def test_every_wrapper_passes_on_every_rule(wrapper, name):
     assert set(rule.notes(1)) <= set(outer.notes(1))
     if isinstance(outer, cg.AbstractUpdateRule):
         assert outer.shortest_period == rule.shortest_period
+
+
+class Follower(cg.AbstractUpdateRule):
+    """Goes to its reference, as SPIN does, and states a temperature as well."""
+
+    pull: Any
+
+    def form(self, step):
+        return cg.Form(pull=self.pull, temperature=0.1)
+
+    def propose(self, key, state, feedback):
+        return (1 - self.pull) * state.logp + self.pull * state.reference, state
+
+
+@pytest.mark.usefixtures("as_users_have_it")
+def test_comal_refuses_a_rule_that_asks_nothing():
+    for rule in (cg.SPIN(20.0), Follower(0.1)):
+        for make in (cg.COMAL, lambda rule: cg.COMAL(rule, 20), WRAPPERS["Follow"]):
+            with pytest.raises(ValueError, match="`inner` must ask about the game") as caught:
+                make(rule)
+            assert repr(rule) in str(caught.value)
+            assert len(str(caught.value)) < 600
+    # Under a transformation too.
+    with pytest.raises(ValueError, match="`inner` must ask about the game"):
+        jax.vmap(lambda pull: cg.COMAL(cg.SPIN(pull), 20))(jnp.array([2.0, 3.0]))
+    rules = jax.vmap(lambda step: cg.COMAL(cg.MMD(step, 0.1)))(jnp.array([0.5, 1.0]))
+    np.testing.assert_array_equal(rules.inner.step_size, [0.5, 1.0])
 
 
 @pytest.mark.parametrize("wrap", [cg.Averaged, WRAPPERS["Parametric"]], ids=["Averaged", "Parametric"])
@@ -302,6 +333,21 @@ class AsksAboutProbabilities(cg.AbstractUpdateRule):
         return state.logp + feedback.advantage(key, jnp.exp(state.logp)), state
 
 
+class AsksWithMomentum(cg.AbstractUpdateRule):
+    """Its opponent is the policy itself at first, when it has not moved yet."""
+
+    def init(self, logp, reference):
+        return Momentum(logp, reference, jnp.zeros((), jnp.int32), previous=logp)
+
+    def propose(self, key, state, feedback):
+        ahead = 2 * state.logp - state.previous
+        return state.logp + feedback.advantage(key, ahead), dataclasses.replace(state, previous=state.logp)
+
+
+class Momentum(cg.State):
+    previous: jax.Array
+
+
 class ReturnsProbabilities(cg.AbstractUpdateRule):
     def propose(self, key, state, feedback):
         p = jnp.exp(state.logp) * jnp.exp(feedback.advantage(key, state.logp))
@@ -328,6 +374,7 @@ MISTAKES = [
     (Branches(), r"needs the value of a JAX array.*if advantage.max\(\) > 0.1.*jnp.where"),
     (Assigns(), "assigns to a field.*self.count = .*State of your own"),
     (Unnormalized(), "feedback.advantage.*normalized log-policy.*sum to 0.*jax.nn.log_softmax"),
+    (AsksWithMomentum(), "feedback.advantage.*normalized log-policy.*jax.nn.log_softmax"),
     (AsksAboutProbabilities(), r"feedback.advantage.*normalized log-policy.*pass its logarithm"),
     (ReturnsProbabilities(), r"line \d+.*must return log-probabilities.*returned probabilities"),
     (ReturnsWeights(), r"line \d+.*must return log-probabilities.*returned probabilities"),

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from helpers import COMAL_START, random_game, random_policy
 
@@ -12,6 +13,7 @@ import comalgames as cg
 CYCLE = cg.PreferenceGame.from_skew(cg.games.comal_cycle().skew)
 BIASED = cg.PreferenceGame.from_skew(cg.games.rock_paper_scissors(3, 1, 1).skew)
 FIVE = random_game(5)
+OPTIMIZER = optax.sgd(0.5)
 GAMES = {"cycle": CYCLE, "biased": BIASED, "five": FIVE}
 RULES = {
     "MWU 1": cg.MWU(1),
@@ -174,7 +176,7 @@ def test_one_compilation_for_all_that_differ_only_in_numbers(traces_of_one):
     rule, traces = counting_rule()
     games = [cg.games.comal_cycle(), cg.games.rock_paper_scissors(3, 1, 1)]  # names of actions differ, too
     rules = {"whole": rule(1), "float": rule(0.3), "array": rule(jnp.asarray(0.1))}
-    settings = {"num_seeds": 3, "init": COMAL_START}
+    settings = {"num_seeds": 3, "init": random_start}
     cg.sweep(games, rules, 5000, **settings, record_every=7)
     assert len(traces) == traces_of_one
     # Nor does another sweep need another one.
@@ -403,6 +405,57 @@ def test_a_grid_is_every_combination_under_a_name_that_says_which():
     for name, rule in rules.items():
         assert repr(rule) == name
     assert list(cg.grid(cg.MWU, step_size=0.3)) == ["MWU(step_size=0.3)"]
+
+
+def learner(features):
+    return cg.Parametric(cg.MWU(1.0), cg.LogLinear(features), None, OPTIMIZER, 1)
+
+
+def test_algorithms_that_look_the_same_are_not_merged():
+    features = [np.eye(3), np.eye(3)[:, ::-1], 2 * np.eye(3)]
+    learners = [learner(each) for each in features]
+    assert len({repr(each) for each in learners}) == 1
+    with pytest.raises(ValueError, match=r"`algorithms` has two entries.*Parametric.*pass a dict") as caught:
+        cg.sweep(CYCLE, learners, 2)
+    assert len(str(caught.value)) < 600
+    with pytest.raises(ValueError, match="`algorithms` has two entries"):
+        cg.sweep(CYCLE, [cg.MWU(1.0), cg.MWU(1.0)], 2)
+    runs = cg.sweep(CYCLE, dict(zip("abc", learners, strict=True)), 2, metrics=[])
+    assert runs.sizes["algorithm"] == 3
+    with pytest.raises(ValueError, match=r"`values` .*LogLinear.*dict of your own"):
+        cg.grid(
+            cg.Parametric,
+            inner=cg.MWU(1.0),
+            logits=[cg.LogLinear(each) for each in features],
+            params=None,
+            optimizer=OPTIMIZER,
+            num_fit_steps=1,
+        )
+    with pytest.raises(ValueError, match=r"`values` .*MWU\(step_size=0.3\)"):
+        cg.grid(cg.MWU, step_size=[0.3, 0.3])
+
+
+def test_seeds_that_are_copies_are_noted():
+    with pytest.warns(UserWarning, match="the 3 seeds are copies") as caught:
+        runs = cg.sweep(CYCLE, [cg.MWU(1.0)], 2, num_seeds=3)
+    assert [str(warning.message) for warning in caught] == runs.attrs["notes"]
+    np.testing.assert_array_equal(runs["final_policy"][:, :, 0], runs["final_policy"][:, :, 2])
+    for settings in ({"init": random_start}, {"feedback": Noisy}):
+        assert cg.sweep(CYCLE, [cg.MWU(1.0)], 2, num_seeds=3, **settings).attrs["notes"] == []
+    loss = cg.objectives.Regression(num_pairs=4)
+    drawing = cg.Parametric(cg.MWU(1.0), cg.Tabular(), None, OPTIMIZER, 1, loss)
+    assert cg.sweep(CYCLE, [drawing], 2, num_seeds=2).attrs["notes"] == []
+
+
+def test_a_metric_that_only_some_games_have_is_nan_for_the_others():
+    def of_game(game):
+        return {"kl": cg.kl_to(game.uniform())} if game.num_actions == 5 else {}
+
+    for games in (GAMES, dict(reversed(GAMES.items()))):
+        runs = cg.sweep(games, [cg.MWU(1.0), cg.MWU(0.5)], 3, game_metrics=of_game)
+        assert np.isfinite(runs["kl"].sel(game="five")).all()
+        assert np.isnan(runs["kl"].sel(game=["cycle", "biased"])).all()
+        assert np.isfinite(runs["duality_gap"]).all()
 
 
 def test_a_grid_may_hold_rules():

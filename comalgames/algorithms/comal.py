@@ -13,7 +13,7 @@ from comalgames.algorithms.form import Form
 from comalgames.algorithms.guarantees import NASH, guaranteed
 from comalgames.algorithms.when import AbstractWhen, Every, Near
 from comalgames.algorithms.wrapper import AbstractRuleWrapper
-from comalgames.feedback import AbstractFeedback
+from comalgames.feedback import AbstractFeedback, asked
 
 
 @guaranteed(NASH, "any temperature; an inner rule that converges", "Liu et al. 2024", queries="inner")
@@ -44,8 +44,8 @@ class COMAL(AbstractRuleWrapper[S]):
         when: when the reference moves; `Near()` by default.
 
     Raises:
-        ValueError: `inner` is not an update rule, or has no reference that `when` can move; `period` is not a
-            whole number >= 1; or both `period` and `when` are given.
+        ValueError: `inner` is not an update rule, asks nothing, or has no reference that `when` can move;
+            `period` is not a whole number >= 1; or both `period` and `when` are given.
 
     Example:
         >>> rule = cg.COMAL(cg.MirrorDescent(step_size=1.0, temperature=0.1), period=20)
@@ -133,3 +133,17 @@ def check_inner(inner: Any) -> None:
             f"Use a rule with a temperature above 0, such as MirrorDescent, MMD, INPO, Extragradient or "
             f"RegularizedMirrorDescent, or ExactProx. A rule of your own states it in `form`: Form(pull=...)."
         )
+    if _asks_nothing(inner):
+        raise ValueError(
+            f"`inner` must ask about the game, but {inner!r} asks no question: it goes to its "
+            f"reference whatever the preferences are, so moving that leads nowhere. Use a rule that "
+            f"reads preferences, such as MirrorDescent or Extragradient."
+        )
+
+
+def _asks_nothing(inner: AbstractUpdateRule[Any]) -> bool:
+    """Whether a step of the rule asks nothing; False if it cannot be traced, which a run says better."""
+    try:
+        return asked(inner, 3).cost == 0
+    except Exception:
+        return False

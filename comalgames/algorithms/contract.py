@@ -23,6 +23,9 @@ from comalgames.feedback import AbstractFeedback, Asked, asked
 # Rounding errors of a rule's own sums stay far below this, and mistakes far above.
 TOLERANCE = 1e-6
 
+# What a rule remembers differs from where it began only after its first step.
+STEPS = 3
+
 # Frames in these folders are not the user's.
 PACKAGE = Path(__file__).parents[1]
 LIBRARIES = ("site-packages", "dist-packages", sysconfig.get_path("stdlib"), f"{PACKAGE}/")
@@ -111,7 +114,7 @@ def questions_of(algorithm: AbstractAlgorithm[Any], shape: tuple[int, ...]) -> A
 
 
 def _check_values(algorithm: Any, shape: tuple[int, ...]) -> None:
-    """Take one step of a rule that is not the package's own, with known values."""
+    """Take a few steps of a rule that is not the package's own, with known values."""
     rule = innermost(algorithm)
     if not isinstance(rule, AbstractUpdateRule) or type(rule).__module__.split(".")[0] == PACKAGE.name:
         return
@@ -132,7 +135,10 @@ def _check_values(algorithm: Any, shape: tuple[int, ...]) -> None:
         )
         key, payoffs = jax.random.key(0), Checking(0.5 * jnp.cos(5.0 * ranks), 0.5 * jnp.sin(5.0 * ranks))
         try:
-            rule.step(key, rule.init(logp, reference), payoffs)
+            state = rule.init(logp, reference)
+            for _ in range(STEPS):
+                if np.all(np.isfinite(state.logp)):  # a run says where it stopped being finite
+                    state = rule.step(key, state, payoffs)
             nothing = Checking(jnp.zeros(shape[-1]), jnp.zeros(shape[-1]))
             target, _ = rule.propose(key, rule.init(logp, logp), nothing)
         except ValueError as error:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -11,7 +13,7 @@ from jaxtyping import Array, Float
 from comalgames import validation
 from comalgames.algorithms.base import AbstractAlgorithm
 from comalgames.algorithms.contract import questions_of
-from comalgames.feedback import Asked
+from comalgames.feedback import AbstractFeedback, Asked, Candidates
 from comalgames.games.base import AbstractGame
 from comalgames.games.preference import PreferenceGame
 
@@ -25,6 +27,35 @@ def check_pair(game: AbstractGame, algorithm: AbstractAlgorithm[Any]) -> None:
         )
     if not isinstance(algorithm, AbstractAlgorithm):
         raise ValueError(f"`algorithm` must be a learning rule such as MWU(0.1), got {algorithm!r}.")
+
+
+def check_feedback(feedback: Any, game: AbstractGame) -> None:
+    """Refuse what is no feedback, and the feedback of a game of another kind or another shape."""
+    if not isinstance(feedback, AbstractFeedback):
+        raise ValueError(f"`feedback` must be an AbstractFeedback such as Exact(game), got {feedback!r}.")
+    other = getattr(feedback, "game", None)
+    if isinstance(other, AbstractGame):
+        is_alike = isinstance(other, PreferenceGame) == isinstance(game, PreferenceGame)
+        if not is_alike or not _fits(other.policy_shape, game.policy_shape):
+            raise ValueError(
+                f"`feedback` must be of a game like the one that is played, a {type(game).__name__} with "
+                f"policies of shape {game.policy_shape}; it is of a {type(other).__name__} with policies of "
+                f"shape {other.policy_shape}."
+            )
+    elif isinstance(feedback, Candidates) and not _fits(feedback.behaviour_logp.shape, game.policy_shape):
+        raise ValueError(
+            f"`feedback` must have one candidate per action, for policies of shape {game.policy_shape}, got "
+            f"Candidates of shape {feedback.behaviour_logp.shape}."
+        )
+
+
+def _fits(shape: tuple[int, ...], policy_shape: tuple[int, ...]) -> bool:
+    """Whether policies of this shape have the same actions, and prompts that broadcast to the others'."""
+    try:
+        broadcast = np.broadcast_shapes(shape, policy_shape)
+    except ValueError:
+        return False
+    return shape[-1] == policy_shape[-1] and broadcast == policy_shape
 
 
 def check_questions(game: AbstractGame, algorithm: AbstractAlgorithm[Any], shape: tuple[int, ...]) -> Asked:
@@ -81,6 +112,64 @@ def with_reference(logp: Any, reference: Any) -> tuple[Float[Array, "*batch n"],
         ) from error
     logp, reference = jnp.broadcast_arrays(logp, reference)
     return logp, reference
+
+
+def continued(
+    state: Any, game: AbstractGame, algorithm: AbstractAlgorithm[Any], num_steps: int
+) -> tuple[Any, int]:
+    """The state with which a run goes on, and the number of steps that it has behind it.
+
+    Args:
+        state: of an earlier run, as `Result.state`.
+        game: what is played, which must be of the same shape.
+        algorithm: what goes on, with numbers of the game's dtype; its state must have the same structure.
+        num_steps: how many steps are to come.
+    """
+    kind = type(state).__name__
+    state = jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, np.ndarray) else leaf, state)
+    try:
+        shape, step = np.shape(state.logp), int(state.step)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"`state` must be the state of an earlier run, result.state, got a value of type {kind}. To "
+            f"start from a policy, pass it as `init`."
+        ) from error
+    if not _fits(game.policy_shape, shape):
+        raise ValueError(
+            f"`state` has policies of shape {shape}, which do not fit the game's policies of shape "
+            f"{game.policy_shape}."
+        )
+    if not 0 <= step <= validation.LARGEST - num_steps:
+        raise ValueError(
+            f"`state` has taken {step} steps; with `num_steps` of {num_steps} they must be at most "
+            f"{validation.LARGEST}."
+        )
+    _check_kind(state, algorithm, shape, game.dtype)
+    return state, step
+
+
+def _check_kind(
+    state: Any, algorithm: AbstractAlgorithm[Any], shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> None:
+    """Refuse a state of another structure than that which the algorithm makes of policies of this shape."""
+    policy = jax.ShapeDtypeStruct(shape, dtype)  # type: ignore[no-untyped-call]
+    numbers, rest = eqx.partition(algorithm, eqx.is_array)
+    made = eqx.filter_eval_shape(
+        lambda numbers, *logps: eqx.combine(numbers, rest).init(*logps), numbers, policy, policy
+    )
+    structure: Any = jax.tree.structure(made)
+    if structure != jax.tree.structure(state):
+        raise ValueError(
+            f"`state` must be of the kind that {type(algorithm).__name__} makes, a {type(made).__name__}, "
+            f"got a {type(state).__name__} of another structure. Go on with the algorithm that left it."
+        )
+    for (path, like), leaf in zip(jax.tree.leaves_with_path(made), jax.tree.leaves(state), strict=True):
+        wanted, found = ((str(getattr(each, "dtype", type(each))), np.shape(each)) for each in (like, leaf))
+        if wanted != found:
+            raise ValueError(
+                f"`state` must have {wanted[0]} of shape {wanted[1]} at {jax.tree_util.keystr(path)}, got "
+                f"{found[0]} of shape {found[1]}: it is of a run in another precision, or of another game."
+            )
 
 
 def _fitted(name: str, logp: Any, game: AbstractGame) -> Float[Array, "*batch n"]:

@@ -30,27 +30,30 @@ def dataset(
     num_seeds: int,
     notes: tuple[str, ...],
 ) -> Any:
-    """The runs of a sweep on common axes, padded with nan where runs are shorter."""
+    """The runs of a sweep on common axes, padded with nan where runs are shorter or lack a metric."""
     import xarray as xr
 
-    some = next(iter(runs.values()))
+    examples: dict[str, np.ndarray] = {}
+    for run in runs.values():
+        examples = {**run, **examples}
     variables = {}
-    for metric, example in some.items():
+    for metric, example in examples.items():
+        having = {names: run[metric] for names, run in runs.items() if metric in run}
         first = OUTPUTS.get(metric, ("seed", "record"))
         last = POLICIES.get(metric, ()) if example.ndim > len(first) else ()
         others = tuple(f"{metric}_axis_{k}" for k in range(example.ndim - len(first) - len(last)))
         axes = (*first, *others, *last)
-        shape = tuple(max(run[metric].shape[k] for run in runs.values()) for k in range(example.ndim))
+        shape = tuple(max(rows.shape[k] for rows in having.values()) for k in range(example.ndim))
         fill = "" if example.dtype.kind == "U" else np.nan
         dtype = example.dtype if example.dtype.kind in "Uf" else np.float64
         values = np.full((len(games), len(algorithms), *shape), fill, dtype)
-        for (game, algorithm), run in runs.items():
+        for (game, algorithm), rows in having.items():
             where: tuple[Any, ...] = (
                 games.index(game),
                 algorithms.index(algorithm),
-                *(slice(0, size) for size in run[metric].shape),
+                *(slice(0, size) for size in rows.shape),
             )
-            values[where] = run[metric]
+            values[where] = rows
         variables[metric] = (("game", "algorithm", *axes), values)
     coords = {"game": games, "algorithm": algorithms, "seed": np.arange(num_seeds)}
     coords |= {name: variables.pop(name) for name in ("steps", "queries")}

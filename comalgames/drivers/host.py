@@ -12,17 +12,22 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from comalgames.drivers.interrupt import NoticedInterrupt
 from comalgames.drivers.records import GAPS
 from comalgames.drivers.trajectory import Carry, Records, named_curves, record_steps
 
 # A chunk is what runs between two looks at the clock and the keyboard. Its record buffer holds at most so
-# many records and numbers; a chunk is lengthened until it takes about CHUNK_SECONDS.
+# many records and numbers. The first chunk has a few steps, whatever they cost; chunks are lengthened until
+# they take about CHUNK_SECONDS.
 MAX_RECORDS, MAX_NUMBERS, CHUNK_SECONDS = 16384, 1 << 22, 0.25
-FIRST_CHUNK = 64
+FIRST_CHUNK = 4
 
 # Early stopping looks at the gap when the number of steps is a power of two from here on, so that where a run
 # stops does not depend on how it was cut into chunks.
 FIRST_LOOK = 1024
+
+# The gap of so many last policies must be below the tolerance, in short runs too: one alone may pass by.
+FEWEST = 10
 
 
 class Compiled(NamedTuple):
@@ -40,6 +45,23 @@ class Compiled(NamedTuple):
     record_axis: int = 0
 
 
+class Ran(NamedTuple):
+    """What `host_loop` returns.
+
+    Attributes:
+        progress: after the last step.
+        history: the records by name, NumPy, all chunks joined.
+        taken: number of steps taken.
+        converged: per member, whether its gap stayed below the tolerance; None if there was none to stay
+            below, or no gap.
+    """
+
+    progress: Carry
+    history: dict[str, np.ndarray]
+    taken: int
+    converged: np.ndarray | None
+
+
 def host_loop(
     functions: Compiled,
     progress: Carry,
@@ -49,8 +71,8 @@ def host_loop(
     tolerance: float | None = None,
     chunk_steps: int | None = None,
     tick: Callable[[int], Any] = lambda steps: None,
-) -> tuple[Carry, dict[str, np.ndarray], int, bool]:
-    """Take `num_steps` steps in compiled chunks.
+) -> Ran:
+    """Take `num_steps` steps in compiled chunks. Ctrl-C ends them early; finished chunks are kept.
 
     Args:
         functions: the compiled chunk and record.
@@ -60,75 +82,94 @@ def host_loop(
         tolerance: stop early once the gap stayed below this, see `solve`.
         chunk_steps: length of the chunks; chosen by the clock by default.
         tick: called after each chunk with its number of steps.
-
-    Returns:
-        The progress, the records by name (NumPy, all chunks joined), the number of steps taken, and whether
-        Ctrl-C ended them early (what had not finished then is dropped).
     """
     axis = functions.record_axis
     example = jax.eval_shape(functions.observe, progress)
     numbers = sum(math.prod(leaf.shape) for leaf in example.values())
     capacity = max(1, min(MAX_RECORDS, MAX_NUMBERS // max(numbers, 1)))
     longest = capacity * record_every
-    length = min(longest, FIRST_CHUNK * record_every)
+    length = min(longest, FIRST_CHUNK if chunk_steps is None else chunk_steps)
     # One entry per finished chunk: an interruption finds either all of a chunk or nothing of it.
     done: list[tuple[Carry, int, dict[str, np.ndarray]]] = [(progress, 0, {})]
-    interrupted = False
     try:
-        while (taken := done[-1][1]) < num_steps:
-            began = time.perf_counter()
-            # Chunks end on a multiple of record_every where they can; the last may end anywhere.
-            size = min(length if chunk_steps is None else min(chunk_steps, longest), num_steps - taken)
-            look = _next_look(taken)
-            if tolerance is not None:
-                size = min(size, look - taken)
-            ahead, buffer = functions.advance(done[-1][0], _int(taken), _int(size), capacity)
-            filled = -(-(taken + size) // record_every) - -(-taken // record_every)
-            full = (slice(None),) * axis + (slice(filled),)
-            rows = {name: np.asarray(leaf)[full] for name, leaf in buffer.items()}
-            done.append((ahead, taken + size, rows))
-            tick(size)
-            if tolerance is not None and taken + size == look < num_steps and GAPS in rows:
-                gaps = _joined(done, axis)[GAPS].take(0, axis + 1)
-                if np.all(stayed_below(gaps, tolerance, axis)):
-                    break
-            if chunk_steps is None and time.perf_counter() - began < CHUNK_SECONDS:
-                length = min(longest, 8 * length)
+        with NoticedInterrupt() as interrupt:
+            while (taken := done[-1][1]) < num_steps and not interrupt.noticed:
+                began = time.perf_counter()
+                size = min(length, num_steps - taken)
+                look = _next_look(taken)
+                if tolerance is not None:
+                    size = min(size, look - taken)
+                ahead, buffer = functions.advance(done[-1][0], _int(taken), _int(size), capacity)
+                filled = -(-(taken + size) // record_every) - -(-taken // record_every)
+                full = (slice(None),) * axis + (slice(filled),)
+                rows = {name: np.asarray(leaf)[full] for name, leaf in buffer.items()}
+                done.append((ahead, taken + size, rows))
+                tick(size)
+                if tolerance is not None and taken + size == look < num_steps:
+                    converged = _converged(_with_current(functions, done), ahead, look, tolerance, axis)
+                    if converged is not None and np.all(converged):
+                        break
+                if chunk_steps is None:
+                    length = min(longest, length * _growth(time.perf_counter() - began))
     except KeyboardInterrupt:
-        interrupted = True
+        pass
     progress, taken, _ = done[-1]
-    record = functions.observe(progress)
-    last = {name: np.expand_dims(np.asarray(row), axis) for name, row in record.items()}
-    records = _joined([*done, (progress, taken, last)], axis)
+    records = _with_current(functions, done)
+    converged = None if tolerance is None else _converged(records, progress, taken, tolerance, axis)
     history = named_curves(records, record_steps(taken, record_every), axis, np)
-    return progress, history, taken, interrupted
+    return Ran(progress, history, taken, converged)
 
 
-def statuses(
-    gaps: np.ndarray | None,
-    failed_at: np.ndarray,
-    tolerance: float | None,
-    interrupted: bool,
-    axis: int = 0,
-) -> np.ndarray:
-    """The status of each member's run, as an array of words of the shape of `failed_at`."""
-    status = np.full(failed_at.shape, "interrupted" if interrupted else "completed", dtype="<U11")
-    if tolerance is not None and gaps is not None:
-        status[stayed_below(gaps, tolerance, axis)] = "converged"
+def statuses(failed_at: np.ndarray, converged: np.ndarray | None, is_whole: bool) -> np.ndarray:
+    """The status of each member's run, as an array of words of the shape of `failed_at`.
+
+    Args:
+        failed_at: the step of the first policy that was not finite; -1 if none was.
+        converged: whether the gap stayed below the tolerance; None if nothing did.
+        is_whole: whether all steps were taken.
+    """
+    status = np.full(failed_at.shape, "completed" if is_whole else "interrupted", dtype="<U11")
+    if converged is not None:
+        status[converged] = "converged"
     status[failed_at >= 0] = "nonfinite"
     return status
 
 
-def _joined(done: Sequence[tuple[Any, int, Mapping[str, np.ndarray]]], axis: int) -> dict[str, np.ndarray]:
-    """The records of all chunks; the first entry is the start, which has none."""
-    return {name: np.concatenate([rows[name] for _, _, rows in done[1:]], axis) for name in done[-1][2]}
+def _with_current(functions: Compiled, done: Sequence[tuple[Carry, int, Any]]) -> dict[str, np.ndarray]:
+    """The records of all chunks, and that of the current policy; the first entry of `done` is the start."""
+    axis = functions.record_axis
+    last = {name: np.asarray(row) for name, row in functions.observe(done[-1][0]).items()}
+    return {
+        name: np.concatenate([*(rows[name] for _, _, rows in done[1:]), np.expand_dims(row, axis)], axis)
+        for name, row in last.items()
+    }
 
 
-def stayed_below(gaps: np.ndarray, tolerance: float, axis: int) -> np.ndarray:
-    """Per member, whether the gap was below `tolerance` over the last tenth of the records."""
-    num_records = gaps.shape[axis]
-    tail = gaps.take(range(num_records - max(1, num_records // 10), num_records), axis)
-    return np.asarray(np.all(tail < tolerance, axis=axis))
+def _converged(
+    records: Mapping[str, np.ndarray], progress: Carry, taken: int, tolerance: float, axis: int
+) -> np.ndarray | None:
+    """Per member, whether the gap was below `tolerance` over the last tenth of the steps.
+
+    At least the last ten policies count (all of them, if there are fewer), the current one included. None if
+    no gap was recorded.
+    """
+    if GAPS not in records:
+        return None
+    gaps = np.moveaxis(records[GAPS].take(0, axis + 1), axis, 0)
+    if progress.last_above is None:  # every policy was recorded
+        numbers = np.arange(len(gaps)).reshape(-1, *(1,) * (gaps.ndim - 1))
+        last_above = np.where(gaps < tolerance, -1, numbers).max(0)
+    else:
+        last_above = np.where(gaps[-1] < tolerance, np.asarray(progress.last_above), taken)
+    tail = min(taken + 1, max(FEWEST, (taken + 1) // 10))
+    return np.asarray(taken - last_above >= tail)
+
+
+def _growth(seconds: float) -> int:
+    """By how much the next chunk is longer than one that took so many seconds."""
+    if seconds < CHUNK_SECONDS / 8:
+        return 8
+    return 2 if seconds < CHUNK_SECONDS / 2 else 1
 
 
 def _next_look(taken: int) -> int:

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from comalgames import validation
 from comalgames.algorithms.base import AbstractAlgorithm, with_dtype
-from comalgames.drivers.arguments import check_pair, check_questions, starting_policy, with_reference
+from comalgames.drivers.arguments import (
+    check_pair,
+    check_questions,
+    continued,
+    starting_policy,
+    with_reference,
+)
 from comalgames.drivers.bar import progress_bar
 from comalgames.drivers.host import Compiled, host_loop, statuses
 from comalgames.drivers.trajectory import Carry, Records, Run, first_nonfinite, prepare, record_steps
@@ -31,15 +39,15 @@ class Result(NamedTuple):
     Attributes:
         policy: the last policy as probabilities, `[..., n]`.
         logp: the last policy as log-probabilities, `[..., n]`.
-        state: the algorithm's last state, to inspect.
-        steps: the step number of each record, `[num_records]`; the first is 0, the last the number of steps
-            taken.
+        state: the algorithm's last state, to inspect, or to go on from by `solve(..., state=result.state)`.
+        steps: the step number of each record, `[num_records]`; the first is 0 (the number of steps behind
+            `state`, if the run went on from one), the last the number of steps taken.
         queries: the number of queries spent before each record, `[num_records]`.
         history: recorded values by name, each `[num_records, ...]`: `duality_gap` (of the current policy),
             `average_duality_gap` (of the uniform average of all policies so far, the first included),
             `best_duality_gap` (smallest so far over the records), and the metrics asked for.
-        status: per member "converged" (the gap stayed below `tolerance` over the last tenth of the records),
-            "completed", "nonfinite" or "interrupted".
+        status: per member "converged" (the gap stayed below `tolerance` over the last tenth of the steps, and
+            over the last ten policies), "completed" (all steps were taken), "nonfinite" or "interrupted".
         first_nonfinite: per member, the step of the first record whose policy was not finite; -1 if none was.
         notes: warnings that apply to this run.
         dtype: the floating-point type everything was computed in.
@@ -97,6 +105,7 @@ def solve(
     *,
     init: Any = None,
     reference: Any = None,
+    state: Any = None,
     feedback: AbstractFeedback | None = None,
     key: PRNGKeyArray | None = None,
     metrics: Mapping[str, Metric] | Sequence[str | Metric] | None = None,
@@ -109,15 +118,19 @@ def solve(
     """Run `algorithm` on `game` and record the duality gap (and what else is asked) along the way.
 
     Compiles once per structure of the arguments: other numbers of steps, step sizes, starts and payoffs of
-    the same shape run at once. Ctrl-C ends the run after the current chunk and returns what there is.
+    the same shape run at once. Ctrl-C ends the run after the current chunk, which takes about a quarter of a
+    second, and returns what there is; a second Ctrl-C does not wait for the chunk.
 
     Args:
         game: a `PreferenceGame` or `ZeroSumGame`.
         algorithm: a learning rule, such as `MWU(0.1)` or `COMAL(MirrorDescent(1.0, 0.1))`.
-        num_steps: how many steps, >= 0.
+        num_steps: how many steps, >= 0; with `state`, how many more.
         init: the first policy, positive probabilities `[..., n]` (`[..., 2, n]` for two players); uniform by
             default. Leading axes beyond the game's prompts are a batch of policies on the shared game.
         reference: the first reference, likewise; `init` by default. Rules without a reference ignore it.
+        state: the `state` of an earlier `Result`, from which the run goes on, in place of `init` and
+            `reference`: 30 steps and then 40 are 70 steps to the bit, with random feedback too if `key` is
+            the same. Steps and queries are counted on; averages and bests are those of this run alone.
         feedback: where the rule's information comes from; `Exact(game)` by default.
         key: random key, needed when `feedback` is random.
         metrics: what to record besides the curves of the gap: names ("policy", "logp", "entropy",
@@ -125,8 +138,9 @@ def solve(
             An empty list records nothing at all.
         record_every: number of steps between two records; the first and the last policy are always recorded.
         tolerance: stop early once the gap of every member has stayed below this over the last tenth of the
-            records (it is looked at when the number of steps is a power of two >= 1024), and call such
-            members "converged".
+            steps (it is looked at when the number of steps is a power of two >= 1024), and call such members
+            "converged". The gaps of all policies count, also of those that are not recorded; at least the
+            last ten do.
         throw: raise when a policy stops being finite; otherwise say so in `status`.
         progress: whether to show a progress bar. By default one appears in a terminal or notebook if the run
             takes longer than about two seconds.
@@ -153,28 +167,43 @@ def solve(
     if chunk_steps is not None:
         chunk_steps = validation.count("chunk_steps", chunk_steps, minimum=1)
     check_pair(game, algorithm)
-    logp = starting_policy("init", init, game)
-    anchor = logp if reference is None else starting_policy("reference", reference, game)
-    logp, anchor = with_reference(logp, anchor)
+    rule = with_dtype(algorithm, game.dtype)
+    given = [name for name, value in (("init", init), ("reference", reference)) if value is not None]
+    if state is not None and given:
+        raise ValueError(
+            f"`state` and `{given[0]}` exclude each other: a state has its policy and its reference. Leave "
+            f"out `{given[0]}` to go on, or `state` to start anew."
+        )
+    before = 0
+    if state is not None:
+        state, before = continued(state, game, rule, num_steps)
+        logp = anchor = state.logp
+    else:
+        logp = starting_policy("init", init, game)
+        anchor = logp if reference is None else starting_policy("reference", reference, game)
+        logp, anchor = with_reference(logp, anchor)
     asked = check_questions(game, algorithm, logp.shape)
-    run = prepare(game, with_dtype(algorithm, game.dtype), feedback, key, metrics, record_every)
-    notes = algorithm.notes(num_steps)
+    run = prepare(game, rule, feedback, key, metrics, record_every)
+    run = replace(run, first_step=jnp.asarray(before, jnp.int32))
+    if run.curves and record_every > 1:  # always, so that a tolerance needs no compilation
+        run = replace(run, tolerance=jnp.asarray(np.inf if tolerance is None else tolerance, game.dtype))
+    notes = algorithm.notes(before + num_steps)
     for note in notes:
         warnings.warn(note, stacklevel=2)
 
-    first = run.begin(logp, anchor)
+    first = run.begin(logp, anchor) if state is None else run.begin_at(state)
     with progress_bar(num_steps, type(algorithm).__name__, progress) as bar:
-        carried, history, taken, interrupted = host_loop(
+        carried, history, taken, converged = host_loop(
             Compiled(partial(_advance, run), partial(_observe, run)), first, num_steps, record_every,
             tolerance=tolerance, chunk_steps=chunk_steps, tick=bar.update,
         )  # fmt: skip
 
-    steps = record_steps(taken, record_every)
+    steps = before + record_steps(taken, record_every)
     last_logp = np.asarray(carried.state.logp)
     failed_at = first_nonfinite(game, history, last_logp, steps, xp=np)
-    status = statuses(history.get("duality_gap"), failed_at, tolerance, interrupted)
-    if interrupted:
-        notes += (f"interrupted: what is here ends at step {taken} of {num_steps}.",)
+    status = statuses(failed_at, converged, taken == num_steps)
+    if taken < num_steps and not (converged is not None and np.all(converged)):
+        notes += (f"interrupted: what is here ends at step {before + taken} of {before + num_steps}.",)
     coarse = game.dtype.itemsize < 8 and "duality_gap" in history
     if coarse and np.nanmin(history["duality_gap"]) < RESOLVED * np.finfo(game.dtype).eps:
         note = (

@@ -29,6 +29,9 @@ from comalgames.feedback import AbstractFeedback
 from comalgames.games.base import AbstractGame
 from comalgames.measures.metrics import CURVES, Metric
 
+# Of a label, an error message shows so many characters.
+LONGEST = 200
+
 
 def grid(constructor: Callable[..., Any], **values: Any) -> dict[str, Any]:
     """Every combination of the given values, named, for `sweep`.
@@ -39,7 +42,7 @@ def grid(constructor: Callable[..., Any], **values: Any) -> dict[str, Any]:
             anything else is one value.
 
     Raises:
-        ValueError: `constructor` has no argument of that name.
+        ValueError: `constructor` has no argument of that name, or two combinations have the same label.
 
     Example:
         >>> list(cg.grid(cg.MirrorDescent, step_size=[0.3, 1.0], temperature=0.1))
@@ -58,8 +61,14 @@ def grid(constructor: Callable[..., Any], **values: Any) -> dict[str, Any]:
             name: v.item() if isinstance(v, np.generic) else v
             for name, v in zip(values, combination, strict=True)
         }
-        label = ", ".join(f"{name}={value}" for name, value in arguments.items())
-        found[f"{getattr(constructor, '__name__', 'rule')}({label})"] = constructor(**arguments)
+        text = ", ".join(f"{name}={value}" for name, value in arguments.items())
+        label = f"{getattr(constructor, '__name__', 'rule')}({text})"
+        if label in found:
+            raise ValueError(
+                f"`values` must have different labels, but two combinations are {_short(label)!r}. Leave out "
+                f"what occurs twice, or name the algorithms in a dict of your own."
+            )
+        found[label] = constructor(**arguments)
     return found
 
 
@@ -112,12 +121,14 @@ def sweep(
         metrics, coordinates `steps` and `queries` (game, algorithm, record), and of each run
         `final_duality_gap`, `final_average_duality_gap`, `final_best_duality_gap`, `final_policy` and
         `status`. Runs with fewer records (with `num_queries`, those of rules that spend more a step), and
-        games with fewer actions, are padded with nan: for the last of a run take `final_...`.
+        games with fewer actions, are padded with nan: for the last of a run take `final_...`. So are metrics
+        that only some games have.
 
     Raises:
         ValueError: as `solve`; or not exactly one of `num_steps` and `num_queries` is given, the games differ
-            in their leading axes, `init` or `reference` names a game that is not there, a metric takes a name
-            that is taken, or `game_metrics` makes another function for each game.
+            in their leading axes, `init` or `reference` names a game that is not there, two algorithms of a
+            list have the same `repr`, a metric takes a name that is taken, or `game_metrics` makes another
+            function for each game.
     """
     if (num_steps is None) == (num_queries is None):
         raise ValueError("give exactly one of `num_steps` and `num_queries`.")
@@ -144,6 +155,8 @@ def sweep(
             "`feedback` must make each game's feedback, such as `lambda game: Sampled(game, 16)`: one object "
             "cannot serve several games."
         )
+    if key is not None:
+        validation.random_key("key", key)
     root = jax.random.key(0) if key is None else key
     setups, costs = {}, {}
     for label, game in games.items():
@@ -178,7 +191,7 @@ def sweep(
             recorded = record_steps(steps, record_every)
             last_logp = np.asarray(carry.state.logp)
             failed_at = first_nonfinite(some_game, history, last_logp, recorded, 3, np)
-            status = statuses(None, failed_at, None, False)
+            status = statuses(failed_at, None, True)
             for (r, rule_name), (g, game_name) in itertools.product(
                 enumerate(rule_names), enumerate(game_names)
             ):
@@ -194,6 +207,13 @@ def sweep(
     notes = tuple(
         f"{label}: {note}" for label, rule in algorithms.items() for note in rule.notes(taken[label])
     )
+    drawing = [setup.run.feedback for setup in setups.values() if setup.run.feedback is not None]
+    is_random = callable(init) or any(source.is_random for source in drawing)
+    if num_seeds > 1 and not is_random and not any(rule.form(0).is_random for rule in algorithms.values()):
+        notes += (
+            f"the {num_seeds} seeds are copies of one another, because nothing is random here: give a random "
+            f"`feedback` such as `lambda game: cg.Sampled(game, 100)`, or a function as `init`.",
+        )
     for note in notes:
         warnings.warn(note, stacklevel=2)
     return dataset(runs, list(games), list(algorithms), num_seeds, notes)
@@ -226,10 +246,8 @@ def _run_together(
         partial(_advance, rules, num_rules, setup), partial(_observe, rules, num_rules, setup), record_axis=3
     )
     progress = _begin(rules, num_rules, setup)
-    progress, history, _, interrupted = host_loop(
-        functions, progress, num_steps, setup.run.record_every, tick=tick
-    )
-    if interrupted:
+    progress, history, taken, _ = host_loop(functions, progress, num_steps, setup.run.record_every, tick=tick)
+    if taken < num_steps:
         raise KeyboardInterrupt
     return history, progress
 
@@ -286,14 +304,23 @@ def _num_steps(algorithm: AbstractAlgorithm[Any], queries: int, num_steps: Any, 
 def _named(argument: str, things: Any, name: Callable[[int, Any], str]) -> dict[str, Any]:
     if isinstance(things, (AbstractGame, AbstractAlgorithm)):
         things = [things]
-    named = (
-        dict(things)
-        if isinstance(things, Mapping)
-        else {name(k, thing): thing for k, thing in enumerate(things)}
-    )
+    named = dict(things) if isinstance(things, Mapping) else {}
+    for k, thing in enumerate(() if isinstance(things, Mapping) else things):
+        label = name(k, thing)
+        if label in named:
+            raise ValueError(
+                f"`{argument}` has two entries that are both shown as {_short(label)!r}; pass a dict to name "
+                f"them yourself."
+            )
+        named[label] = thing
     if not named:
         raise ValueError(f"`{argument}` is empty.")
     return named
+
+
+def _short(label: str) -> str:
+    """The label, cut where it would fill a message."""
+    return label if len(label) <= LONGEST else f"{label[:LONGEST]}..."
 
 
 def _fold_name(key: PRNGKeyArray, name: str) -> PRNGKeyArray:

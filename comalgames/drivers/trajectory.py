@@ -17,7 +17,13 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from comalgames import validation
 from comalgames.algorithms.base import AbstractAlgorithm
-from comalgames.drivers.arguments import check_pair, check_questions, starting_logp, with_reference
+from comalgames.drivers.arguments import (
+    check_feedback,
+    check_pair,
+    check_questions,
+    starting_logp,
+    with_reference,
+)
 from comalgames.drivers.records import GAPS, named, records_curves
 from comalgames.feedback import AbstractFeedback, Exact
 from comalgames.games.base import AbstractGame
@@ -32,16 +38,21 @@ class Carry(eqx.Module):
     Attributes:
         state: the state of the algorithm, with `logp`, `reference` and `step`.
         advantage_sum: sum over the steps so far of the policy's advantage against itself.
+        last_above: per member, the number of the last policy that entered a step with a gap not below the
+            tolerance, -1 if none did; None where the loop does not look.
     """
 
     state: Any
     advantage_sum: Float[Array, "*batch n"]
+    last_above: Int[Array, "*prompts"] | None = None
 
 
 class Run(eqx.Module):
     """The part of a run that does not change from step to step.
 
-    A `feedback` of None means exact feedback from `game` itself.
+    A `feedback` of None means exact feedback from `game` itself. With a `tolerance` the loop looks at the gap
+    of every policy, also of those that are not recorded. A `first_step` is the number of steps that were
+    taken before this run; the keys of its steps go on from there.
 
     (Two arguments that hold one matrix are two matrices to the compiler: were `Exact(game)` passed in beside
     `game`, every product would be computed twice.)
@@ -54,10 +65,20 @@ class Run(eqx.Module):
     metrics: dict[str, Metric]
     curves: bool = eqx.field(static=True)
     record_every: int = eqx.field(static=True)
+    tolerance: Float[Array, ""] | None = None
+    first_step: Int[Array, ""] | None = None
 
     def begin(self, logp: Float[Array, "*batch n"], reference: Float[Array, "*batch n"]) -> Carry:
         """The carry before the first step."""
-        return Carry(self.algorithm.init(logp, reference), jnp.zeros_like(logp))
+        return self.begin_at(self.algorithm.init(logp, reference))
+
+    def begin_at(self, state: Any) -> Carry:
+        """The carry before the first step from a state of the algorithm."""
+        zeros = jnp.zeros_like(state.logp)
+        last_above = None
+        if self.tolerance is not None:
+            last_above = jnp.full(jax.eval_shape(self.game.gap, zeros).shape, -1, jnp.int32)
+        return Carry(state, zeros, last_above)
 
     def observe(self, progress: Carry) -> Records:
         """The record of the current policy, the one that enters the next step."""
@@ -73,12 +94,16 @@ class Run(eqx.Module):
     def step(self, progress: Carry, step: Any) -> Carry:
         """The carry after the given step."""
         feedback = Exact(self.game) if self.feedback is None else self.feedback
-        total = progress.advantage_sum
+        total, last_above = progress.advantage_sum, progress.last_above
         if self.curves:
-            total = total + self.game.advantage(progress.state.logp)
+            advantage = self.game.advantage(progress.state.logp)
+            total = total + advantage
+            if last_above is not None and self.tolerance is not None:
+                last_above = jnp.where(self.game.gap(advantage) < self.tolerance, last_above, step)
         # fold_in, not a key carried along: that would cost many times a small game's step.
-        state = self.algorithm.step(jax.random.fold_in(self.key, step), progress.state, feedback)
-        return Carry(state, total)
+        number = step if self.first_step is None else self.first_step + step
+        state = self.algorithm.step(jax.random.fold_in(self.key, number), progress.state, feedback)
+        return Carry(state, total, last_above)
 
     def advance(
         self, progress: Carry, start: Any, num_steps: Any | np.int32, capacity: int
@@ -177,13 +202,13 @@ def prepare(
     record_every: int,
 ) -> Run:
     """The `Run` of these arguments."""
-    if not (feedback is None or isinstance(feedback, AbstractFeedback)):
-        raise ValueError(f"`feedback` must be an AbstractFeedback such as Exact(game), got {feedback!r}.")
+    if feedback is not None:
+        check_feedback(feedback, game)
     if isinstance(feedback, Exact) and feedback.game is game:
         feedback = None
-    if isinstance(key, (int, float)):
-        raise ValueError(f"`key` must be a JAX random key, got {key!r}; pass jax.random.key({key!r}).")
-    if key is None:
+    if key is not None:
+        validation.random_key("key", key)
+    else:
         draws = feedback is not None and feedback.is_random
         if draws or algorithm.form(0).is_random:
             name = type(feedback if draws else algorithm).__name__

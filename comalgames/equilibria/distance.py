@@ -34,6 +34,7 @@ class KLToNashSet(eqx.Module):
     def __call__(self, game: PreferenceGame | ZeroSumGame, logp: LogPolicy) -> Float[Array, "*prompts"]:
         """Distance of the policy from the set of Nash policies in nats, per prompt."""
         validation.log_policy("logp", logp)
+        validation.comparable("logp", logp, game.uniform())
         axes = len(self.prompts) + (2 if isinstance(game, ZeroSumGame) else 1)
         lead = logp.shape[: logp.ndim - axes]
         members = jnp.asarray(logp).reshape(*lead, len(self.sets), len(self.sets[0]), logp.shape[-1])

@@ -71,9 +71,10 @@ class Reward(AbstractFeedback):
     def __init__(self, reward: Any) -> None:
         if validation.is_concrete(reward):
             reward = validation.real_array("reward", reward)
-            if reward.ndim == 0:
+            if reward.ndim == 0 or reward.size == 0:
                 raise ValueError(
-                    f"`reward` must be an array with one number per action on the last axis, got {reward!r}."
+                    f"`reward` must be an array with one number per action on the last axis, got shape "
+                    f"{reward.shape}."
                 )
         self.reward = jnp.asarray(reward)
 

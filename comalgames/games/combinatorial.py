@@ -12,7 +12,6 @@ from jaxtyping import PRNGKeyArray
 
 from comalgames import validation
 from comalgames.games.preference import PreferenceGame
-from comalgames.games.prescribed import check_key
 
 
 def tournament(key: PRNGKeyArray | Any, num_actions: int) -> PreferenceGame:
@@ -32,7 +31,7 @@ def tournament(key: PRNGKeyArray | Any, num_actions: int) -> PreferenceGame:
     Laffond, Laslier and Le Breton, "The Bipartisan Set of a Tournament Game", 1993.
     """
     num_actions = validation.count("num_actions", num_actions, minimum=1)
-    check_key(key)
+    validation.random_key("key", key)
     wins = jax.random.bernoulli(key, 0.5, (num_actions, num_actions))
     half = jnp.asarray(0.5, jnp.result_type(float))
     lower = jnp.tril(jnp.where(wins, half, -half), -1)

@@ -125,7 +125,7 @@ def estimated(key: PRNGKeyArray | Any, game: PreferenceGame, num_comparisons: in
             is not a `PreferenceGame`.
     """
     _check_game(game)
-    _check_key(key)
+    validation.random_key("key", key)
     count = float(validation.count("num_comparisons", num_comparisons, minimum=1))
     wins = jax.random.binomial(key, count, game.preference, dtype=game.dtype)
     # The compiled division may be a product with a rounded 1 / count.
@@ -149,7 +149,7 @@ def gaussian_noise(key: PRNGKeyArray | Any, game: PreferenceGame, scale: Any) ->
             `PreferenceGame`.
     """
     _check_game(game)
-    _check_key(key)
+    validation.random_key("key", key)
     validation.non_negative("scale", scale)
     noise = jnp.asarray(scale, game.dtype) * jax.random.normal(key, game.skew.shape, game.dtype)
     return _with_skew(game, _from_lower(jnp.clip(game.skew + noise, -0.5, 0.5)))
@@ -277,11 +277,6 @@ def check_annotators(annotators: Any) -> None:
             f"`annotators` must be a PreferenceGame with annotators on a leading axis, "
             f"[..., annotators, n, n], got {got}; pass cg.games.stack([game, ...])."
         )
-
-
-def _check_key(key: Any) -> None:
-    if isinstance(key, (int, float)):
-        raise ValueError(f"`key` must be a JAX random key, got {key!r}; pass jax.random.key({key!r}).")
 
 
 def _rates(name: str, value: Any) -> np.ndarray:

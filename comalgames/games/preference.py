@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -65,8 +66,11 @@ class PreferenceGame(AbstractGame):
         """
         if validation.is_concrete(skew):
             array = validation.real_array("skew", skew)
-            if array.ndim < 2 or array.shape[-1] != array.shape[-2] or array.shape[-1] == 0:
-                raise ValueError(f"`skew` must be square, [..., n, n] with n >= 1, got shape {array.shape}.")
+            if array.ndim < 2 or array.shape[-1] != array.shape[-2] or array.size == 0:
+                raise ValueError(
+                    f"`skew` must be square, [..., n, n] with n >= 1 and no empty axis, got shape "
+                    f"{array.shape}."
+                )
             if not np.array_equal(array, -array.swapaxes(-1, -2)):
                 worst = np.abs(array + array.swapaxes(-1, -2)).max()
                 raise ValueError(
@@ -84,11 +88,20 @@ class PreferenceGame(AbstractGame):
 
     def _fill(self, skew: Any, names: Sequence[str] | None, prompt_weights: Any) -> None:
         skew = jnp.asarray(skew)
+        if not jnp.issubdtype(skew.dtype, jnp.floating):
+            skew = skew.astype(jnp.result_type(float))
         num_actions, prompts = skew.shape[-1], skew.shape[:-2]
         if names is None:
             names = [str(i) for i in range(num_actions)]
         if len(names) != num_actions:
             raise ValueError(f"`names` must name {num_actions} actions, got {len(names)} names.")
+        names = tuple(str(name) for name in names)
+        repeated = next((name for name, number in Counter(names).items() if number > 1), None)
+        if repeated is not None:
+            raise ValueError(
+                f"`names` must be different for all actions, but {repeated!r} occurs {names.count(repeated)} "
+                f"times."
+            )
         if prompt_weights is not None:
             if validation.is_concrete(prompt_weights):
                 weights = validation.real_array("prompt_weights", prompt_weights)
@@ -100,7 +113,7 @@ class PreferenceGame(AbstractGame):
             prompt_weights = jnp.asarray(prompt_weights, skew.dtype)
         for field, value in (
             ("skew", skew),
-            ("names", tuple(str(name) for name in names)),
+            ("names", names),
             ("prompt_weights", prompt_weights),
         ):
             object.__setattr__(self, field, value)

@@ -80,7 +80,7 @@ def designed(
         >>> cg.nash(designed.game).policy
         array([0.2, 0.3, 0.5, 0. ])
     """
-    check_key(key)
+    validation.random_key("key", key)
     policy = _probabilities(nash)
     speeds = _above_zero("frequencies", frequencies)
     if len(speeds) != len(policy) // 2:
@@ -113,12 +113,6 @@ def designed(
     return DesignedGame(
         PreferenceGame.from_skew(skew), scale, whole, np.sort(scale * speeds)[::-1], scale * losses
     )
-
-
-def check_key(key: Any) -> None:
-    """Raise a ValueError if a seed is passed instead of a JAX random key."""
-    if isinstance(key, (int, float)):
-        raise ValueError(f"`key` must be a JAX random key, got {key!r}; pass jax.random.key({key!r}).")
 
 
 def _turning(generator: np.random.Generator, policy: np.ndarray, frequencies: np.ndarray) -> np.ndarray:

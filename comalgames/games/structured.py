@@ -12,7 +12,6 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from comalgames import validation
 from comalgames.games.noise import stack
 from comalgames.games.preference import PreferenceGame
-from comalgames.games.prescribed import check_key
 from comalgames.games.synthetic import bradley_terry
 
 READINGS = ("preference", "logit")
@@ -129,7 +128,7 @@ def game_of_skill(key: PRNGKeyArray | Any, num_actions: int, skill: Any) -> Pref
     of Optimal Strategies in Symmetric Zero-Sum Games", 2017 (the support without skill).
     """
     num_actions = validation.count("num_actions", num_actions, minimum=1)
-    check_key(key)
+    validation.random_key("key", key)
     validation.non_negative("skill", skill)
     chance_key, skill_key = jax.random.split(key)
     chance = jax.random.normal(chance_key, (num_actions, num_actions))

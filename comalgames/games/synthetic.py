@@ -35,8 +35,7 @@ def random(key: PRNGKeyArray | Any, num_actions: int, prompts: Sequence[int] | i
     num_actions = validation.count("num_actions", num_actions, minimum=1)
     sizes = [prompts] if isinstance(prompts, int) else prompts
     shape = tuple(validation.count("prompts", size, minimum=1) for size in sizes)
-    if isinstance(key, (int, float)):
-        raise ValueError(f"`key` must be a JAX random key, got {key!r}; pass jax.random.key({key!r}).")
+    validation.random_key("key", key)
     draws = jax.random.uniform(key, (*shape, num_actions, num_actions)) - 0.5
     return PreferenceGame.from_skew(_skew(draws))
 
@@ -90,9 +89,10 @@ def bradley_terry_mixture(
 def _scores(scores: Any, min_axes: int) -> Float[Array, "*batch n"]:
     if validation.is_concrete(scores):
         scores = validation.real_array("scores", scores)
-    if scores.ndim < min_axes or scores.shape[-1] == 0:
+    if scores.ndim < min_axes or scores.size == 0:
         raise ValueError(
-            f"`scores` must have at least {min_axes} axes, actions on the last, got shape {scores.shape}."
+            f"`scores` must have at least {min_axes} axes, none empty and actions on the last, got shape "
+            f"{scores.shape}."
         )
     return jnp.asarray(scores)
 

@@ -33,10 +33,10 @@ class ZeroSumGame(AbstractGame):
     def __init__(self, payoff: Any) -> None:
         if validation.is_concrete(payoff):
             payoff = validation.real_array("payoff", payoff)
-            if payoff.ndim < 2 or payoff.shape[-1] != payoff.shape[-2] or payoff.shape[-1] == 0:
+            if payoff.ndim < 2 or payoff.shape[-1] != payoff.shape[-2] or payoff.size == 0:
                 raise ValueError(
-                    f"`payoff` must be square, [..., n, n] with n >= 1, got shape {payoff.shape}. "
-                    f"Pad the smaller side with dominated actions (a row of very low payoffs)."
+                    f"`payoff` must be square, [..., n, n] with n >= 1 and no empty axis, got shape "
+                    f"{payoff.shape}. Pad the smaller side with dominated actions (rows of very low payoffs)."
                 )
         self.payoff = jnp.asarray(payoff)
 

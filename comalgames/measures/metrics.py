@@ -90,6 +90,7 @@ class KLTo(eqx.Module):
     def __call__(self, game: AbstractGame, logp: LogPolicy) -> Float[Array, "*prompts"]:
         """KL(target || policy), per prompt."""
         validation.log_policy("logp", logp)
+        validation.comparable("logp", logp, self.target_logp)
         divergence = simplex.kl_divergence(self.target_logp.astype(logp.dtype), logp)
         return divergence if isinstance(game, PreferenceGame) else game.over_players(divergence)
 
@@ -126,6 +127,7 @@ class TotalVariationTo(eqx.Module):
     def __call__(self, game: AbstractGame, logp: LogPolicy) -> Float[Array, "*prompts"]:
         """Total variation distance between policy and target, per prompt."""
         validation.log_policy("logp", logp)
+        validation.comparable("logp", logp, self.target_logp)
         difference = jnp.exp(logp) - jnp.exp(self.target_logp.astype(logp.dtype))
         distance = 0.5 * jnp.sum(jnp.abs(difference), axis=-1)
         return distance if isinstance(game, PreferenceGame) else game.over_players(distance)

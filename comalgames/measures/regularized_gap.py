@@ -35,6 +35,7 @@ class RegularizedGap(eqx.Module):
     def __call__(self, game: AbstractGame, logp: LogPolicy) -> Float[Array, "*prompts"]:
         """Duality gap of the regularized game, per prompt."""
         validation.log_policy("logp", logp)
+        validation.comparable("logp", logp, self.reference_logp)
         reference_logp = self.reference_logp.astype(logp.dtype)
         temperature = jnp.asarray(self.temperature, logp.dtype)
         advantage = game.advantage(logp)

@@ -13,6 +13,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from comalgames import validation
@@ -98,11 +99,23 @@ class MLP(eqx.Module):
 
     def __call__(self, params: list[tuple[Array, Array]]) -> Float[Array, "*prompts n"]:
         """Scores `[..., n]`."""
+        self._check(params)
         *hidden, (weights, offset) = params
         units = self.features
         for hidden_weights, hidden_offset in hidden:
             units = jnp.tanh(units @ hidden_weights + hidden_offset)
         return (units @ weights + offset)[..., 0]
+
+    def _check(self, params: Any) -> None:
+        """Refuse parameters of a network with other layers."""
+        sizes = (self.features.shape[-1], *self.widths, 1)
+        wanted = [((inputs, outputs), (outputs,)) for inputs, outputs in itertools.pairwise(sizes)]
+        found = [tuple(np.shape(each) for each in layer) for layer in params]
+        if found != wanted:
+            raise ValueError(
+                f"`params` must be the weights and offsets of layers of the shapes {wanted}, for {sizes[0]} "
+                f"features and `widths` of {self.widths}, got {found}; mlp.initial(key) makes them."
+            )
 
 
 class Function(eqx.Module):
@@ -118,8 +131,9 @@ class Function(eqx.Module):
 def _features(features: Any) -> Float[Array, "*prompts n d"]:
     if validation.is_concrete(features):
         features = validation.real_array("features", features)
-    if features.ndim < 2:
+    if features.ndim < 2 or 0 in features.shape:
         raise ValueError(
-            f"`features` must be [..., n, d], d numbers for each of n actions, got shape {features.shape}."
+            f"`features` must be [..., n, d], d >= 1 numbers for each of n actions, got shape "
+            f"{features.shape}."
         )
     return jnp.asarray(features)
