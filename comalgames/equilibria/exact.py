@@ -8,8 +8,9 @@ import jax
 import numpy as np
 
 from comalgames import validation
-from comalgames.equilibria.face import METHODS, Face, face, face_by_linear_program
+from comalgames.equilibria.face import Face, face, face_by_linear_program
 from comalgames.equilibria.interior_point import interior_point
+from comalgames.equilibria.linear_program import METHODS
 from comalgames.equilibria.nash_set import select_nash
 from comalgames.equilibria.solution import NashSolution, certify
 from comalgames.games.base import AbstractGame

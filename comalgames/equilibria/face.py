@@ -8,6 +8,7 @@ import numpy as np
 from scipy.optimize import linprog
 
 from comalgames.equilibria.interior_point import EPSILONS
+from comalgames.equilibria.linear_program import limits
 
 # Sums of n products of payoffs of at most 1 are ties below n times this multiple of the machine epsilon,
 # which allows for rounded payoffs. Numbers between that and the multiple `EPSILONS` are not decisive.
@@ -15,9 +16,6 @@ TIE = 4.0
 
 # Probabilities below this in the solution of a linear program are rounding errors.
 ZERO = 1e-9
-
-# Linear programming methods, in the order in which they are tried.
-METHODS = ("highs-ds", "highs-ipm")
 
 
 class Face(NamedTuple):
@@ -70,7 +68,7 @@ def face(skew: np.ndarray, near: np.ndarray, support: np.ndarray) -> Face:
 
 
 def face_by_linear_program(skew: np.ndarray, method: str) -> Face | None:
-    """The face of Nash policies from a linear program; None if it fails.
+    """The face of Nash policies from a linear program; None if it fails or reaches a limit.
 
     The program maximizes sum t subject to q >= 0, skew q <= 0, t <= 1 and t <= q. Every coordinate that can
     be positive can be made at least 1 by scaling, so that the maximum is the size of the largest support.
@@ -83,7 +81,14 @@ def face_by_linear_program(skew: np.ndarray, method: str) -> Face | None:
     constraints = np.block([[skew, np.zeros((n, n))], [-np.eye(n), np.eye(n)]])
     cost = np.concatenate([np.zeros(n), -np.ones(n)])
     bounds = [(0, None)] * n + [(0, 1)] * n
-    answer = linprog(cost, A_ub=constraints, b_ub=np.zeros(2 * n), bounds=bounds, method=method)
+    answer = linprog(
+        cost,
+        A_ub=constraints,
+        b_ub=np.zeros(2 * n),
+        bounds=bounds,
+        method=method,
+        options=limits(constraints),
+    )
     if not answer.success or answer.x[:n].max() <= 0:
         return None
     policy = np.maximum(answer.x[:n], 0) / answer.x[:n].max()
