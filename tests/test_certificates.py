@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from exact import the_nash_policy_on
 from helpers import random_game
 
 import comalgames as cg
@@ -69,3 +70,76 @@ def test_a_program_without_end_is_not_solved_and_the_batch_goes_on(solver):
 def test_a_limit_that_is_reached_is_not_a_solution(name, monkeypatch):
     monkeypatch.setattr(linear_program, "ITERATIONS", 0)
     assert CALLS[name][1](random_game(12, 1)).status == "failed"
+
+
+# Supports that rounding decides -----------------------------------------------------------------------------
+
+# Rank 2 up to 1e-8, at which one probability is as large as the error of the solution.
+UNDECIDABLE = skew_of(
+    [
+        *(0.27526925745448994, -0.4282419521427807, 0.5, 0.12931674064911855),
+        *(0.031532805808643, 0.06283225509044561, -0.0966928024591971),
+        *(-0.1550257042010669, 0.13561338750787336),
+        -0.2051506593305019,
+    ]
+)
+
+
+def almost_of_rank_two(exponent, seed, n=5):
+    """a b' - b a' for two random vectors, and noise that is 10^-exponent of it."""
+    rng = np.random.default_rng((exponent, seed))
+    a, b = rng.normal(size=(2, n))
+    upper = np.triu(np.outer(a, b) - np.outer(b, a) + 10.0**-exponent * rng.normal(size=(n, n)), 1)
+    return (upper - upper.T) / (2 * np.abs(upper).max())
+
+
+def test_a_probability_within_its_error_is_undecided():
+    for solver in (None, "interior-point", "highs-ds"):
+        solution = cg.nash(skew_game(UNDECIDABLE), solver=solver)
+        assert solution.status != "certified"
+        assert not solution.unique
+    assert cg.nash(skew_game(UNDECIDABLE)).status == "undecided"
+
+
+@pytest.mark.parametrize("exponent", range(8, 16))
+def test_what_is_certified_on_games_of_almost_rank_two_is_so(exponent):
+    """The error of a solution grows with the inverse of the part beyond rank 2."""
+    skews = np.stack([almost_of_rank_two(exponent, seed) for seed in range(25)])
+    solution = cg.nash(skew_game(skews))
+    for skew, support, policy, dimension, status, unique in zip(
+        skews,
+        solution.support,
+        solution.policy,
+        solution.dimension,
+        solution.status,
+        solution.unique,
+        strict=True,
+    ):
+        assert status in ("certified", "undecided")
+        assert bool(unique) == (status == "certified" and dimension == 0)
+        if unique:
+            exactly = the_nash_policy_on(skew, support)
+            assert exactly is not None
+            np.testing.assert_allclose(policy, exactly, rtol=0, atol=1e-6)
+        elif status == "certified":
+            # Payoffs are tied up to the 4 n roundings that count as ties, in a unit of 1 to 2 times 1/2.
+            values = np.linalg.svd(skew[np.ix_(support, support)])[1]
+            assert np.sum(values <= 4 * 5 * np.finfo(float).eps) == dimension + 1
+    assert np.any(solution.unique), "the games are no test"
+    if exponent <= 13:
+        assert np.all(solution.dimension[solution.status == "certified"] == 0)
+
+
+@pytest.mark.parametrize("n", [3, 4, 5, 7])
+def test_games_of_small_whole_numbers_are_certified_exactly(n):
+    upper = np.random.default_rng(n).integers(-3, 4, (100, n, n))
+    skews = np.triu(upper, 1) - np.triu(upper, 1).swapaxes(-1, -2)
+    solution = cg.nash(skew_game(skews / 8))
+    np.testing.assert_array_equal(solution.status, "certified")
+    for skew, support, policy, unique in zip(
+        skews, solution.support, solution.policy, solution.unique, strict=True
+    ):
+        exactly = the_nash_policy_on(skew, support)
+        assert (exactly is not None) == unique
+        if unique:
+            np.testing.assert_allclose(policy, exactly, rtol=0, atol=1e-14)
