@@ -143,3 +143,18 @@ def test_games_of_small_whole_numbers_are_certified_exactly(n):
         assert (exactly is not None) == unique
         if unique:
             np.testing.assert_allclose(policy, exactly, rtol=0, atol=1e-14)
+
+
+# Members on demand ------------------------------------------------------------------------------------------
+
+
+def test_selected_policies_have_no_negative_probabilities():
+    """Removing the rounding errors of the equations takes tiny probabilities below 0."""
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        upper = np.triu(rng.choice([-0.5, 0.0, 0.5], (6, 6), p=[0.3, 0.4, 0.3]), 1)
+        for reference in ([1e-25, *[0.2] * 4, 0.2 - 1e-25], [0.5, 1e-30, 1e-30, 1e-30, 0.25, 0.25]):
+            solution = cg.nash(skew_game(upper - upper.T), select=np.array(reference) / sum(reference))
+            assert solution.policy.min() >= 0
+            assert not np.any(np.isnan(solution.logp))
+            np.testing.assert_array_equal(np.isneginf(solution.logp), solution.policy == 0)
