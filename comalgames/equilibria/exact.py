@@ -8,9 +8,11 @@ import jax
 import numpy as np
 
 from comalgames import validation
-from comalgames.equilibria.face import METHODS, Face, face, face_by_linear_program
+from comalgames.equilibria.face import Face, face, face_by_linear_program
 from comalgames.equilibria.interior_point import interior_point
+from comalgames.equilibria.linear_program import METHODS
 from comalgames.equilibria.nash_set import select_nash
+from comalgames.equilibria.refinement import refined
 from comalgames.equilibria.solution import NashSolution, certify
 from comalgames.games.base import AbstractGame
 from comalgames.games.preference import PreferenceGame
@@ -79,8 +81,9 @@ _Solved: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def _one_player(skews: np.ndarray, solvers: tuple[str, ...]) -> _Solved:
-    sizes = np.abs(skews).max((-2, -1), keepdims=True)
-    faces = _faces(skews / np.where(sizes > 0, sizes, 1.0), solvers)
+    # By powers of 2, which is exact.
+    _, exponents = np.frexp(np.abs(skews).max((-2, -1), keepdims=True))
+    faces = _faces(np.ldexp(skews, -exponents), solvers)
     policy, support, dimension, clear = (np.stack(field) for field in zip(*faces, strict=True))
     return policy, support, dimension, clear
 
@@ -96,8 +99,10 @@ def _faces(skews: np.ndarray, solvers: tuple[str, ...]) -> list[Face]:
             with jax.enable_x64(True):
                 path = jax.tree.map(np.asarray, interior_point(skews[open_games]))
             answers = [
-                Face(policy, policy > 0, 0, True) if exact else face(skew, policy, policy > slack)
-                for skew, exact, policy, slack in zip(skews[open_games], *path[:3], strict=True)
+                Face(refined(skew, policy, error), policy > 0, 0, True)
+                if exact
+                else face(skew, policy, policy > slack)
+                for skew, exact, policy, slack, error in zip(skews[open_games], *path[:4], strict=True)
             ]
         for k, answer in zip(open_games, answers, strict=True):
             tried[k] += [answer] if answer is not None else []

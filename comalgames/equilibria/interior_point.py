@@ -13,6 +13,15 @@ from jaxtyping import Array, Bool, Float, Int
 # Sums of n products of numbers up to 1 count as 0 below n times this multiple of the machine epsilon.
 EPSILONS = 64.0
 
+# Norm of the residuals of equations with payoffs of at most 1 on n actions, in units of n times the machine
+# epsilon: payoffs are rounded when a game of two players is shifted and scaled, and each sum of n products by
+# at most n / 2 epsilon, mostly far less. Singular values below it are ties.
+TIE = 4.0
+
+# Number of random residuals by which the errors of a solution are measured: the root mean square of eight is
+# below a third of its expectation once in a thousand times.
+PROBES = 8
+
 # Step length as a share of the distance to the boundary; bound on the advantages, in units of the largest
 # payoff, at which the iteration ends without an exact solve. Typical games take 3 to 20 steps.
 REACH, FINISHED, MAX_STEPS = 0.995, 1e-16, 80
@@ -32,12 +41,14 @@ class InteriorPoint(NamedTuple):
         policy: if `exact`, the Nash policy `[..., n]`; otherwise the last point of the path, near the Nash
             policies of the largest support.
         slack: payoff that each action loses against `policy`, `[..., n]`; > 0 on the path.
+        error: if `exact`, the largest error of a probability.
         num_steps: number of interior-point steps.
     """
 
     exact: Bool[Array, "*batch"]
     policy: Float[Array, "*batch n"]
     slack: Float[Array, "*batch n"]
+    error: Float[Array, "*batch"]
     num_steps: Int[Array, "*batch"]
 
 
@@ -77,12 +88,13 @@ def _likely_support(skew: Array, x: Array, v: Array) -> Array:
     return jnp.where(jnp.sum(support) % 2 == 0, support.at[doubtful].set(~support[doubtful]), support)
 
 
-# On the support the policy solves A_SS p = 0, sum p = 1. Bordered by ones, A_SS becomes a matrix that is
+# On the support the policy solves A_SS p = 0, sum p = 1. Bordered by ones, A_SS becomes a matrix M that is
 # regular iff the kernel of A_SS is a line on which the sum is not 0: then p is the unique solution, and if
-# also p_S > 0 and the slack of all other actions is > 0, the unique Nash policy. The distance of the matrix
-# to a singular one is estimated by a solve with a random vector, which has a component along every singular
-# vector.
-def _solve_on(skew: Array, support: Array) -> tuple[Array, Array, Array]:
+# also p_S > 0 and the slack of all other actions is > 0, the unique Nash policy. Both must hold by more than
+# the errors of p and of the slack, M^-1 r and A M^-1 r for a residual r. Normal random vectors in place of r
+# have the mean squares of the rows of M^-1 and A M^-1 as mean squares of the results, so that they measure
+# the error of each number, and together the distance of M from a singular matrix.
+def _solve_on(skew: Array, support: Array) -> tuple[Array, Array, Array, Array]:
     n = len(skew)
     inside = support[:, None] & support
     core = jnp.where(inside, skew, jnp.diag(jnp.where(support, 0.0, 1.0)))
@@ -90,15 +102,19 @@ def _solve_on(skew: Array, support: Array) -> tuple[Array, Array, Array]:
     matrix = jnp.block([[core, border[:, None]], [border, jnp.zeros(1)]])
     factors = lu_factor(matrix)
     unit = jnp.zeros(n + 1).at[n].set(1.0)
-    probe = jnp.asarray(np.random.default_rng(0).standard_normal(n + 1))
-    solved, image = lu_solve(factors, jnp.stack([unit, probe], axis=1)).T
+    probes = jnp.asarray(np.random.default_rng(0).standard_normal((n + 1, PROBES)))
+    probes = probes * jnp.append(border, 1.0)[:, None]
+    solved, *images = lu_solve(factors, jnp.column_stack([unit, probes])).T
     solved = solved + lu_solve(factors, unit - matrix @ solved)  # iterative refinement
     policy = jnp.where(support, solved[:n], 0.0)
-    apart = jnp.linalg.norm(probe) / jnp.linalg.norm(image)
     slack = -(skew @ policy)
-    rounding = EPSILONS * n * float(np.finfo(np.float64).eps)
-    clear = jnp.where(support, policy, slack) > rounding
-    return jnp.all(clear) & (apart > rounding), policy, jnp.where(support, 0.0, slack)
+    moves = jnp.where(support, jnp.stack(images)[:, :n], 0.0)
+    rounding, residual = (factor * n * float(np.finfo(np.float64).eps) for factor in (EPSILONS, TIE))
+    residual = residual + jnp.linalg.norm(unit - matrix @ solved)
+    error = residual * jnp.sqrt(jnp.mean(jnp.where(support, moves, moves @ skew) ** 2, axis=0))
+    apart = 1.0 / jnp.sqrt(jnp.mean(jnp.sum(jnp.stack(images) ** 2, axis=1)))
+    sure = jnp.all(jnp.where(support, policy, slack) > rounding + error) & (apart > rounding)
+    return sure, policy, jnp.where(support, 0.0, slack), jnp.max(jnp.where(support, error, 0.0))
 
 
 def _solve(skew: Array) -> InteriorPoint:
@@ -107,11 +123,11 @@ def _solve(skew: Array) -> InteriorPoint:
     first_bound = 2.0 * jnp.max(jnp.abs(skew @ start)) + 1.0 / n
 
     def unfinished(carry: tuple[Array, ...]) -> Array:
-        _, v, _, exact, _, _, steps = carry
+        _, v, _, exact, *_, steps = carry
         return ~exact & (v > FINISHED) & (steps < MAX_STEPS)
 
     def body(carry: tuple[Array, ...]) -> tuple[Array, ...]:
-        x, v, before, _, policy, slack, steps = carry
+        x, v, before, _, policy, slack, error, steps = carry
         moved, bound = _step(skew, x, v)
         good = jnp.all(jnp.isfinite(moved)) & (bound > 0) & jnp.all(bound - skew @ moved > 0)
         x, v = jnp.where(good, moved, x), jnp.where(good, bound, v)
@@ -119,8 +135,9 @@ def _solve(skew: Array) -> InteriorPoint:
         # For large games the exact solve is attempted only if the support has not changed in the last step.
         settled = jnp.all(support == before) | (n <= SMALL)
         attempt = lambda: _solve_on(skew, support)  # noqa: E731
-        exact, policy, slack = jax.lax.cond(settled, attempt, lambda: (jnp.array(False), policy, slack))
-        return x, v, support, exact, policy, slack, jnp.where(good, steps + 1, MAX_STEPS)
+        before_it = lambda: (jnp.array(False), policy, slack, error)  # noqa: E731
+        found = jax.lax.cond(settled, attempt, before_it)
+        return x, v, support, *found, jnp.where(good, steps + 1, MAX_STEPS)
 
     carry: tuple[Array, ...] = (
         start,
@@ -129,10 +146,12 @@ def _solve(skew: Array) -> InteriorPoint:
         jnp.array(False),
         start,
         start,
+        jnp.zeros(()),
         jnp.zeros((), jnp.int32),
     )
-    x, v, _, exact, policy, slack, steps = jax.lax.while_loop(unfinished, body, carry)
-    return InteriorPoint(exact, jnp.where(exact, policy, x), jnp.where(exact, slack, v - skew @ x), steps)
+    x, v, _, exact, policy, slack, error, steps = jax.lax.while_loop(unfinished, body, carry)
+    policy, slack = jnp.where(exact, policy, x), jnp.where(exact, slack, v - skew @ x)
+    return InteriorPoint(exact, policy, slack, error, steps)
 
 
 @jax.jit

@@ -172,5 +172,6 @@ def select_nash(game: PreferenceGame | ZeroSumGame, solution: NashSolution, sele
             for player, each in enumerate(players):
                 near = np.exp(np.asarray(each.nearest(jnp.asarray(references[prompt, player]))))
                 near -= each.equal.T @ (each.equal @ near)  # removes rounding errors
+                near = np.maximum(near, 0.0)  # where the nearest policy is at the boundary of the set
                 flat[prompt, player, each.support] = near / near.sum()
     return certify(game, policy, solution.support, solution.dimension, np.ones_like(solution.unique))

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from scipy.optimize import linprog
 
 from comalgames import validation
+from comalgames.equilibria.linear_program import METHODS, limits
 from comalgames.games.base import PRECISION
 from comalgames.games.noise import check_annotators
 from comalgames.games.preference import PreferenceGame
@@ -20,9 +21,6 @@ CERTIFIED = 1e-10
 
 # Probabilities below this are rounding errors of the linear program.
 ZERO = 1e-12
-
-# Linear programming methods, tried in turn until a solution is certified.
-METHODS = ("highs-ds", "highs-ipm")
 
 
 class RobustSolution(NamedTuple):
@@ -178,6 +176,7 @@ def _least_worst(payoffs: np.ndarray, response_shape: tuple[int, ...]) -> Robust
             b_eq=[1.0],
             bounds=[(0, None)] * n + [(None, None)],
             method=method,
+            options=limits(constraints),
         )
         if not answer.success:
             continue

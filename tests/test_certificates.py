@@ -1,0 +1,160 @@
+"""What "certified" means on games made to break it, by rational arithmetic on the payoffs as stored."""
+
+import numpy as np
+import pytest
+from exact import the_nash_policy_on
+from helpers import random_game
+
+import comalgames as cg
+from comalgames.equilibria import face, linear_program, robust
+
+RPS = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / 2
+
+
+def skew_game(skew):
+    return cg.PreferenceGame.from_skew(np.asarray(skew, np.float64))
+
+
+def skew_of(upper):
+    """The antisymmetric matrix with these entries above the diagonal, row by row."""
+    n = round((1 + np.sqrt(1 + 8 * len(upper))) / 2)
+    skew = np.zeros((n, n))
+    skew[np.triu_indices(n, 1)] = upper
+    return skew - skew.T
+
+
+# Solvers that do not stop -----------------------------------------------------------------------------------
+
+# Rank 2 up to 5e-8: the interior-point method of HiGHS hands over to simplex iterations that go on forever.
+ENDLESS = skew_of(
+    [
+        *(0.4345567789928283, -0.5, 0.04627857581087635, 0.0028883835599550767),
+        *(0.26472732318295944, -0.20179810041379323, 0.06156974001945681),
+        *(0.20399600465829118, -0.07260159276260417, 0.007898260287342765),
+    ]
+)
+CALLS = {
+    "nash": (face, lambda game: cg.nash(game, solver="highs-ipm")),
+    "robust": (robust, lambda game: cg.robust_nash(game, 0.1)),
+    "annotators": (robust, lambda game: cg.annotator_robust_nash(cg.games.stack([game, game]))),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_every_linear_program_has_limits(name, monkeypatch):
+    module, solve = CALLS[name]
+    plain, seen = module.linprog, []
+
+    def watched(*arguments, **settings):
+        seen.append(settings.get("options", {}))
+        return plain(*arguments, **settings)
+
+    monkeypatch.setattr(module, "linprog", watched)
+    solve(random_game(5))
+    assert seen
+    for options in seen:
+        assert 0 < options["time_limit"] < np.inf
+        assert 0 < options["maxiter"] < 1e5
+
+
+@pytest.mark.parametrize("solver", [None, "highs-ipm", "highs-ds"])
+def test_a_program_without_end_is_not_solved_and_the_batch_goes_on(solver):
+    others = [random_game(5, seed).skew for seed in range(2)]
+    solution = cg.nash(skew_game([others[0], ENDLESS, others[1]]), solver=solver)
+    np.testing.assert_array_equal(solution.status[[0, 2]], "certified")
+    if solver is not None:
+        assert solution.status[1] == "failed"
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_limit_that_is_reached_is_not_a_solution(name, monkeypatch):
+    monkeypatch.setattr(linear_program, "ITERATIONS", 0)
+    assert CALLS[name][1](random_game(12, 1)).status == "failed"
+
+
+# Supports that rounding decides -----------------------------------------------------------------------------
+
+# Rank 2 up to 1e-8, at which one probability is as large as the error of the solution.
+UNDECIDABLE = skew_of(
+    [
+        *(0.27526925745448994, -0.4282419521427807, 0.5, 0.12931674064911855),
+        *(0.031532805808643, 0.06283225509044561, -0.0966928024591971),
+        *(-0.1550257042010669, 0.13561338750787336),
+        -0.2051506593305019,
+    ]
+)
+
+
+def almost_of_rank_two(exponent, seed, n=5):
+    """a b' - b a' for two random vectors, and noise that is 10^-exponent of it."""
+    rng = np.random.default_rng((exponent, seed))
+    a, b = rng.normal(size=(2, n))
+    upper = np.triu(np.outer(a, b) - np.outer(b, a) + 10.0**-exponent * rng.normal(size=(n, n)), 1)
+    return (upper - upper.T) / (2 * np.abs(upper).max())
+
+
+def test_a_probability_within_its_error_is_undecided():
+    for solver in (None, "interior-point", "highs-ds"):
+        solution = cg.nash(skew_game(UNDECIDABLE), solver=solver)
+        assert solution.status != "certified"
+        assert not solution.unique
+    assert cg.nash(skew_game(UNDECIDABLE)).status == "undecided"
+
+
+@pytest.mark.parametrize("exponent", range(8, 16))
+def test_what_is_certified_on_games_of_almost_rank_two_is_so(exponent):
+    """The error of a solution grows with the inverse of the part beyond rank 2."""
+    skews = np.stack([almost_of_rank_two(exponent, seed) for seed in range(25)])
+    solution = cg.nash(skew_game(skews))
+    for skew, support, policy, dimension, status, unique in zip(
+        skews,
+        solution.support,
+        solution.policy,
+        solution.dimension,
+        solution.status,
+        solution.unique,
+        strict=True,
+    ):
+        assert status in ("certified", "undecided")
+        assert bool(unique) == (status == "certified" and dimension == 0)
+        if unique:
+            exactly = the_nash_policy_on(skew, support)
+            assert exactly is not None
+            np.testing.assert_allclose(policy, exactly, rtol=0, atol=1e-6)
+        elif status == "certified":
+            # Payoffs are tied up to the 4 n roundings that count as ties, in a unit of 1 to 2 times 1/2.
+            values = np.linalg.svd(skew[np.ix_(support, support)])[1]
+            assert np.sum(values <= 4 * 5 * np.finfo(float).eps) == dimension + 1
+    assert np.any(solution.unique), "the games are no test"
+    if exponent <= 13:
+        assert np.all(solution.dimension[solution.status == "certified"] == 0)
+
+
+@pytest.mark.parametrize("n", [3, 4, 5, 7])
+def test_games_of_small_whole_numbers_are_certified_exactly(n):
+    upper = np.random.default_rng(n).integers(-3, 4, (100, n, n))
+    skews = np.triu(upper, 1) - np.triu(upper, 1).swapaxes(-1, -2)
+    solution = cg.nash(skew_game(skews / 8))
+    np.testing.assert_array_equal(solution.status, "certified")
+    for skew, support, policy, unique in zip(
+        skews, solution.support, solution.policy, solution.unique, strict=True
+    ):
+        exactly = the_nash_policy_on(skew, support)
+        assert (exactly is not None) == unique
+        if unique:
+            np.testing.assert_allclose(policy, exactly, rtol=0, atol=1e-14)
+
+
+# Members on demand ------------------------------------------------------------------------------------------
+
+
+def test_selected_policies_have_no_negative_probabilities():
+    """Removing the rounding errors of the equations takes tiny probabilities below 0."""
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        upper = np.triu(rng.choice([-0.5, 0.0, 0.5], (6, 6), p=[0.3, 0.4, 0.3]), 1)
+        for reference in ([1e-25, *[0.2] * 4, 0.2 - 1e-25], [0.5, 1e-30, 1e-30, 1e-30, 0.25, 0.25]):
+            solution = cg.nash(skew_game(upper - upper.T), select=np.array(reference) / sum(reference))
+            assert solution.policy.min() >= 0
+            assert not np.any(np.isnan(solution.logp))
+            np.testing.assert_array_equal(np.isneginf(solution.logp), solution.policy == 0)
