@@ -229,7 +229,7 @@ def gaps_along(rule: Any, skews: np.ndarray, starts: np.ndarray, num_steps: int)
     return np.asarray(records["duality_gap"])
 
 
-def test_kl_to_nash_never_increases_in_extragradient_up_to_its_global_step() -> None:
+def test_kl_to_nash_never_increases_in_extragradient_up_to_its_step() -> None:
     assert "step <= 2;" in GUARANTEES["Extragradient"].anywhere
     skews, starts = adversarial(0)
     game = cg.PreferenceGame.from_skew(skews)
@@ -259,7 +259,7 @@ def test_from_every_start_the_gap_falls_within_the_global_condition(
 
 
 def test_within_the_local_condition_alone_a_rule_may_cycle() -> None:
-    """A cycle of payoffs .5, .5, .01, whose frequency at Nash is small, from policies near the uniform one."""
+    """A cycle of payoffs .5, .5, .01, whose frequency at Nash is small, from near the uniform policy."""
     game = cg.games.cycle(0.5, 0.5, 0.01)
     w = float(cg.diagnostics.rotation_frequencies(game, cg.nash(game).logp).max())
     starts = 1e-2 * np.random.default_rng(0).normal(size=(20, 3))
