@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-# Errors of this size are left: they change no digit that matters, and most games have no larger ones.
-SMALL_ERROR = 1e-12
+# Errors of this size are left. Most games, those of hundreds of actions included, have no larger ones.
+SMALL_ERROR = 1e-10
 
 # Steps of refinement. Each multiplies the error by at most about the first error, which is below 1 / |S|.
 MAX_STEPS = 20
