@@ -45,7 +45,6 @@ _NAMES = {
     ],
     "feedback": ["AbstractFeedback", "Candidates", "Exact", "RegressedPairs", "Reward", "Sampled"],
     "games": ["AbstractGame", "PreferenceGame", "ZeroSumGame"],
-    "measures": ["metrics", "paths"],
     "measures.metrics": [
         "duality_gap",
         "entropy",
@@ -56,12 +55,20 @@ _NAMES = {
         "worst_win_rate",
     ],
     "measures.regularized_gap": ["regularized_gap"],
-    "numerics": ["losses"],
-    "parametric": ["LogLinear", "MLP", "Parametric", "Tabular", "objectives"],
+    "parametric": ["LogLinear", "MLP", "Parametric", "Tabular"],
     "plots": ["plot_diagnosis", "plot_gap", "plot_phase", "plot_simplex", "plot_win_rates"],
-    "regularizers": ["RegularizerReport", "check_regularizer", "mirrors"],
+    "regularizers": ["RegularizerReport", "check_regularizer"],
+}
+# Modules of folders that are public under their own names.
+_MODULES = {
+    "losses": "numerics.losses",
+    "metrics": "measures.metrics",
+    "mirrors": "regularizers.mirrors",
+    "objectives": "parametric.objectives",
+    "paths": "measures.paths",
 }
 _load, _, _others = lazy_loader.attach(__name__, _FOLDERS, _NAMES)
+_others = [*_others, *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
@@ -69,6 +76,8 @@ def __getattr__(name: str) -> Any:
     # The algorithms may need that folder, so a module is found without them.
     if not name.startswith("_") and importlib.util.find_spec(f"{__name__}.{name}") is not None:
         return importlib.import_module(f"{__name__}.{name}")
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{_MODULES[name]}")
     if name == "__all__" or (name not in _others and not name.startswith("__")):
         algorithms = importlib.import_module("comalgames.algorithms")
         if name == "__all__":
