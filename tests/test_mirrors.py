@@ -54,6 +54,18 @@ def test_the_closed_forms_agree_with_the_potential_alone(name, step_size):
     np.testing.assert_allclose(general, step(mirror, POLICY, UTILITY, step_size), rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("q", [0.3, 1.5, 4.0, 8.0, 20.0])
+def test_a_step_ends_at_a_policy_from_any_policy(q, dtype):
+    """Steep potentials have slopes near 0 for unlikely actions, where a Newton step goes anywhere."""
+    rng = np.random.default_rng(0)
+    logp = jax.nn.log_softmax(jnp.asarray(rng.normal(size=(500, 5)) * rng.uniform(0, 30, (500, 1)), dtype))
+    utility = jnp.asarray(rng.normal(size=(500, 5)) * 10 ** rng.uniform(-3, 3, (500, 1)), dtype)
+    for mirror in (mirrors.tsallis(q), mirrors.separable(lambda p: p**q / (q * (q - 1)))):
+        moved = np.exp(np.asarray(mirror(logp, utility, jnp.asarray(1.0, dtype)), np.float64))
+        np.testing.assert_allclose(moved.sum(-1), 1, rtol=0, atol=1e-12 if dtype == np.float64 else 1e-5)
+
+
 @each_mirror
 def test_a_step_of_length_0_stays_and_a_constant_does_not_matter(name):
     mirror, _, _ = MIRRORS[name]

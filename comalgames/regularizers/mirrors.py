@@ -22,6 +22,7 @@ from jax.errors import ConcretizationTypeError, TracerArrayConversionError
 from jaxtyping import Array, Float
 
 from comalgames import validation
+from comalgames.numerics import simplex
 from comalgames.numerics.updates import mirror_target
 
 __all__ = ["Mirror", "entropy", "euclidean", "log_barrier", "separable", "tsallis"]
@@ -305,7 +306,8 @@ def _dual_step(logp: Array, gain: Array, slope: Any, inverse: Any) -> Array:
         return 1.0 - total, jnp.sum(steepness, axis=-1, keepdims=True)
 
     level = _root(excess, dual, highest - ends[0], highest - ends[1])
-    target: Array = inverse(dual - level)[0]
+    # A potential with slopes near 0 turns a rounding error of the level into a large one of the sum.
+    target: Array = simplex.log_normalize(inverse(dual - level)[0])
     return target
 
 
@@ -313,8 +315,8 @@ def _root(function: Any, data: Array, low: Array, high: Array) -> Array:
     """The root between `low` and `high` of the increasing `function(data, x)`, elementwise.
 
     `function` returns its value and its slope. The method is Newton's, with bisection where a Newton step
-    would leave the bracket or steps shrink too slowly. A final Newton step outside of the loop improves the
-    root and makes it differentiable with respect to `data`.
+    would leave the bracket or steps shrink too slowly. A final Newton step outside of the loop, cut at the
+    bracket, improves the root; its derivatives, uncut, make the root differentiable with respect to `data`.
     """
     known = jax.lax.stop_gradient(data)
     low, high = (jax.lax.stop_gradient(end) for end in (low, high))
@@ -334,8 +336,10 @@ def _root(function: Any, data: Array, low: Array, high: Array) -> Array:
         return x + step, low, high, step, count + 1
 
     carry = ((low + high) / 2, low, high, high - low, jnp.zeros((), jnp.int32))
-    x = jax.lax.while_loop(unfinished, body, carry)[0]
-    return x + _newton(*function(data, x))
+    x, low, high, *_ = jax.lax.while_loop(unfinished, body, carry)
+    step = _newton(*function(data, x))
+    known_step = jax.lax.stop_gradient(step)
+    return jnp.clip(x + known_step, low, high) + (step - known_step)
 
 
 def _newton(value: Array, slope: Array) -> Array:
