@@ -45,7 +45,7 @@ class OptimisticMWU(AbstractUpdateRule[OptimisticState]):
 
     Reference: Daskalakis and Panageas, "Last-Iterate Convergence: Zero-Sum Games and Constrained Min-Max
     Optimization", 2019; Wei et al., "Linear Last-Iterate Convergence in Constrained Saddle-Point
-    Optimization", 2021.
+    Optimization", 2021. For preference games without a unique Nash policy: arXiv 2512.24818.
     """
 
     step_size: Number

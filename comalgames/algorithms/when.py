@@ -216,8 +216,8 @@ class Near(AbstractWhen):
     Raises:
         ValueError: `relative_error` is not above 0 and below 1.
 
-    Reference: Solodov and Svaiter, "A Hybrid Approximate Extragradient-Proximal Point Algorithm", 1999, with
-    KL for the squared distance.
+    Reference: Solodov and Svaiter, "An Inexact Hybrid Generalized Proximal Point Algorithm and Some New
+    Results on the Theory of Bregman Functions", 2000.
     """
 
     relative_error: Any = 0.2

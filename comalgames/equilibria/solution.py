@@ -26,9 +26,9 @@ class NashSolution(NamedTuple):
             the support.
         unique: whether the Nash policy is unique, bool `[...]`.
         dimension: dimension of the set of Nash policies, int `[...]`: 0 for a point, 1 for a segment, ...
-        status: "certified" if the relative gap is at most 1e-12 and the support and the dimension depend only
-            on payoffs well above rounding error; "undecided" if only the former holds; "failed" otherwise,
-            `[...]`.
+        status: "certified" if the relative gap is at most 1e-12 and every probability and slack that decides
+            on the support and the dimension exceeds its error, which grows with the condition number of the
+            equations on the support; "undecided" if only the former holds; "failed" otherwise, `[...]`.
     """
 
     policy: np.ndarray
