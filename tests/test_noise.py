@@ -438,6 +438,22 @@ def test_a_robust_policy_in_closed_form():
     assert np.array_equal(robust_nash(game, 0.05).policy, [1.0, 0.0])
 
 
+@pytest.mark.parametrize("unit", [1e-300, 1e-100, 1e-11, 1e-3])
+def test_robust_policies_do_not_depend_on_the_unit_of_payoffs(unit):
+    skew = np.asarray(random_game(5, 3).skew)
+    games = [cg.PreferenceGame.from_skew(size * skew) for size in (1.0, unit)]
+    for solve in (
+        lambda game: robust_nash(game, 0.0),
+        lambda game: annotator_robust_nash(
+            cg.games.stack([game, cg.PreferenceGame.from_skew(-game.skew / 2)])
+        ),
+    ):
+        usual, small = (solve(game) for game in games)
+        assert usual.status == small.status == "certified"
+        np.testing.assert_allclose(small.policy, usual.policy, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(small.gap / unit, usual.gap, rtol=1e-9, atol=1e-9)
+
+
 def test_a_robust_policy_of_a_solver_that_stops_early_is_not_certified(monkeypatch):
     """A policy moved by 1e-6 loses about as much to the bound that the exact responses prove."""
 

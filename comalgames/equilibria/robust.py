@@ -16,7 +16,7 @@ from comalgames.games.noise import check_annotators
 from comalgames.games.preference import PreferenceGame
 from comalgames.numerics.simplex import LogPolicy
 
-# Largest difference between gap and lower bound of a certified solution, in units of payoff.
+# Largest difference between gap and lower bound of a certified solution, as a share of the largest payoff.
 CERTIFIED = 1e-10
 
 # Probabilities below this are rounding errors of the linear program.
@@ -32,7 +32,8 @@ class RobustSolution(NamedTuple):
         lower_bound: lower bound on the worst-case duality gap of every policy, certified by `response`.
         response: the certificate, a mixture of actions for the worst-case opponent: probabilities `[..., n]`,
             or `[..., annotators, n]` over pairs of an annotator and an action.
-        status: "certified" if gap - lower_bound <= 1e-10, else "failed", `[...]`.
+        status: "certified" if gap - lower_bound is at most 1e-10 times the largest payoff, else "failed",
+            `[...]`.
     """
 
     policy: np.ndarray
@@ -165,6 +166,9 @@ def _least_worst(payoffs: np.ndarray, response_shape: tuple[int, ...]) -> Robust
     gains at least min_j (y payoffs)_j against every policy.
     """
     num_responses, n = payoffs.shape
+    # By a power of 2, which is exact; the tolerances of linear programs are absolute.
+    _, exponent = np.frexp(np.abs(payoffs).max())
+    payoffs = np.ldexp(payoffs, -exponent)
     constraints = np.hstack([payoffs, -np.ones((num_responses, 1))])
     best = RobustSolution(np.full(n, np.nan), np.nan, np.nan, np.full(response_shape, np.nan), "failed")
     for method in METHODS:
@@ -184,11 +188,11 @@ def _least_worst(payoffs: np.ndarray, response_shape: tuple[int, ...]) -> Robust
         gap, lower_bound = 2 * (payoffs @ policy).max(), 2 * (response @ payoffs).min()
         status = "certified" if gap - lower_bound <= CERTIFIED else "failed"
         solution = RobustSolution(policy, gap, lower_bound, response.reshape(response_shape), status)
-        if status == "certified":
-            return solution
-        if not gap - lower_bound >= best.gap - best.lower_bound:
+        if status == "certified" or not gap - lower_bound >= best.gap - best.lower_bound:
             best = solution
-    return best
+        if status == "certified":
+            break
+    return best._replace(gap=np.ldexp(best.gap, exponent), lower_bound=np.ldexp(best.lower_bound, exponent))
 
 
 def _on_simplex(weights: np.ndarray) -> np.ndarray:
