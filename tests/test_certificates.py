@@ -158,3 +158,24 @@ def test_selected_policies_have_no_negative_probabilities():
             assert solution.policy.min() >= 0
             assert not np.any(np.isnan(solution.logp))
             np.testing.assert_array_equal(np.isneginf(solution.logp), solution.policy == 0)
+
+
+@pytest.mark.parametrize("huge", [1e3, 1e6, 1e10, 1e13, 1e16, 1e100])
+def test_a_huge_payoff_that_nobody_plays_does_not_make_a_gap_look_small(huge):
+    """Matching pennies and a cycle, each with an action that loses `huge` against all others."""
+    pennies = np.zeros((3, 3))
+    pennies[:2, :2] = [[1, -1], [-1, 1]]
+    pennies[2], pennies[:, 2], pennies[2, 2] = -huge, huge, 0
+    cycle = np.zeros((4, 4))
+    cycle[:3, :3] = [[0, 1, -0.3], [-1, 0, 1], [0.3, -1, 0]]
+    cycle[3, :3], cycle[:3, 3] = -huge, huge
+    for game, unit in (
+        (cg.ZeroSumGame(pennies), 1.0),
+        (cg.PreferenceGame.from_skew(cycle / (2 * huge)), 2 * huge),
+    ):
+        solution = cg.nash(game)
+        assert solution.status in ("certified", "undecided")
+        if solution.status == "certified":
+            assert solution.gap * unit < 1e-11
+            assert np.all(np.ravel(solution.policy)[[-1]] == 0)
+        assert solution.status == "certified" or huge > 1e10

@@ -64,6 +64,7 @@ def certify(
         advantage = np.einsum("...ij,...j->...i", payoff, policy)
         loss, gap = -advantage, 2 * advantage.max(-1)
         size = np.abs(payoff).max((-2, -1))
+        together = support[..., :, None] & support[..., None, :]
     else:
         payoff = np.asarray(game.payoff, np.float64)
         row = np.einsum("...ij,...j->...i", payoff, policy[..., 1, :])
@@ -72,8 +73,12 @@ def certify(
         best = earned.max(-1)
         loss, gap = best[..., None] - earned, best.sum(-1)
         size = np.maximum(np.ptp(payoff, axis=(-2, -1)), np.abs(payoff).max((-2, -1)))
+        together = support[..., 0, :, None] & support[..., 1, None, :]
     relative = gap / np.where(size > 0, size, 1.0)
     good = relative <= CERTIFIED  # False for nan
+    # A huge payoff of an action that nobody plays must not make the gap look small.
+    played = np.where(together, np.abs(payoff), 0.0).max((-2, -1))
+    clear = np.asarray(clear) & ((gap <= CERTIFIED * played) | (played == 0))
     status = np.where(good, np.where(clear, "certified", "undecided"), "failed")
     unique = np.asarray(dimension == 0) & clear
     numbers = policy, gap, relative, support, np.where(support, 0.0, loss), unique, dimension, status
