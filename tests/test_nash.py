@@ -454,8 +454,8 @@ def test_a_badly_scaled_cycle_is_solved_or_said_to_be_undecided(exponent):
     game = cg.games.cycle(edge, 0.3, 0.4)
     solution = cg.nash(game)
     assert exact_gap(np.asarray(game.skew), solution.policy) <= Fraction(1e-12 * 0.4)
-    # 64 rounding errors for each of three terms are a certain number; payoffs are in units of 0.4. The edge is
-    # not 0, so that the Nash policy is unique and a tie must not be certified.
+    # 64 rounding errors for each of three terms are a certain number; payoffs are in units of 0.4. The edge
+    # is not 0, so that the Nash policy is unique and a tie must not be certified.
     rounding = 3 * np.finfo(float).eps * 0.4
     if edge > 64 * rounding:
         assert solution.status == "certified"
