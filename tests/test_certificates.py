@@ -122,7 +122,7 @@ def test_what_is_certified_on_games_of_almost_rank_two_is_so(exponent):
             assert exactly is not None
             np.testing.assert_allclose(policy, exactly, rtol=0, atol=1e-6)
         elif status == "certified":
-            # Payoffs are tied up to the 4 n roundings that count as ties, in a unit of 1 to 2 times 1/2.
+            # `nash` scales the largest payoff to between 1/2 and 1, and counts numbers up to 4 n eps as 0.
             values = np.linalg.svd(skew[np.ix_(support, support)])[1]
             assert np.sum(values <= 4 * 5 * np.finfo(float).eps) == dimension + 1
     assert np.any(solution.unique), "the games are no test"

@@ -145,5 +145,5 @@ def _asks_nothing(inner: AbstractUpdateRule[Any]) -> bool:
     """Whether a step of the rule asks nothing; False if it cannot be traced, which a run says better."""
     try:
         return asked(inner, 3).cost == 0
-    except Exception:
+    except Exception:  # a user's rule may raise anything; its first checked step reports it
         return False

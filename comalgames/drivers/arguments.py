@@ -30,7 +30,7 @@ def check_pair(game: AbstractGame, algorithm: AbstractAlgorithm[Any]) -> None:
 
 
 def check_feedback(feedback: Any, game: AbstractGame) -> None:
-    """Refuse what is no feedback, and the feedback of a game of another kind or another shape."""
+    """Raise a ValueError unless `feedback` is a feedback object for a game of this kind and shape."""
     if not isinstance(feedback, AbstractFeedback):
         raise ValueError(f"`feedback` must be an AbstractFeedback such as Exact(game), got {feedback!r}.")
     other = getattr(feedback, "game", None)
@@ -152,7 +152,7 @@ def _check_kind(
     state: Any, algorithm: AbstractAlgorithm[Any], shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> None:
     """Refuse a state of another structure than that which the algorithm makes of policies of this shape."""
-    policy = jax.ShapeDtypeStruct(shape, dtype)  # type: ignore[no-untyped-call]
+    policy: Any = jax.eval_shape(lambda: jnp.zeros(shape, dtype))
     numbers, rest = eqx.partition(algorithm, eqx.is_array)
     made = eqx.filter_eval_shape(
         lambda numbers, *logps: eqx.combine(numbers, rest).init(*logps), numbers, policy, policy

@@ -26,7 +26,7 @@ FIRST_CHUNK = 4
 # stops does not depend on how it was cut into chunks.
 FIRST_LOOK = 1024
 
-# The gap of so many last policies must be below the tolerance, in short runs too: one alone may pass by.
+# Minimum number of last policies whose gaps must be below the tolerance: a cycling policy may pass below once.
 FEWEST = 10
 
 
@@ -166,7 +166,7 @@ def _converged(
 
 
 def _growth(seconds: float) -> int:
-    """By how much the next chunk is longer than one that took so many seconds."""
+    """Factor by which the next chunk is longer than one that took `seconds`."""
     if seconds < CHUNK_SECONDS / 8:
         return 8
     return 2 if seconds < CHUNK_SECONDS / 2 else 1

@@ -29,7 +29,7 @@ from comalgames.feedback import AbstractFeedback
 from comalgames.games.base import AbstractGame
 from comalgames.measures.metrics import CURVES, Metric
 
-# Of a label, an error message shows so many characters.
+# Maximum length of a label in an error message, in characters.
 LONGEST = 200
 
 

@@ -134,9 +134,11 @@ def _solve(skew: Array) -> InteriorPoint:
         support = _likely_support(skew, x, v)
         # For large games the exact solve is attempted only if the support has not changed in the last step.
         settled = jnp.all(support == before) | (n <= SMALL)
-        attempt = lambda: _solve_on(skew, support)  # noqa: E731
-        before_it = lambda: (jnp.array(False), policy, slack, error)  # noqa: E731
-        found = jax.lax.cond(settled, attempt, before_it)
+        found = jax.lax.cond(
+            settled,
+            lambda: _solve_on(skew, support),
+            lambda: (jnp.array(False), policy, slack, error),
+        )
         return x, v, support, *found, jnp.where(good, steps + 1, MAX_STEPS)
 
     carry: tuple[Array, ...] = (
