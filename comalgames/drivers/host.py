@@ -26,7 +26,7 @@ FIRST_CHUNK = 4
 # stops does not depend on how it was cut into chunks.
 FIRST_LOOK = 1024
 
-# Minimum number of last policies whose gaps must be below the tolerance: a cycling policy may pass below once.
+# Minimum number of last policies whose gaps must be below the tolerance: a cycle may pass below once.
 FEWEST = 10
 
 
