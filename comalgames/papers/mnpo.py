@@ -34,6 +34,7 @@ PLAYERS: dict[str, tuple[float, ...]] = {
     "(0, .93, 0, .07)": (0.0, 0.93, 0.0, 0.07),
 }
 CONVERGING = tuple(name for name, b in PLAYERS.items() if sum(j * j * bj for j, bj in enumerate(b)) > 1)
+DIVERGING = tuple(name for name in PLAYERS if name not in CONVERGING)
 
 # The two versions: in the published code the opponent is the current policy, in the paper two past ones.
 VERSIONS = (
@@ -69,34 +70,26 @@ STATEMENTS = (
         )
         for label, name, subject in VERSIONS
     ),
-    Statement(
-        "MNPO without a temperature, against the current policy and with step 4, reaches Nash in the last "
-        "iterate on the three-answer cycle with each of three choices of weights b for which "
-        "sum_j j^2 b_j is above 1.",
-        *(
-            Claim(
-                id=f"A28.players.{k}",
-                quantity=f"largest duality gap in the last quarter of the run, weights {name}",
-                source=NEW,
-                reading=largest_late("players", name),
-                bound=at_most(1e-10),
-            )
-            for k, name in enumerate(CONVERGING)
-        ),
-    ),
-    Statement(
-        "MNPO without a temperature, against the current policy and with step 4, diverges on the "
-        "three-answer cycle with each of two choices of weights b for which sum_j j^2 b_j is below 1.",
-        *(
-            Claim(
-                id=f"A28.few.{k}",
-                quantity=f"largest duality gap in the last quarter of the run, weights {name}",
-                source=NEW,
-                reading=largest_late("players", name),
-                bound=at_least(0.6),
-            )
-            for k, name in enumerate(name for name in PLAYERS if name not in CONVERGING)
-        ),
+    *(
+        Statement(
+            f"MNPO without a temperature, against the current policy and with step 4, {fate} on the "
+            f"three-answer cycle with each of {number} choices of weights b for which sum_j j^2 b_j is "
+            f"{side} 1.",
+            *(
+                Claim(
+                    id=f"A28.{label}.{k}",
+                    quantity=f"largest duality gap in the last quarter of the run, weights {name}",
+                    source=NEW,
+                    reading=largest_late("players", name),
+                    bound=bound,
+                )
+                for k, name in enumerate(names)
+            ),
+        )
+        for label, fate, number, side, names, bound in (
+            ("players", "reaches Nash in the last iterate", "three", "above", CONVERGING, at_most(1e-10)),
+            ("few", "diverges", "two", "below", DIVERGING, at_least(0.6)),
+        )
     ),
 )
 
