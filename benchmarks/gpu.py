@@ -96,7 +96,7 @@ def loops(rows: Rows, small: bool) -> None:
     """Time of a step with its three curves, and its share of the copy bandwidth."""
     peaks = {dtype: copy_bandwidth(dtype, 2000 if small else 20_000) for dtype in (jnp.float32, jnp.float64)}
     for dtype, peak in peaks.items():
-        rows.add("copy bandwidth", dtype=dtype.__name__, GB_per_s=peak / 1e9)
+        rows.add("copy bandwidth", dtype=jnp.dtype(dtype).name, GB_per_s=peak / 1e9)
     sizes = [(1, 1000, 2000), (1, 3000, 500), (10, 100, 2000), (1000, 10, 2000)]
     if not small:
         sizes = [(1, 10_000, 2000), (1, 30_000, 300), (100, 1000, 2000), (10, 10, 20_000), (10, 100, 20_000)]

@@ -160,14 +160,14 @@ def policy(name: str, value: Any, num_actions: int) -> np.ndarray:
             f"`{name}` must be a policy over {num_actions} actions (last axis), or several, got shape "
             f"{array.shape}."
         )
-    if array.min() < 0 and array.max() <= 0 and np.allclose(np.exp(array).sum(-1), 1, atol=SUM_TOLERANCE):
+    if np.min(array) < 0 and np.max(array) <= 0 and np.allclose(np.exp(array).sum(-1), 1, atol=SUM_TOLERANCE):
         raise ValueError(f"`{name}` must be probabilities, got log-probabilities; pass jnp.exp({name}).")
-    if array.min() < 0 or np.abs(array.sum(-1) - 1).max() > SUM_TOLERANCE:
+    if np.min(array) < 0 or np.max(np.abs(array.sum(-1) - 1)) > SUM_TOLERANCE:
         raise ValueError(
             f"`{name}` must be on the simplex: entries >= 0 that sum to 1; the smallest entry is "
-            f"{array.min():g} and sums run from {array.sum(-1).min():g} to {array.sum(-1).max():g}."
+            f"{np.min(array):g} and sums run from {np.min(array.sum(-1)):g} to {np.max(array.sum(-1)):g}."
         )
-    if array.min() == 0:
+    if np.min(array) == 0:
         action = int(np.argwhere(array == 0)[0][-1])
         raise ValueError(
             f"`{name}` excludes action {action} (probability 0). These rules only reweight: an action at 0 "

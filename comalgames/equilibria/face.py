@@ -62,14 +62,14 @@ def face(skew: np.ndarray, near: np.ndarray, support: np.ndarray) -> Face:
             policy = np.zeros(n)
             policy[support] = inside / inside.sum()
             advantage = skew @ policy
-            moves = np.zeros((n, len(values) - kernel.sum()))
+            moves = np.zeros((n, len(values) - int(kernel.sum())))
             moves[support] = tie * rows[~kernel].T / values[~kernel]
             margin = np.where(support, policy, -advantage)
             margin -= np.linalg.norm(np.where(support[:, None], moves, skew @ moves), axis=1)
             least = min(margin.min(), values[~kernel].min(initial=np.inf))
             if zero == tie and least > (np.sqrt(EPS) if dimension else rounding):
                 return Face(policy, support, dimension, True)
-            if advantage.max() <= (skew @ near).max():
+            if np.max(advantage) <= np.max(skew @ near):
                 return Face(policy, support, dimension, False)
     # The approximation may have a smaller gap than its projection onto the face.
     return Face(near, near > 0, dimension, False)

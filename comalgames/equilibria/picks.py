@@ -41,6 +41,6 @@ def picks(game: PreferenceGame, nash_policy: np.ndarray) -> Picks:
     with jax.enable_x64(True):
         skew = jnp.asarray(np.asarray(game.skew, np.float64))
         scores = np.asarray(_fit(skew, game.uniform().astype(skew.dtype)).scores)
-    best = int(scores.argmax())
+    best = int(np.argmax(scores))
     beats = 0.5 + float(nash_policy @ np.asarray(game.skew, np.float64)[:, best])
     return Picks(scores, best, nash_policy, beats)

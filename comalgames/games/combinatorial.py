@@ -122,7 +122,7 @@ def weighted_cycle(edges: Any) -> PreferenceGame:
     if values.ndim != 1 or len(values) < 3:
         raise ValueError(f"`edges` must be at least 3 numbers, got shape {values.shape}.")
     n = _odd("edges", len(values))
-    if np.abs(values).max() > 0.5 or not (values.min() > 0 or values.max() < 0):
+    if np.max(np.abs(values)) > 0.5 or not (np.min(values) > 0 or np.max(values) < 0):
         raise ValueError(
             f"`edges` must be in [-1/2, 1/2], all > 0 or all < 0, so that they form a cycle, got {edges!r}."
         )

@@ -148,7 +148,7 @@ def _probabilities(nash: Any) -> np.ndarray:
             f"`nash` must use an odd number of actions (no game has a unique Nash policy on an even number), "
             f"shape [n], got shape {policy.shape}."
         )
-    if policy.min() <= 0 or abs(policy.sum() - 1) > validation.SUM_TOLERANCE:
+    if np.min(policy) <= 0 or abs(policy.sum() - 1) > validation.SUM_TOLERANCE:
         raise ValueError(
             f"`nash` must be probabilities > 0 that sum to 1, got {nash!r}. Specify actions off the support "
             f"by `slacks`."
@@ -158,6 +158,6 @@ def _probabilities(nash: Any) -> np.ndarray:
 
 def _above_zero(name: str, value: Any) -> np.ndarray:
     numbers = validation.real_array(name, value).astype(np.float64)
-    if numbers.ndim != 1 or numbers.min(initial=np.inf) <= 0:
+    if numbers.ndim != 1 or np.min(numbers, initial=np.inf) <= 0:
         raise ValueError(f"`{name}` must be a list of numbers > 0, got {value!r}.")
     return numbers

@@ -126,7 +126,7 @@ def contraction(learning_rates: dict[float, float], num_steps: int, smallest_kl:
             kl = solve(game, EGPO(step, beta), num_steps, init=reference, metrics=target).history["kl"]
             known = kl[:-1] > smallest_kl
             ratio = np.where(known, kl[1:], 0.0) / np.where(known, kl[:-1], 1.0)
-            worst.append(ratio.max() / (1 - step * beta))
+            worst.append(np.max(ratio) / (1 - step * beta))
     return xr.Dataset({"share of the bound": ("temperature", worst)}, {"temperature": list(learning_rates)})
 
 

@@ -46,7 +46,7 @@ def excess_over_one_step_bound(data: Data, temperature: float, step_sizes: tuple
     worst = -np.inf
     for eta in step_sizes:
         kl = curve(data, "bounds", f"step {eta}", "kl_to_regularized")
-        worst = max(worst, float((kl[1:] - (1 - eta * temperature) * kl[:-1] - 2 * eta**2).max()))
+        worst = max(worst, float(np.max(kl[1:] - (1 - eta * temperature) * kl[:-1] - 2 * eta**2)))
     return worst
 
 
@@ -54,7 +54,7 @@ def excess_over_one_step_bound(data: Data, temperature: float, step_sizes: tuple
 def share_of_rate_bound(data: Data, temperature: float) -> float:
     """Largest KL (T + 1) tau^2 / 8 along the run with falling steps."""
     kl = curve(data, "bounds", "falling", "kl_to_regularized")
-    return float((kl * (np.arange(len(kl)) + 1) * temperature**2 / 8).max())
+    return float(np.max(kl * (np.arange(len(kl)) + 1) * temperature**2 / 8))
 
 
 STATEMENTS = (

@@ -151,7 +151,7 @@ def _symmetrized(table: np.ndarray, names: Sequence[str]) -> np.ndarray:
     change: np.ndarray = (1 - table - table.T) / 2
     size = np.abs(change)
     if size.max() > ROUNDING:
-        i, j = np.unravel_index(size.argmax(), size.shape)
+        i, j = divmod(int(np.argmax(size)), len(table))
         warnings.warn(
             f"symmetrize=True changed {np.count_nonzero(size > ROUNDING)} of {size.size} win rates, by at "
             f"most {size.max():.3g} ({names[i]} against {names[j]}: {table[i, j]:.4g} became "

@@ -75,7 +75,7 @@ def outer_rate(
         solution, path = solutions[name], runs["distance"].sel(game=name, algorithm="COMAL", seed=0).values
         off = float(np.exp(-solution.slack[~solution.support].min(initial=np.inf) / tau))
         rotation = float(
-            (tau**2 / (tau**2 + rotation_frequencies(game, solution.logp) ** 2)).max(initial=0.0)
+            np.max(tau**2 / (tau**2 + rotation_frequencies(game, solution.logp) ** 2), initial=0.0)
         )
         last = int(np.argmax(path[:, 0] < smallest_kl)) or len(path) - 1
         first = 3 * last // 4

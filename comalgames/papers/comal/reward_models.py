@@ -48,7 +48,7 @@ def mariner() -> Any:
         {"option": list(game.names)},
         attrs={
             "reward_pick": number(found.reward_pick),
-            "nash_pick": number(int(found.nash_policy.argmax())),
+            "nash_pick": number(int(np.argmax(found.nash_policy))),
             "nash_beats_reward": found.nash_beats_reward,
         },
     )

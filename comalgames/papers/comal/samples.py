@@ -82,7 +82,7 @@ def sampled_gaps(
         "INPO": INPO(1 / step_size, temperature),
     }
     regularized = qre(game, temperature, init)
-    limits = {
+    limits: dict[str, dict[str, Any]] = {
         "COMAL": {"logp": nash(game).logp, "reference": None, "period": period},
         "INPO": {"logp": np.log(regularized), "reference": np.log(init), "period": 1},
     }
@@ -101,8 +101,7 @@ def sampled_gaps(
         feedback = Sampled(game, num)
         floors = []
         for name, rule in rules.items():
-            limit = dict(limits[name])
-            floors.append(noise_floor(game, rule, feedback, limit.pop("logp"), **limit).gap)
+            floors.append(noise_floor(game, rule, feedback, **limits[name]).gap)
         predicted.append(floors)
     bias = float(2 * np.max(np.asarray(game.skew) @ regularized))
     return xr.Dataset(
