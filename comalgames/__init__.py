@@ -34,10 +34,12 @@ _NAMES = {
     "drivers.trajectory": ["Trajectory", "trajectory"],
     "equilibria": [
         "NashSolution",
+        "Proof",
         "RobustSolution",
         "annotator_robust_nash",
         "kl_to_nash_set",
         "nash",
+        "prove",
         "qre",
         "robust_nash",
         "worst_annotator_gap",

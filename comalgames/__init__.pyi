@@ -18,10 +18,12 @@ from .drivers.sweep import grid as grid, sweep as sweep
 from .drivers.trajectory import Trajectory as Trajectory, trajectory as trajectory
 from .equilibria import (
     NashSolution as NashSolution,
+    Proof as Proof,
     RobustSolution as RobustSolution,
     annotator_robust_nash as annotator_robust_nash,
     kl_to_nash_set as kl_to_nash_set,
     nash as nash,
+    prove as prove,
     qre as qre,
     robust_nash as robust_nash,
     worst_annotator_gap as worst_annotator_gap,

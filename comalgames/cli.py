@@ -248,7 +248,7 @@ def _nash(arguments: argparse.Namespace) -> int:
         chosen = picks(game, solution.policy)
     for warning in caught:
         print(f"comalgames: {warning.message}", file=sys.stderr)
-    if solution.status != "certified":
+    if solution.status not in ("certified", "tied"):
         gap = f"the best policy has a duality gap of {solution.gap:.3g}"
         doubt = f"{gap}, but its support depends on payoffs no larger than rounding error"
         print(

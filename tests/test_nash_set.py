@@ -79,7 +79,8 @@ def log(policy):
 @pytest.mark.parametrize("solver", ["interior-point", "highs-ds"])
 def test_dimension_and_largest_support(game, support, dimension, solver):
     solution = cg.nash(game, solver=solver)
-    assert solution.status == "certified"
+    # The payoffs of a disc game of eight points are tied up to their rounding only.
+    assert solution.status == ("tied" if support == 8 else "certified")
     assert solution.support.sum() == support
     assert solution.dimension == dimension
     assert not solution.unique

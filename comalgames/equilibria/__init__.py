@@ -2,6 +2,7 @@
 
 from comalgames.equilibria.distance import KLToNashSet, kl_to_nash_set
 from comalgames.equilibria.exact import nash
+from comalgames.equilibria.proof import Proof, prove
 from comalgames.equilibria.quantal import qre
 from comalgames.equilibria.robust import (
     RobustSolution,
@@ -15,10 +16,12 @@ from comalgames.equilibria.solution import NashSolution
 __all__ = [
     "KLToNashSet",
     "NashSolution",
+    "Proof",
     "RobustSolution",
     "annotator_robust_nash",
     "kl_to_nash_set",
     "nash",
+    "prove",
     "qre",
     "robust_nash",
     "worst_annotator_gap",

@@ -114,12 +114,12 @@ def nash_sets(game: PreferenceGame | ZeroSumGame, solution: NashSolution) -> lis
 
     Args:
         game: a `PreferenceGame` or a `ZeroSumGame`.
-        solution: certified Nash policies of the game with the largest support.
+        solution: Nash policies of the game with the largest support.
 
     Raises:
-        ArithmeticError: the solution of a prompt is not certified.
+        ArithmeticError: the status of a prompt is "undecided" or "failed".
     """
-    if not np.all(solution.status == "certified"):
+    if not np.all(np.isin(solution.status, ("certified", "tied"))):
         raise ArithmeticError(
             "the set of Nash policies is not certified: `nash(game).status` is "
             f"{', '.join(sorted(set(np.ravel(solution.status).tolist())))}. Set payoffs of the size of "

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from comalgames.equilibria.ties import rank
 from comalgames.games.preference import PreferenceGame
 from comalgames.games.zero_sum import ZeroSumGame
 
@@ -28,7 +29,9 @@ class NashSolution(NamedTuple):
         dimension: dimension of the set of Nash policies, int `[...]`: 0 for a point, 1 for a segment, ...
         status: "certified" if the relative gap is at most 1e-12 and every probability and slack that decides
             on the support and the dimension exceeds its error, which grows with the condition number of the
-            equations on the support; "undecided" if only the former holds; "failed" otherwise, `[...]`.
+            equations on the support, and ties are exact; "tied" if some ties hold only up to rounding, so
+            that the set is that of a game whose payoffs differ by rounding errors; "undecided" if only the
+            gap is certified; "failed" otherwise, `[...]`.
     """
 
     policy: np.ndarray
@@ -57,7 +60,8 @@ def certify(
         policy: probabilities `[..., n]`, with the players of a two-player game on axis -2.
         support: bool mask of the support, with the shape of `policy`.
         dimension: dimension of the set of Nash policies, per prompt.
-        clear: whether support and dimension depend only on numbers well above rounding error, per prompt.
+        clear: whether support and dimension depend only on numbers well above rounding error or, for ties,
+            below it, per prompt.
     """
     if isinstance(game, PreferenceGame):
         payoff = np.asarray(game.skew, np.float64)
@@ -79,7 +83,34 @@ def certify(
     # A huge payoff of an action that nobody plays must not make the gap look small.
     played = np.where(together, np.abs(payoff), 0.0).max((-2, -1))
     clear = np.asarray(clear) & ((gap <= CERTIFIED * played) | (played == 0))
-    status = np.where(good, np.where(clear, "certified", "undecided"), "failed")
+    tied = np.where(clear & ~_exactly_tied(game, support, dimension, clear), "tied", "certified")
+    status = np.where(good, np.where(clear, tied, "undecided"), "failed")
     unique = np.asarray(dimension == 0) & clear
     numbers = policy, gap, relative, support, np.where(support, 0.0, loss), unique, dimension, status
     return NashSolution(*(np.asarray(number)[()] for number in numbers))
+
+
+# The policies on the support S of a skew game, times any number, are the kernel of A_SS. Those of two players
+# with payoffs M on their supports, p and q, are the kernel of [[0, M, -1], [-M', 0, 1], [1, -1, 0]]: vectors
+# (p, q, v) in which v is the value.
+def _exactly_tied(
+    game: PreferenceGame | ZeroSumGame, support: np.ndarray, dimension: Any, clear: Any
+) -> np.ndarray:
+    """Whether the equations on the support have as many solutions as the dimension says, without rounding."""
+    dimension = np.asarray(dimension)
+    exact = np.ones(dimension.shape, bool)
+    for prompt in np.ndindex(dimension.shape):
+        if not (clear[prompt] and dimension[prompt] > 0):
+            continue
+        if isinstance(game, PreferenceGame):
+            inside = support[prompt]
+            matrix = np.asarray(game.skew[prompt], np.float64)[np.ix_(inside, inside)]
+        else:
+            core = np.asarray(game.payoff[prompt], np.float64)[np.ix_(*support[prompt])]
+            (rows, columns), ones = core.shape, np.ones_like
+            above = np.block([[np.zeros((rows, rows)), core, -ones(core[:, :1])]])
+            last = np.concatenate([np.ones(rows), -np.ones(columns), [0.0]])
+            below = np.block([-core.T, np.zeros((columns, columns)), ones(core[:1].T)])
+            matrix = np.vstack([above, below, last])
+        exact[prompt] = rank(matrix) == len(matrix) - 1 - dimension[prompt]
+    return exact
