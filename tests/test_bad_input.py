@@ -76,12 +76,41 @@ TABLES = [
     [
         (cg.PreferenceGame, "`preference`"),
         (cg.PreferenceGame.from_skew, "`skew`"),
-        (cg.ZeroSumGame, "`payoff`"),
         (cg.games.from_winrates, "`source`"),
     ],
 )
 def test_a_table_that_is_no_payoff_matrix(make, argument, table, words):
     refused(lambda: make(table), argument, *words)
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        *((0.5, ["matrix", "shape ()"]), ([0.5, 0.5], ["matrix", "shape (2,)"])),
+        (np.zeros((0, 3)), ["no empty axis", "shape (0, 3)"]),
+        *((table, words) for table, *words in TABLES if "square" not in words),
+    ],
+)
+def test_a_table_that_is_no_payoff_matrix_of_two_players(table, words):
+    refused(lambda: cg.ZeroSumGame(table), "`payoff`", *words)
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        [0.5, 0.5],
+        np.full((2, 2), 0.5),
+        ([0.5, 0.5], [0.5, 0.5]),
+        np.full((2, 3), 1 / 3),
+        ([1.0], [1.0], [1.0]),
+    ],
+    ids=str,
+)
+def test_policies_of_players_with_other_numbers_of_actions(policy):
+    game = cg.ZeroSumGame([[2.0, 0.0, 1.0], [0.0, 1.0, 3.0]])
+    refused(lambda: cg.solve(game, cg.MWU(0.1), 1, init=policy), "`init`")
+    refused(lambda: cg.nash(cg.ZeroSumGame(np.zeros((2, 3))), select=policy), "`select`")
+    refused(lambda: cg.games.role_symmetrized(game), "`game`", "rows", "(2, 3)")
 
 
 @pytest.mark.parametrize(

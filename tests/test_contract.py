@@ -156,6 +156,23 @@ def test_two_players(entry: Entry) -> None:
     np.testing.assert_allclose(mirrored, [walk(CYCLE, entry.rule, np.array(COMAL_START))] * 2, **SAME)
 
 
+@each_entry
+def test_a_player_may_have_fewer_actions(entry: Entry) -> None:
+    """Their absence is that of a row that always loses and starts at a probability of 0."""
+    if asked(entry.rule, 3).pairs:
+        return
+    payoff = np.random.default_rng(7).normal(size=(2, 3))
+    game, turned = cg.ZeroSumGame(payoff), cg.ZeroSumGame(-payoff.T)
+    padded = cg.ZeroSumGame(np.vstack([payoff, np.full(3, -5.0)]))
+    policy = np.exp(run(game, entry.rule, num_steps=6))
+    assert policy[0, 2] == 0
+    np.testing.assert_allclose(policy.sum(-1), 1, rtol=0, atol=1e-12)
+    other_way = np.exp(run(turned, entry.rule, num_steps=6))
+    np.testing.assert_allclose(other_way[::-1], policy, rtol=0, atol=1e-10)
+    start = np.exp(np.maximum(game.uniform(), -700.0))
+    np.testing.assert_allclose(np.exp(walk(padded, entry.rule, start)), policy, rtol=0, atol=1e-9)
+
+
 # One SGD step on uniform pairs of three actions goes the whole way to the target: 4 lr / n = 1.
 WHOLE_WAY = optax.sgd(0.75)
 

@@ -682,3 +682,61 @@ def test_qre_refuses_a_reference_that_is_no_positive_policy(reference, word):
 def test_qre_refuses_a_two_player_game():
     with pytest.raises(ValueError, match="`game` must be a PreferenceGame, got ZeroSumGame"):
         cg.qre(cg.ZeroSumGame(SKEWED), 0.1)
+
+
+# Players with different numbers of actions ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 4), (4, 1), (2, 6), (6, 2), (5, 12), (30, 9)], ids=str)
+def test_games_with_more_rows_or_columns(shape):
+    """Against the linear program of either player, which has the value of the game."""
+    rng = np.random.default_rng(shape)
+    payoffs = rng.normal(size=(4, *shape)) * 10.0 ** rng.integers(-9, 9, (4, 1, 1))
+    solution = cg.nash(cg.ZeroSumGame(payoffs))
+    np.testing.assert_array_equal(solution.status, "certified")
+    turned = cg.nash(cg.ZeroSumGame(-payoffs.swapaxes(-1, -2)))
+    for each, payoff in enumerate(payoffs):
+        game = cg.ZeroSumGame(payoff)
+        row, column = game.players(solution.policy[each])
+        (m, n), size = shape, np.abs(payoff).max()
+        np.testing.assert_allclose([row.sum(), column.sum()], 1, rtol=0, atol=1e-14)
+        answer = linprog(
+            np.eye(n + 1)[-1],
+            A_ub=np.hstack([payoff / size, -np.ones((m, 1))]),
+            b_ub=np.zeros(m),
+            A_eq=[[*np.ones(n), 0.0]],
+            b_eq=[1.0],
+            bounds=[(0, None)] * n + [(None, None)],
+        )
+        value = size * answer.fun
+        assert np.max(payoff @ column) == pytest.approx(value, abs=1e-9 * size)
+        assert np.min(row @ payoff) == pytest.approx(value, abs=1e-9 * size)
+        back = cg.ZeroSumGame(-payoff.T).players(turned.policy[each])
+        np.testing.assert_allclose(np.concatenate(back), [*column, *row], rtol=0, atol=1e-12)
+        rows, columns = game.players(solution.slack[each])
+        assert np.all(rows >= 0)
+        assert np.all(columns >= 0)
+        assert np.sum(np.isinf(solution.slack[each])) == abs(m - n)
+
+
+def test_a_set_of_policies_of_players_with_different_numbers_of_actions():
+    game = cg.ZeroSumGame([[1.0, 1.0, 0.0], [1.0, 1.0, 2.0]])  # the third column pays 2 p_2, the others 1
+    solution = cg.nash(game)
+    assert (solution.status, solution.dimension) == ("certified", 2)
+    row, column = game.players(cg.nash(game, select=([0.7, 0.3], [0.2, 0.2, 0.6])).policy)
+    np.testing.assert_allclose(row, [0.5, 0.5], rtol=0, atol=1e-9)  # at the boundary: p_2 >= 1/2
+    np.testing.assert_allclose(column, [0.5, 0.5, 0], rtol=0, atol=1e-9)
+    distance = cg.kl_to_nash_set(game, solution)
+    # log 2 for the row player would be wrong: uniform is Nash. The column player's best is (1/2, 1/2, 0).
+    assert float(distance(game, game.uniform())) == pytest.approx(np.log(3 / 2), abs=1e-9)
+
+
+def test_a_learned_policy_of_players_with_different_numbers_of_actions():
+    game = cg.ZeroSumGame([[2.0, 0.0, 1.0], [0.0, 1.0, 3.0]])
+    target = cg.nash(game)
+    start = ([0.3, 0.7], [0.2, 0.2, 0.6])
+    for rule in (cg.OptimisticMWU(0.1), cg.COMAL(cg.MirrorDescent(0.1, 0.1))):
+        result = cg.solve(game, rule, 20_000, init=start, metrics={"kl": cg.kl_to_nash_set(game, target)})
+        np.testing.assert_allclose(result.policy, target.policy, rtol=0, atol=1e-6)
+        assert result.history["kl"][-1] < 1e-6
+        assert cg.duality_gap(game, result.logp) < 1e-5

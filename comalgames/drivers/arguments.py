@@ -91,7 +91,7 @@ def starting_policy(name: str, policy: Any, game: AbstractGame) -> Float[Array, 
     """A user's policy (probabilities) as log-probabilities of the game's shape; None is uniform."""
     if policy is None:
         return game.uniform()
-    return _fitted(name, np.log(validation.policy(name, policy, game.num_actions)), game)
+    return _fitted(name, game.log_probabilities(name, policy), game)
 
 
 def starting_logp(name: str, logp: Any, game: AbstractGame) -> Float[Array, "*batch n"]:

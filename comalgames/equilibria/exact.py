@@ -34,8 +34,8 @@ def nash(game: AbstractGame, select: Any = None, solver: str | None = None) -> N
 
     Args:
         game: a `PreferenceGame` (one solution for each leading index, solved together) or a `ZeroSumGame`,
-            whose solution has the players on axis -2. Payoffs are used in the precision in which they are
-            stored: make the game with x64 enabled.
+            of m x n payoffs, whose solution has the players on axis -2. Payoffs are used in the precision in
+            which they are stored: make the game with x64 enabled.
         select: the Nash policy to return if it is not unique: None for one of largest support; "max-entropy";
             or a reference `[..., n]` of positive probabilities, for the one that minimizes KL(policy ||
             reference).
@@ -53,8 +53,7 @@ def nash(game: AbstractGame, select: Any = None, solver: str | None = None) -> N
         array([4., 3., 4.])
 
     Reference: Dantzig, "A Proof of the Equivalence of the Programming Problem and the Game Problem", 1951,
-        for
-    the minimax theorem as a linear program; Goldman and Tucker, "Theory of Linear Programming", 1956, for
+    for the minimax theorem as a linear program; Goldman and Tucker, "Theory of Linear Programming", 1956, for
     uniqueness; see `equilibria.interior_point` for the method.
     """
     if isinstance(game, PreferenceGame):
@@ -68,9 +67,8 @@ def nash(game: AbstractGame, select: Any = None, solver: str | None = None) -> N
         )
     if solver is not None:
         validation.known("solver", solver, SOLVERS)
-    n = payoffs.shape[-1]
     solve = _one_player if isinstance(game, PreferenceGame) else _two_players
-    solved = solve(payoffs.reshape(-1, n, n), SOLVERS if solver is None else (solver,))
+    solved = solve(payoffs.reshape(-1, *payoffs.shape[-2:]), SOLVERS if solver is None else (solver,))
     fields = (field.reshape((*payoffs.shape[:-2], *field.shape[1:])) for field in solved)
     solution = certify(game, *fields)
     return solution if select is None else select_nash(game, solution, select)
@@ -123,12 +121,15 @@ def _two_players(payoffs: np.ndarray, solvers: tuple[str, ...]) -> _Solved:
     to be positive, (p, q, t) solves [[0, M, -1], [-M', 0, 1], [1, -1, 0]] iff p / t and q / t are optimal for
     the two players.
     """
-    games, n, _ = payoffs.shape
+    games, m, n = payoffs.shape
     spread = np.ptp(payoffs, axis=(-2, -1), keepdims=True)
     shifted = (payoffs - payoffs.min((-2, -1), keepdims=True)) / np.where(spread > 0, spread, 1.0) + 1.0
-    skews = np.zeros((games, 2 * n + 1, 2 * n + 1))
-    skews[:, :n, n:-1], skews[:, :n, -1], skews[:, n:-1, -1] = shifted, -1.0, 1.0
+    skews = np.zeros((games, m + n + 1, m + n + 1))
+    skews[:, :m, m:-1], skews[:, :m, -1], skews[:, m:-1, -1] = shifted, -1.0, 1.0
     policy, support, dimension, clear = _one_player(skews - skews.swapaxes(-1, -2), solvers)
-    players = policy[:, :-1].reshape(games, 2, n)
-    policy = players / players.sum(-1, keepdims=True)
-    return policy, support[:, :-1].reshape(games, 2, n), dimension, clear
+    joint, used = np.zeros((games, 2, max(m, n))), np.zeros((games, 2, max(m, n)), bool)
+    for player, (size, of_player) in enumerate(((m, slice(m)), (n, slice(m, -1)))):
+        weights = policy[:, of_player]
+        joint[:, player, :size] = weights / weights.sum(-1, keepdims=True)
+        used[:, player, :size] = support[:, of_player]
+    return joint, used, dimension, clear

@@ -125,22 +125,23 @@ def nash_sets(game: PreferenceGame | ZeroSumGame, solution: NashSolution) -> lis
             f"{', '.join(sorted(set(np.ravel(solution.status).tolist())))}. Set payoffs of the size of "
             "rounding errors to 0."
         )
-    n = game.num_actions
+    # Each column contains the payoffs of one action against the policy's actions, minus the value.
     if isinstance(game, PreferenceGame):
-        # Each column contains the payoffs of one action against the policy's actions, minus the value.
-        skews = np.asarray(game.skew, np.float64).reshape(-1, 1, n, n)
-        supports = others = np.asarray(solution.support).reshape(-1, 1, n)
-        policies, earned = solution.policy.reshape(-1, 1, n), skews
-    else:
-        payoff = np.asarray(game.payoff, np.float64).reshape(-1, n, n)
-        supports = np.asarray(solution.support).reshape(-1, 2, n)
-        others, policies = supports[:, ::-1], solution.policy.reshape(-1, 2, n)
-        value = np.einsum("gi,gij,gj->g", policies[:, 0], payoff, policies[:, 1])[:, None, None]
-        earned = np.stack([value - payoff.swapaxes(-1, -2), payoff - value], axis=1)
-    return [
-        [_set(*player) for player in zip(*members, strict=True)]
-        for members in zip(earned, supports, others, policies, strict=True)
-    ]
+        n = game.num_actions
+        members = (np.asarray(field).reshape(-1, n) for field in (solution.support, solution.policy))
+        skews = np.asarray(game.skew, np.float64).reshape(-1, n, n)
+        return [[_set(skew, used, used, policy)] for skew, used, policy in zip(skews, *members, strict=True)]
+    payoffs = np.asarray(game.payoff, np.float64).reshape(-1, *game.payoff.shape[-2:])
+    joint = (
+        np.asarray(field).reshape(-1, *game.policy_shape[-2:])
+        for field in (solution.support, solution.policy)
+    )
+    sets = []
+    for payoff, support, policy in zip(payoffs, *joint, strict=True):
+        (rows, columns), (row, column) = game.players(support), game.players(policy)
+        value = row @ payoff @ column
+        sets.append([_set(value - payoff.T, rows, columns, row), _set(payoff - value, columns, rows, column)])
+    return sets
 
 
 def _set(earned: np.ndarray, support: np.ndarray, others: np.ndarray, policy: np.ndarray) -> NashSet:
@@ -159,14 +160,14 @@ def select_nash(game: PreferenceGame | ZeroSumGame, solution: NashSolution, sele
         solution: the solution of largest support.
         select: "max-entropy", or positive probabilities `[..., n]`.
     """
-    n = game.num_actions
     if isinstance(select, str):
         validation.known("select", select, ("max-entropy",))
-        select = np.full(n, 1.0 / n)
-    reference = np.broadcast_to(validation.policy("select", select, n), solution.policy.shape)
+        logp = np.asarray(game.uniform(), np.float64)
+    else:
+        logp = game.log_probabilities("select", select)
     policy, sets = np.array(solution.policy), nash_sets(game, solution)
-    flat = policy.reshape(len(sets), -1, n)
-    references = np.log(reference).reshape(flat.shape)
+    flat = policy.reshape(len(sets), -1, game.num_actions)
+    references = np.broadcast_to(logp, policy.shape).reshape(flat.shape)
     with jax.enable_x64(True):
         for prompt, players in enumerate(sets):
             for player, each in enumerate(players):

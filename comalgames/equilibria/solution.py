@@ -24,7 +24,7 @@ class NashSolution(NamedTuple):
         relative_gap: duality gap in units of the largest payoff (for two players, of the range of payoffs).
         support: actions with positive probability in some Nash policy, bool `[..., n]`.
         slack: payoff that each action loses against the policy, `[..., n]`, >= 0 up to rounding errors; 0 on
-            the support.
+            the support, and inf where a player has no such action.
         unique: whether the Nash policy is unique, bool `[...]`.
         dimension: dimension of the set of Nash policies, int `[...]`: 0 for a point, 1 for a segment, ...
         status: "certified" if the relative gap is at most 1e-12 and every probability and slack that decides
@@ -71,13 +71,16 @@ def certify(
         together = support[..., :, None] & support[..., None, :]
     else:
         payoff = np.asarray(game.payoff, np.float64)
-        row = np.einsum("...ij,...j->...i", payoff, policy[..., 1, :])
-        column = -np.einsum("...ij,...i->...j", payoff, policy[..., 0, :])
-        earned = np.stack([row, column], axis=-2)
+        row, column = game.players(policy)
+        earned = np.full(policy.shape, -np.inf)  # of actions that a player does not have
+        mine, theirs = game.players(earned)
+        mine[...] = np.einsum("...ij,...j->...i", payoff, column)
+        theirs[...] = -np.einsum("...ij,...i->...j", payoff, row)
         best = earned.max(-1)
         loss, gap = best[..., None] - earned, best.sum(-1)
         size = np.maximum(np.ptp(payoff, axis=(-2, -1)), np.abs(payoff).max((-2, -1)))
-        together = support[..., 0, :, None] & support[..., 1, None, :]
+        rows, columns = game.players(support)
+        together = rows[..., :, None] & columns[..., None, :]
     relative = gap / np.where(size > 0, size, 1.0)
     good = relative <= CERTIFIED  # False for nan
     # A huge payoff of an action that nobody plays must not make the gap look small.
@@ -106,7 +109,7 @@ def _exactly_tied(
             inside = support[prompt]
             matrix = np.asarray(game.skew[prompt], np.float64)[np.ix_(inside, inside)]
         else:
-            core = np.asarray(game.payoff[prompt], np.float64)[np.ix_(*support[prompt])]
+            core = np.asarray(game.payoff[prompt], np.float64)[np.ix_(*game.players(support[prompt]))]
             (rows, columns), ones = core.shape, np.ones_like
             above = np.block([[np.zeros((rows, rows)), core, -ones(core[:, :1])]])
             last = np.concatenate([np.ones(rows), -np.ones(columns), [0.0]])

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from comalgames import validation
 from comalgames.numerics import simplex
 from comalgames.numerics.simplex import LogPolicy
 
@@ -59,6 +60,18 @@ class AbstractGame(eqx.Module):
     def without_names(self) -> AbstractGame:
         """The game without the names of actions, so that games with other names share a compilation."""
         return self
+
+    def log_probabilities(self, name: str, policy: Any) -> Float[np.ndarray, "*batch n"]:
+        """A user's policy, positive probabilities, as log-probabilities in float64.
+
+        Args:
+            name: of the argument, for errors.
+            policy: probabilities with actions on the last axis.
+
+        Raises:
+            ValueError: `policy` is not a policy of this game without zeros.
+        """
+        return np.asarray(np.log(validation.policy(name, policy, self.num_actions)))
 
     def uniform(self) -> Float[Array, "*batch n"]:
         """The uniform policy, as log-probabilities of shape `policy_shape`."""

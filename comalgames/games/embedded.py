@@ -47,7 +47,7 @@ def role_symmetrized(game: ZeroSumGame) -> RoleSymmetrized:
         game: a `ZeroSumGame` of payoffs of any scale; leading axes are prompts.
 
     Raises:
-        ValueError: `game` is not a `ZeroSumGame`.
+        ValueError: `game` is not a `ZeroSumGame` whose players have the same number of actions.
 
     Reference: Gale, Kuhn and Tucker, "On Symmetric Games", 1950.
     """
@@ -57,6 +57,11 @@ def role_symmetrized(game: ZeroSumGame) -> RoleSymmetrized:
             f"already. Convert a matrix of payoffs with cg.ZeroSumGame(matrix)."
         )
     payoff, n = game.payoff, game.num_actions
+    if payoff.shape[-2] != payoff.shape[-1]:
+        raise ValueError(
+            f"`game` must have as many rows as columns, got payoffs of shape {payoff.shape}. Repeat actions "
+            f"of the player who has fewer."
+        )
     scale = 1 / jnp.maximum(jnp.max(payoff, axis=(-2, -1)) - jnp.min(payoff, axis=(-2, -1)), 1)
     half = payoff * scale[..., None, None] / 2
     # Axes i, j, k, l; swapping (i, j) with (k, l) changes exactly the sign.
