@@ -56,13 +56,13 @@ class Averaged(AbstractWrapper[AveragedState]):
             raise ValueError(f"`inner` must be an algorithm such as MWU(0.1), got {self.inner!r}.")
 
     def init(self, logp: Float[Array, "*batch n"], reference: Float[Array, "*batch n"]) -> AveragedState:
-        """An average of one policy."""
+        """The first state, whose average is the first policy."""
         return AveragedState(
             logp, reference, jnp.zeros((), jnp.int32), inner=self.inner.init(logp, reference)
         )
 
     def step(self, key: PRNGKeyArray, state: AveragedState, feedback: AbstractFeedback) -> AveragedState:
-        """One step of the inner algorithm, taken into the average, in logarithms."""
+        """One step of the inner algorithm, and the average updated with its policy, in logarithms."""
         inner = self.inner.step(key, state.inner, feedback)
         count = (state.step + 2).astype(state.logp.dtype)
         logp = jnp.logaddexp(state.logp + jnp.log1p(-1.0 / count), inner.logp - jnp.log(count))

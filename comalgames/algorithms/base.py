@@ -1,4 +1,4 @@
-"""The protocol of a learning rule: `propose` where the policy should go, `commit` where it went."""
+"""The protocol of a learning rule: `propose` returns the next policy, `commit` records the one reached."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ S = TypeVar("S", default=Any)
 
 
 class AbstractAlgorithm(eqx.Module, Generic[S]):
-    """Anything that learns: a first state, and the state after one more step.
+    """Base class of algorithms: a first state, and the state after one more step.
 
     Every field of an algorithm is either a leaf (a number, an array, a schedule) or static
     (`eqx.field(static=True)`: functions, integers that set shapes), so an algorithm is an ordinary pytree:
@@ -108,7 +108,7 @@ def with_dtype(tree: Any, dtype: Any) -> Any:
 
 
 class AbstractUpdateRule(AbstractAlgorithm[S]):
-    """A learning rule: it proposes a policy, and the caller moves there and commits what was reached.
+    """A learning rule: it proposes a policy, and the caller moves to it and commits the policy reached.
 
     A table goes to the proposal exactly; a softmax model takes gradient steps towards it; a language model is
     trained. So one rule object serves all of them, and `propose` is the only method that a rule must have:
@@ -163,7 +163,7 @@ class AbstractUpdateRule(AbstractAlgorithm[S]):
     def propose(
         self, key: PRNGKeyArray, state: S, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], S]:
-        """The log-policy to go to, up to a constant per prompt, and the state with what was learned.
+        """The log-policy of the next step, up to a constant per prompt, and the state with updated memory.
 
         Args:
             key: random key of this step; split it if it is used twice.
@@ -244,7 +244,7 @@ class AbstractMirrorRule(AbstractUpdateRule[State]):
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], State]:
-        """The formula above."""
+        """The formula in the docstring of the class."""
         form = self.form(state.step)
         advantage = feedback.advantage(key, state.logp)
         if form.temperature is None:  # a rule without a reference

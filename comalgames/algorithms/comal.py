@@ -1,4 +1,4 @@
-"""COMAL: run any rule that has a reference, and move the reference towards the policy again and again."""
+"""COMAL: run any rule that has a reference, and repeatedly move the reference towards the policy."""
 
 from __future__ import annotations
 

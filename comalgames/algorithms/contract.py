@@ -42,7 +42,7 @@ _checked: set[Any] = set()
 
 
 class Checking(AbstractFeedback):
-    """Exact feedback of a game of rank two that refuses opponents that are no log-policies.
+    """Exact feedback of a game of rank two that refuses opponents that are not log-policies.
 
     Attributes:
         high: one of two vectors `[n]`; the payoffs are `high low.T - low high.T`.
@@ -54,7 +54,7 @@ class Checking(AbstractFeedback):
 
     @property
     def is_random(self) -> bool:
-        """Never."""
+        """False: the feedback is deterministic."""
         return False
 
     def advantage(

@@ -1,4 +1,4 @@
-"""Correct a rule's numbers for flipped labels, so that it takes the path that it would take on true ones."""
+"""Correction of a rule for flipped labels, so that it follows the path that true labels give."""
 
 from __future__ import annotations
 

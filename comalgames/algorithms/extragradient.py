@@ -1,4 +1,4 @@
-"""Entropic extragradient: look half a step ahead, and step along what is found there."""
+"""Entropic extragradient: a half step, and a full step along the advantage against its result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A rule as a formula: the numbers of its step, as diagnostics, trainers and COMAL read them."""
+"""The numbers of a rule's step, which diagnostics, trainers and COMAL read."""
 
 from __future__ import annotations
 

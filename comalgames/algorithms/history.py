@@ -96,12 +96,12 @@ class HistoryMirrorDescent(AbstractUpdateRule[HistoryState]):
         return max(len(self.base_weights), len(self.opponent_weights))
 
     def init(self, logp: Float[Array, "*batch n"], reference: Float[Array, "*batch n"]) -> HistoryState:
-        """A past that consists of the first policy."""
+        """The first state, whose memory contains only the first policy."""
         none = jnp.zeros((), jnp.int32)
         return HistoryState(logp, reference, none, past=(logp,) * (self.memory - 1), known=none)
 
     def form(self, step: Any) -> Form:
-        """Pull eta tau; where all policies agree, the regularized equilibrium stays where it is."""
+        """Pull eta tau; if all policies in memory are the regularized equilibrium, a step keeps it."""
         step_size, temperature = at(self.step_size, step), at(self.temperature, step)
         return Form(
             pull=step_size * temperature,
@@ -123,7 +123,7 @@ class HistoryMirrorDescent(AbstractUpdateRule[HistoryState]):
     def propose(
         self, key: PRNGKeyArray, state: HistoryState, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], HistoryState]:
-        """The formula above; mixtures of probabilities are made of logarithms, which do not underflow."""
+        """The formula of the class; mixtures are computed from logarithms, which do not underflow."""
         step_size = at(self.step_size, state.step)
         pull = step_size * at(self.temperature, state.step)
         policies = (state.logp, *state.past)
@@ -136,7 +136,7 @@ class HistoryMirrorDescent(AbstractUpdateRule[HistoryState]):
         return mirror_target(base, advantage, step_size, state.reference, pull), state
 
     def commit(self, state: HistoryState, logp: Float[Array, "*batch n"]) -> HistoryState:
-        """The current policy becomes the newest of the past."""
+        """The state after the current policy has been added to the memory."""
         past = (state.logp, *state.past)[: len(state.past)]
         return replace(super().commit(state, logp), past=past, known=state.known + 1)
 

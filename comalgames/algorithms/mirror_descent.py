@@ -1,4 +1,4 @@
-"""One query of the current policy, one mirror step: six published rules that differ only in two weights."""
+"""Rules with one query and one mirror step: six published rules that differ only in two weights."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class SPPO(AbstractMirrorRule):
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], State]:
-        """Either formula above."""
+        """One of the two formulas in the docstring of the class."""
         if not self.exact:
             return super().propose(key, state, feedback)
         aim = at(self.step_size, state.step) * feedback.advantage(key, state.logp)

@@ -74,13 +74,13 @@ class NashMDPG(AbstractUpdateRule[State]):
 
     @property
     def shortest_period(self) -> float:
-        """That of a mirror rule, divided by a small probability, because steps are smaller by as much."""
+        """The period of a mirror rule divided by a small probability, a factor by which steps are smaller."""
         return super().shortest_period / UNLIKELY
 
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], State]:
-        """The formulas above."""
+        """The formulas in the docstring of the class."""
         mixture = simplex.mix(state.logp, state.reference, self.mixture_share)
         tilt = state.logp - state.reference
         reward = feedback.advantage(key, mixture) - at(self.temperature, state.step) * tilt

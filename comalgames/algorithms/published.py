@@ -1,4 +1,4 @@
-"""Published names of rules that are others under a change of parameters: functions that return those.
+"""Published names of rules that equal other rules under a change of parameters, which they return.
 
 Each takes its paper's own numbers. `tests/test_published.py` holds each against the minimizer of the loss
 that its paper trains on, found by enumeration.
@@ -200,7 +200,7 @@ def MPO(step_size: Number, temperature: Number, period: Any) -> COMAL[Any]:
 
 @guaranteed(NASH, "a slow rate, such as .03", "Sokota et al. 2023; measured", queries="inner")
 def MovingReference(inner: AbstractUpdateRule[Any], rate: Any) -> COMAL[Any]:
-    """A reference that follows the policy a little with every step: `COMAL(inner, when=Follow(rate))`.
+    """A reference that moves a share `rate` of the way to the policy: `COMAL(inner, when=Follow(rate))`.
 
         after every step:   reference <- reference^(1 - rate) * policy^rate
 

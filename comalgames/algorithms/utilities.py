@@ -1,4 +1,4 @@
-"""Exponential weights on another utility than the win rate: on its logarithm or log-odds, on mean log-odds.
+"""Exponential weights on other utilities than the win rate: its logarithm, its log-odds, mean log-odds.
 
 Only the win rate makes the average of past policies Nash.
 """
@@ -55,7 +55,7 @@ class NCA(AbstractUpdateRule[State]):
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], State]:
-        """The formula above."""
+        """The formula in the docstring of the class."""
         win_rate = 0.5 + feedback.advantage(key, state.logp)
         utility = jnp.log(2.0 * jnp.maximum(win_rate, CLIP))
         return mirror_target(state.logp, utility, 1.0 / at(self.beta, state.step)), state
@@ -92,7 +92,7 @@ class BCO(AbstractUpdateRule[State]):
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], State]:
-        """The formula above."""
+        """The formula in the docstring of the class."""
         advantage = jnp.clip(feedback.advantage(key, state.logp), CLIP - 0.5, 0.5 - CLIP)
         log_odds = 2.0 * jnp.arctanh(2.0 * advantage)
         return mirror_target(state.logp, log_odds, 1.0 / at(self.beta, state.step)), state
@@ -129,7 +129,7 @@ class GPO(AbstractUpdateRule[State]):
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], State]:
-        """The formula above; of a sample, with one more comparison, a tie, spread over the pairs."""
+        """The formula of the class; sampled comparisons get one additional tie, spread over the pairs."""
         seen = feedback.comparisons(key, state.logp)
         skew, weights = bradley_terry.smoothed(seen.skew, seen.logp, seen.weights, seen.num_pairs)
         log_odds = 2.0 * jnp.arctanh(2.0 * jnp.clip(skew, CLIP - 0.5, 0.5 - CLIP))

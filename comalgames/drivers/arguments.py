@@ -19,7 +19,7 @@ from comalgames.games.preference import PreferenceGame
 
 
 def check_pair(game: AbstractGame, algorithm: AbstractAlgorithm[Any]) -> None:
-    """Refuse anything but a game and an algorithm."""
+    """Raise a ValueError unless the arguments are a game and an algorithm."""
     if not isinstance(game, AbstractGame):
         raise ValueError(
             f"`game` must be a PreferenceGame or ZeroSumGame, got {type(game).__name__}. A matrix of win "

@@ -115,7 +115,7 @@ def solve(
     progress: bool | None = None,
     chunk_steps: int | None = None,
 ) -> Result:
-    """Run `algorithm` on `game` and record the duality gap (and what else is asked) along the way.
+    """Run `algorithm` on `game`, and record the duality gap and the given metrics during the run.
 
     Compiles once per structure of the arguments: other numbers of steps, step sizes, starts and payoffs of
     the same shape run at once. Ctrl-C ends the run after the current chunk, which takes about a quarter of a

@@ -1,4 +1,4 @@
-"""Many algorithms on many games with many seeds: one compilation for all that differ only in numbers."""
+"""Run many algorithms on many games with many seeds; runs that differ only in numbers share a compilation."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LONGEST = 200
 
 
 def grid(constructor: Callable[..., Any], **values: Any) -> dict[str, Any]:
-    """Every combination of the given values, named, for `sweep`.
+    """Algorithms for all combinations of the given values, by name, for `sweep`.
 
     Args:
         constructor: makes an algorithm from keyword arguments, such as `cg.MWU`.

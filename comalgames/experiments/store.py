@@ -71,7 +71,7 @@ def environment() -> dict[str, Any]:
 
 
 def check_root(root: Path) -> None:
-    """Refuse, before anything runs, a place where no run folder can be written.
+    """Raise an error before anything runs if no run folder can be written at the given place.
 
     Raises:
         ValueError: `root` cannot be made or written to.

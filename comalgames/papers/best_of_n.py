@@ -1,4 +1,4 @@
-"""Best-of-2 sampling, iterated, is NCA with beta = 1, and no method for games.
+"""Best-of-2 sampling, iterated, is NCA with beta = 1; it does not reach Nash.
 
 Chen et al., "Noise Contrastive Alignment of Language Models with Explicit Rewards", 2024, arXiv 2402.05369;
 the identity is not in the paper.

@@ -1,4 +1,4 @@
-"""Claim A13: which final policy beats which, among all methods and the three answers."""
+"""Claim A13: win rates between the final policies of all methods and the three answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Claims A1 to A4 and A11: who reaches Nash on the three-answer cycle, who stops short, and who cycles."""
+"""Claims A1 to A4 and A11: rules that reach Nash on the three-answer cycle, stop short of it, or cycle."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def truth(temperature: float, reference: tuple[float, ...]) -> Any:
 
 @reads("truth")
 def nash_error(data: Data) -> float:
-    """Largest error of the cycle's Nash policy and its win rates; inf unless certified the only one."""
+    """Largest error of the cycle's Nash policy and its win rates; inf unless it is certified as unique."""
     found = data["truth"]
     if not (found.attrs["unique"] and found.attrs["status"] == "certified"):
         return float("inf")

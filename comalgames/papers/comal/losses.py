@@ -1,4 +1,4 @@
-"""Claim A10: through which published losses COMAL's inner step can be taken."""
+"""Claim A10: the published losses with which COMAL's inner step can be trained."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def phases(
 
 @reads("fit steps")
 def misjudged_cells(data: Data, num_rounds: int, decided: float, fewest: int) -> float:
-    """Number of decided cells where the run ended elsewhere than theory says; nan if too few are decided."""
+    """Number of decided cells in which the run contradicts the theory; nan if too few cells are decided."""
     found = data["fit steps"]
     change = found["growth"] ** (num_rounds / found["period"])
     shrinks, grows = change < 1 / decided, change > decided

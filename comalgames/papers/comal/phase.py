@@ -1,4 +1,4 @@
-"""Claim A8 over all step sizes and periods: COMAL ends where local theory says."""
+"""Claim A8 over all step sizes and periods: local theory predicts where COMAL ends."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ FIVE_SAMPLED: Mapping[str, AbstractAlgorithm[Any]] = {
 
 
 def sampled_feedback(game: AbstractGame, num_opponents: int) -> AbstractFeedback:
-    """Feedback from the given number of opponents a query, for each answer."""
+    """Feedback from the given number of opponents per query, for each answer."""
     assert isinstance(game, PreferenceGame)
     return Sampled(game, num_opponents)
 
@@ -69,7 +69,7 @@ def sampled_gaps(
     num_seeds: int,
     num_steps: int,
 ) -> Any:
-    """Distances of COMAL and INPO from Nash by the number of comparisons a query, measured and predicted.
+    """Distances of COMAL and INPO from Nash by the number of comparisons per query, measured and predicted.
 
     The gap is the mean over the second half of the steps, for each seed; the prediction is the expected gap
     of the linearized rule's stationary noise; `bias` is the gap of INPO's limit without noise.
