@@ -135,9 +135,9 @@ def check_inner(inner: Any) -> None:
         )
     if _asks_nothing(inner):
         raise ValueError(
-            f"`inner` must ask about the game, but {inner!r} asks no question: it goes to its "
-            f"reference whatever the preferences are, so moving that leads nowhere. Use a rule that "
-            f"reads preferences, such as MirrorDescent or Extragradient."
+            f"`inner` must ask about the game, but {inner!r} makes no query: it goes to its reference for "
+            f"all preferences, so moving the reference cannot lead to Nash. Use a rule that queries "
+            f"preferences, such as MirrorDescent or Extragradient."
         )
 
 

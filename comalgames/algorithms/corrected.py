@@ -40,7 +40,7 @@ def flip_corrected(rule: Rule, rate: float) -> Rule:
     """
     validation.non_negative("rate", rate)
     if validation.is_concrete(rate) and float(rate) >= 0.5:
-        raise ValueError(f"`rate` must be below 1/2, got {rate!r}: from there on labels cannot be trusted.")
+        raise ValueError(f"`rate` must be below 1/2, got {rate!r}: at 1/2 labels carry no information.")
     powers = rule.form(0).payoff_powers if isinstance(rule, AbstractAlgorithm) else None
     if powers is None:
         raise ValueError(

@@ -30,8 +30,8 @@ def _number(name: str, value: Number) -> Any:
     validation.positive(name, value)
     if isinstance(value, AbstractSchedule):
         raise ValueError(
-            f"`{name}` must be a number here, got the schedule {value!r}: give it to the rule that this is "
-            f"another name of."
+            f"`{name}` must be a number here, got the schedule {value!r}: pass it to the rule that this "
+            f"function returns."
         )
     return value
 

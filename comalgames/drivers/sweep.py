@@ -297,7 +297,9 @@ def _observe(rules: Any, num_rules: int, setup: Setup, progress: Carry) -> Recor
 def _num_steps(algorithm: AbstractAlgorithm[Any], queries: int, num_steps: Any, budget: int) -> int:
     """Number of steps that a budget pays for: of steps if `num_steps` was given, else of queries."""
     if num_steps is None and queries == 0:
-        raise ValueError(f"`num_queries` says nothing of {algorithm!r}, which asks none; give `num_steps`.")
+        raise ValueError(
+            f"`num_queries` has no meaning for {algorithm!r}, which makes no queries; give `num_steps`."
+        )
     return budget if num_steps is not None else budget // queries
 
 

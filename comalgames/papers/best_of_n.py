@@ -68,7 +68,7 @@ STATEMENTS = (
         "To draw two answers and keep the preferred one is NCA's step with beta = 1: "
         "policy' = 2 policy * win rate.",
         Claim(
-            id="A26.law",
+            id="A26.distribution",
             quantity="largest difference of a probability, 20 random games of 6 answers",
             source=NEW,
             reading=largest("one step", "best of two"),

@@ -250,7 +250,8 @@ STATEMENTS = (
         ),
     ),
     Statement(
-        "EGPO is ahead of four other methods with the published steps at temperature 0.001 on random games "
+        "EGPO has a smaller regularized gap than four other methods with the published steps at temperature "
+        "0.001 on random games "
         "of ten answers.",
         Claim(
             id="A19.cold",
@@ -261,7 +262,8 @@ STATEMENTS = (
         ),
     ),
     Statement(
-        "EGPO is ahead of online IPO at temperature 0.001 also with the best step for each method and game "
+        "EGPO has a smaller regularized gap than online IPO at temperature 0.001 also with the best step for "
+        "each method and game "
         "and equally many queries.",
         Claim(
             id="A19.best",

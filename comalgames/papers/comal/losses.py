@@ -156,7 +156,7 @@ STATEMENTS = (
             ("IPO", "IPO/INPO regression", "the squared loss of IPO and INPO on labelled pairs"),
             ("DPO", "damped on-policy DPO", "DPO's loss on on-policy pairs, with the reference mixed in"),
             ("RSPO", "RSPO's squares", "RSPO's squared loss with its term for the reference"),
-            ("RLHF", "RLHF, reward refreshed", "policy gradient on win rate minus KL, reward kept fresh"),
+            ("RLHF", "RLHF, reward refreshed", "policy gradient on win rate minus KL, with a current reward"),
         )
     ),
     Statement(

@@ -273,9 +273,9 @@ FIGURES = (
     Figure(
         "sampled",
         "Left: five rules that see 3,000 comparisons a query, medians and quartiles of 64 seeds. Right: "
-        "the gap kept at the end, by the number of comparisons. COMAL's is noise and falls as N^-1/2; "
-        "diamonds are predicted by linearized noise. INPO's stops at the bias of its regularized game, "
-        "dashed.",
+        "the gap at the end, by the number of comparisons. The gap of COMAL is caused by noise and falls "
+        "as N^-1/2; linearized noise predicts the diamonds. The gap of INPO stops at the bias of its "
+        "regularized game, dashed.",
         (
             Panel("gap", "five sampled", "3,000 comparisons a query", {"bottom": 1e-4}),
             Panel(
