@@ -27,7 +27,7 @@ class AveragedState(State):
 
 @guaranteed(
     NASH,
-    "around MWU: step of order T^-1/2; OptimisticMWU: a small step",
+    "around MWU: a step of order T^-1/2; around OptimisticMWU: a small step",
     "Freund and Schapire 1999",
     queries="inner",
 )

@@ -33,8 +33,8 @@ class HistoryState(State):
 
 @guaranteed(
     REGULARIZED,
-    "temperature > 0 and a small step; at 0 Nash, with the current policy as opponent, base weights of "
-    "sum_j j^2 b_j > 1 and a small step",
+    "temperature > 0 and a small step; at 0 the limit is Nash if the opponent is the current policy, the "
+    "base weights satisfy sum_j j^2 b_j > 1 and the step is small",
     "measured; derived",
 )
 class HistoryMirrorDescent(AbstractUpdateRule[HistoryState]):

@@ -138,7 +138,7 @@ class IterativeIPO(AbstractMirrorRule):
     REGULARIZED,
     "step < 2 tau / (tau^2 + w^2)",
     "Liu et al. 2024; derived",
-    anywhere="step * tau <= 1 as well; measured",
+    anywhere="also step * tau <= 1; measured",
 )
 class MirrorDescent(AbstractMirrorRule):
     """Mirror descent on the KL-regularized game, with an explicit step for the regularizer (online IPO).

@@ -88,7 +88,11 @@ class EMAState(State):
     average: Float[Array, "*batch n"]
 
 
-@guaranteed(REGULARIZED, "temperature > 0 and a small step; at 0 nothing", "measured; no proof is known")
+@guaranteed(
+    REGULARIZED,
+    "temperature > 0 and a small step; at 0 the policy spirals away from Nash",
+    "measured; no proof is known",
+)
 class NashEMA(AbstractUpdateRule[EMAState]):
     """Mirror descent against an exponential moving average of its own past.
 

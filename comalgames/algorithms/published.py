@@ -92,7 +92,7 @@ def SPO(step_size: Number, queue: int = 1) -> MWU | HistoryMirrorDescent:
     "step < 2 tau / (tau^2 + w^2)",
     "Calandriello et al. 2024",
     same_as="MirrorDescent(step_size, temperature)",
-    anywhere="step * tau <= 1 as well; measured",
+    anywhere="also step * tau <= 1; measured",
 )
 def OnlineIPO(step_size: Number, temperature: Number) -> MirrorDescent:
     """Online IPO, its first version (three answers a comparison): `MirrorDescent`, under another name.
@@ -168,7 +168,9 @@ def NashMirrorProx(step_size: Number, temperature: Number) -> Extragradient:
     return Extragradient(eta / (beta * (1.0 + eta)), beta)
 
 
-@guaranteed(NASH, "a period long enough", "Tiapkin et al. 2026, v2", same_as="COMAL(NashMDPG(...), period)")
+@guaranteed(
+    NASH, "a sufficiently long period", "Tiapkin et al. 2026, v2", same_as="COMAL(NashMDPG(...), period)"
+)
 def NashProx(step_size: Number, temperature: Number, period: Any) -> COMAL[Any]:
     """Proximal point Nash learning: self-play policy gradient inside `COMAL`.
 
@@ -183,7 +185,10 @@ def NashProx(step_size: Number, temperature: Number, period: Any) -> COMAL[Any]:
 
 
 @guaranteed(
-    NASH, "a period long enough", "Wang et al. 2024", same_as="COMAL(MMD(step_size, temperature), period)"
+    NASH,
+    "a sufficiently long period",
+    "Wang et al. 2024",
+    same_as="COMAL(MMD(step_size, temperature), period)",
 )
 def MPO(step_size: Number, temperature: Number, period: Any) -> COMAL[Any]:
     """Magnetic preference optimization: `COMAL` around `MMD`, with the magnet moved periodically.
@@ -241,8 +246,8 @@ def ONPO(eta: Number) -> OptimisticMWU:
 
 @guaranteed(
     REGULARIZED,
-    "tau > 0 and a small step; at 0 Nash if opponents are the policy, sum_j j^2 weights[j] > 1 and the step "
-    "is small",
+    "tau > 0 and a small step; at 0 the limit is Nash if the opponent is the current policy, "
+    "sum_j j^2 weights[j] > 1 and the step is small",
     "Wu et al. 2025; measured; derived",
     same_as="HistoryMirrorDescent",
 )
@@ -298,7 +303,7 @@ def RSPO(
 
 @guaranteed(
     REGULARIZED,
-    "beta > w; with a fixed reward its maximizer",
+    "beta > w; with a fixed reward the limit is the maximizer of the regularized reward",
     "derived",
     same_as="MirrorDescent(1 / beta, beta)",
 )
@@ -321,7 +326,7 @@ def RLHF(beta: Number) -> MirrorDescent:
     return MirrorDescent(1.0 / _number("beta", beta), beta)
 
 
-@guaranteed(OWN, "beta above 4 times the frequency, about", "measured", same_as="OnlineDPO(beta)")
+@guaranteed(OWN, "beta above about 4 times the frequency", "measured", same_as="OnlineDPO(beta)")
 def IterativeRLHF(beta: Number) -> OnlineDPO:
     """RLHF whose Bradley-Terry reward is fitted anew to pairs of each policy: `OnlineDPO(beta)`.
 

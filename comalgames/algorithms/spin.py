@@ -17,7 +17,7 @@ from comalgames.numerics import simplex
 
 @guaranteed(
     OWN,
-    "lambda > 1/2: the data at rate 1 - 1 / lambda",
+    "lambda > 1/2; the limit is the data, reached at rate 1 - 1 / lambda",
     "Chen et al. 2024",
     queries="0",
 )

@@ -98,7 +98,7 @@ class BCO(AbstractUpdateRule[State]):
         return mirror_target(state.logp, log_odds, 1.0 / at(self.beta, state.step)), state
 
 
-@guaranteed(NOTHING, "the policy spirals outward; the average goes to Nash of the log-odds", "measured")
+@guaranteed(NOTHING, "the policy spirals outward; the average converges to Nash of the log-odds", "measured")
 class GPO(AbstractUpdateRule[State]):
     """General preference optimization: exponential weights on the mean log-odds against the policy.
 
