@@ -36,9 +36,9 @@ class Averaged(AbstractWrapper[AveragedState]):
 
         average' = average + (policy' - average) / (step + 2)
 
-    The inner algorithm never sees the average: it asks about its own policy. So the gap of this algorithm's
-    last policy is the inner one's `average_duality_gap`. Around `OptimisticMWU` it is the anytime averaging
-    of A2L-OMWU with exact feedback.
+    The inner algorithm does not use the average: it queries its own policy. Therefore the gap of this
+    algorithm's last policy is the `average_duality_gap` of the inner algorithm. Around `OptimisticMWU` it is
+    the anytime averaging of A2L-OMWU with exact feedback.
 
     Args:
         inner: any algorithm, such as `MWU(0.1)`.

@@ -110,8 +110,9 @@ def with_dtype(tree: Any, dtype: Any) -> Any:
 class AbstractUpdateRule(AbstractAlgorithm[S]):
     """A learning rule: it proposes a policy, and the caller moves to it and commits the policy reached.
 
-    A table goes to the proposal exactly; a softmax model takes gradient steps towards it; a language model is
-    trained. So one rule object serves all of them, and `propose` is the only method that a rule must have:
+    A tabular policy is set to the proposal, a softmax model takes gradient steps towards it, and a language
+    model is trained towards it. One rule object serves all of them, and `propose` is the only method that a
+    rule must have:
 
         class MyRule(cg.AbstractUpdateRule):
             step_size: float
@@ -120,9 +121,9 @@ class AbstractUpdateRule(AbstractAlgorithm[S]):
                 advantage = feedback.advantage(key, state.logp)
                 return state.logp + self.step_size * advantage, state
 
-    `propose` takes a random key, the state and the feedback, and returns two things: the log-policy to go to,
-    up to a constant per prompt, and the state with what the rule learned while asking. It must be a pure JAX
-    function: `jax.numpy` instead of NumPy, `jnp.where` instead of `if` on values, no assignment to `self`.
+    `propose` takes a random key, the state and the feedback, and returns two things: the log-policy of the
+    next step, up to a constant per prompt, and the state with updated memory. It must be a pure JAX function:
+    `jax.numpy` instead of NumPy, `jnp.where` instead of `if` on values, no assignment to `self`.
 
     `State` holds `logp` (the current policy), `reference` (the policy that the rule is pulled towards), both
     normalized log-probabilities `[..., n]` with actions on the last axis, and `step`. A rule with memory

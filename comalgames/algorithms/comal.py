@@ -26,7 +26,7 @@ class COMAL(AbstractRuleWrapper[S]):
     reference there and repeating converges, in the last iterate, to an exact Nash policy. A step of COMAL is
     one step of `inner`, and costs as much.
 
-    `when` decides how near is near enough:
+    `when` decides when the policy is near enough:
 
     - `Near()`, the default, tests the policy. KL(Nash || reference) then never increases by more than its
       rounding error, for every game, temperature and inner step size, and there is no period to choose.

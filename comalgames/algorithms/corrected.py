@@ -19,10 +19,10 @@ def flip_corrected(rule: Rule, rate: float) -> Rule:
 
         step_size / (1 - 2 rate),    temperature * (1 - 2 rate)
 
-    Flips multiply every advantage by 1 - 2 rate. A step larger by this factor, towards a game regularized
-    less by this factor, undoes it: on `games.flip_labels(game, rate)` the corrected rule takes step for step
-    the path of `rule` on `game`. INPO's `eta` and IPO's `tau` are inverse steps, and shrink. Sampling noise
-    is not undone: it grows by 1 / (1 - 2 rate), so more labels are needed.
+    Flips multiply every advantage by 1 - 2 rate. A step that is larger by this factor, with a temperature
+    that is smaller by it, corrects for the flips: on `games.flip_labels(game, rate)` the corrected rule takes
+    the same steps as `rule` on `game`. INPO's `eta` and IPO's `tau` are inverse step sizes, and decrease. The
+    sampling noise is not corrected: it grows by 1 / (1 - 2 rate), so that more labels are needed.
 
     Args:
         rule: a rule that reads step size times advantage only: `MWU`, `SPPO`, `MirrorDescent`, `NashMD` and

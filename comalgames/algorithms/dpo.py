@@ -66,9 +66,10 @@ class OnlineDPO(AbstractUpdateRule[State]):
         policy' ~ policy^(1 - damping) * (reference * exp(scores / beta))^damping
 
     where `scores` are the Bradley-Terry scores that best fit the preferences on pairs drawn from the current
-    policy. The whole bracket, damping 1, is the minimum of DPO's loss, and of KL-regularized reward
-    maximization with that reward; a smaller damping goes part of the way and has the same fixed point. That
-    is near the regularized equilibrium at temperature beta / 4, but not it. Inside `COMAL` it reaches Nash.
+    policy. With damping 1 the step is the minimizer of DPO's loss, which is the solution of KL-regularized
+    reward maximization with that reward; a smaller damping covers a part of this step and has the same fixed
+    point. The fixed point is near the regularized equilibrium at temperature beta / 4, but differs from it.
+    Inside `COMAL` it reaches Nash.
 
     Args:
         beta: regularization, > 0, in nats of log-odds.

@@ -1,6 +1,6 @@
 """Guarantees: the limit of each rule, the condition under which it is reached, and the source.
 
-A rule states its own by the decorator `guaranteed`; `tests/test_guarantees.py` holds each against runs.
+A rule states its guarantee by the decorator `guaranteed`; `tests/test_guarantees.py` tests each by runs.
 """
 
 from __future__ import annotations

@@ -44,8 +44,8 @@ class HistoryMirrorDescent(AbstractUpdateRule[HistoryState]):
         policy' ~ base^(1 - eta tau) * reference^(eta tau) * exp(eta * advantage(opponent))
         opponent = sum_j opponent_weights[j] policy[t - j]
 
-    The opponent is a mean of probabilities: its advantage is the mean of the advantages. While there are
-    fewer policies than weights, those that are there share the weight. `SPO` with a queue and both readings
+    The opponent is a mean of probabilities: its advantage is the mean of the advantages. As long as there are
+    fewer policies than weights, the existing policies share the weight. `SPO` with a queue and both readings
     of `MNPO` are this rule. With a temperature its fixed point is that of `MirrorDescent`.
 
     Without a temperature the base decides. Near an interior Nash policy an error of frequency w is multiplied

@@ -54,9 +54,9 @@ class SPPO(AbstractMirrorRule):
 
         policy' ~ policy * exp(step_size * (win rate - 1/2))
 
-    As a table this is `MWU`, with its guarantee for the average and none for the last policy. The 1/2 belongs
-    to SPPO: it is what its squared loss uses instead of the unknown normalizer. So the minimizer of the
-    published loss over all policies is not this step. `exact=True` goes there:
+    As a table this is `MWU`, with its guarantee for the average and none for the last policy. SPPO's squared
+    loss uses 1/2 in place of the unknown normalizer, and therefore its minimizer over all policies is not
+    this step. With `exact=True` the step is that minimizer:
 
         policy' = policy * exp(x - W(c exp(x))),    x = step_size * (win rate - 1/2)
 

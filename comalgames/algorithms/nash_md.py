@@ -99,9 +99,9 @@ class NashEMA(AbstractUpdateRule[EMAState]):
         policy' ~ policy^(1 - eta tau) * reference^(eta tau) * exp(eta * advantage(average))
         average' ~ average^(1 - decay) * policy'^decay
 
-    The average is one of log-probabilities, as an average of parameters is. No limit is proved. Its fixed
-    point is that of `MirrorDescent`; without a temperature it spirals away from Nash, faster than `MWU` if
-    the average is slow, for it answers an opponent of long ago.
+    The average is taken over log-probabilities, like an average of parameters. There is no proof of
+    convergence. Its fixed point is that of `MirrorDescent`; without a temperature it spirals away from Nash,
+    faster than `MWU` if the average is slow, because its opponent is then an old policy.
 
     Args:
         step_size: eta > 0, in units of 1 / payoff.

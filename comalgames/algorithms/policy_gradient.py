@@ -27,11 +27,11 @@ class NashMDPG(AbstractUpdateRule[State]):
         reward   = advantage(mixture) - tau log(policy / reference)
         policy' ~ policy * exp(eta * policy * (reward - <policy, reward>))
 
-    The step of an action is proportional to its probability: unlikely ones hardly move. Where it rests, the
-    policy is the best response to the mixture in the game regularized by tau, and the mixture is the
-    equilibrium at temperature tau / (1 - mixture_share). So with share 0 it rests at the equilibrium itself:
-    that is self-play policy gradient, whose expected step is online IPO's (its second version: pairs of the
-    policy itself, not differentiated).
+    The step of an action is proportional to its probability: steps of unlikely actions are small. At its
+    fixed point, the policy is the best response to the mixture in the game regularized by tau, and the
+    mixture is the equilibrium at temperature tau / (1 - mixture_share). With share 0 the fixed point is
+    therefore the equilibrium itself. This case is self-play policy gradient, whose expected step is that of
+    online IPO in its second version (pairs of the policy itself, not differentiated).
 
     Args:
         step_size: eta > 0, a learning rate: in units of 1 / payoff, before the factor of the probability.

@@ -72,7 +72,8 @@ def SPO(step_size: Number, queue: int = 1) -> MWU | HistoryMirrorDescent:
 
         policy' ~ policy * exp(step_size * mean_{j < queue} win rate against policy[t - j])
 
-    Its average reaches Nash. The queue makes its last policy spiral out faster, for it answers the past.
+    Its average reaches Nash. The queue makes its last policy spiral out faster, because the opponents are
+    past policies.
 
     Args:
         step_size: eta > 0.
@@ -233,7 +234,7 @@ def ONPO(eta: Number) -> OptimisticMWU:
 
         policy[t] ~ anchor[t] * exp(u[t-1] / eta),    anchor[t+1] ~ anchor[t] * exp(u[t] / eta),    u[-1] = 0
 
-    The two sequences of the paper are one: eliminate the anchor.
+    Elimination of the anchor gives one sequence from the two sequences of the paper.
 
     Args:
         eta: > 0, the *inverse* of a step size.
@@ -312,10 +313,10 @@ def RLHF(beta: Number) -> MirrorDescent:
 
         policy' ~ reference * exp(reward / beta)
 
-    The reward is the win rate against the current policy, refreshed every round: alone it converges where
-    beta is above the frequency of rotation. With `feedback=cg.Reward(reward)` it is a fixed one, and one
-    round is all there is. With a Bradley-Terry reward fitted to pairs of the current policy it is
-    `OnlineDPO(beta)`.
+    The reward is the win rate against the current policy, recomputed in every round; without `COMAL` the rule
+    converges if beta is above the frequency of rotation. With `feedback=cg.Reward(reward)` the reward is
+    fixed, and the first round reaches the limit. With a Bradley-Terry reward fitted to pairs of the current
+    policy it is `OnlineDPO(beta)`.
 
     Args:
         beta: strength of KL(policy || reference), > 0.

@@ -27,8 +27,8 @@ class SPIN(AbstractUpdateRule[State]):
         policy' ~ policy^(1 - 1/lambda) * data^(1/lambda)
 
     The distribution of the data is the rule's reference: pass it as `reference` (by default it is the first
-    policy, and nothing moves). The rule asks for no preferences. It imitates, and reaches the data at the
-    rate 1 - 1/lambda a step, for lambda above 1/2.
+    policy, and nothing moves). The rule makes no queries. It imitates the data, and reaches their
+    distribution at the rate 1 - 1/lambda per step, for lambda above 1/2.
 
     Args:
         regularization: lambda > 0.

@@ -68,8 +68,8 @@ class BCO(AbstractUpdateRule[State]):
         policy' ~ policy * (win_rate / (1 - win_rate))^(1 / beta)
 
     Near Nash it is `MWU` with step 4 / beta. It spirals to the boundary, and its average does not approach
-    Nash. The minimizer of the published loss is this but for its normalizer, which the loss fixes and this
-    step divides out; they differ by a few percent.
+    Nash. The minimizer of the published loss differs from this step by a few percent, because the loss fixes
+    the normalizer and this step divides by it.
 
     Args:
         beta: regularization, > 0. Win rates within 1e-6 of 0 or 1 count as 1e-6 away from it.

@@ -1,7 +1,7 @@
 """Strategies for the reference: move it every few steps, near equilibrium, or a little in each step.
 
-A strategy of `COMAL`, which asks it for each of its own members. What a strategy does not change is the inner
-rule's.
+`COMAL` forwards each of its members to its strategy. A strategy forwards to the inner rule everything that it
+does not change.
 """
 
 from __future__ import annotations
@@ -200,13 +200,14 @@ class Near(AbstractWhen):
 
         KL(z || best) <= relative_error^2 * KL(z || reference),    best ~ reference * exp(advantage(z) / tau)
 
-    When the policy z meets it, both policy and reference move to `best`, the best response of the regularized
-    game. Then KL(Nash || reference) never increases by more than its rounding error, whatever the game, the
-    temperature and the inner step size, and falls by at least `(1 - relative_error^2) KL(z || reference)`
-    with each move. In floating point the test allows for the distance below which rounding hides the
-    equilibrium, so that an action of tiny probability still grows when the likely actions have converged. An
-    inner rule that does not converge leaves the reference unchanged, and cycles around it as it would alone.
-    The test needs the advantage of the current policy, which most rules ask for anyway.
+    When the policy z satisfies this condition, both policy and reference move to `best`, the best response of
+    the regularized game. Then KL(Nash || reference) never increases by more than its rounding error, whatever
+    the game, the temperature and the inner step size, and falls by at least
+    `(1 - relative_error^2) KL(z || reference)` with each move. In floating point the test allows for the
+    distance below which rounding hides the equilibrium, so that an action of tiny probability still grows
+    when the likely actions have converged. An inner rule that does not converge leaves the reference
+    unchanged, and cycles around it as it would alone. The test needs the advantage of the current policy,
+    which most rules ask for anyway.
 
     Args:
         relative_error: above 0 and below 1. A smaller one needs more inner steps for a move, and gains more
