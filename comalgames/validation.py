@@ -1,6 +1,6 @@
-"""Check what users pass in, before anything compiles, and say in one sentence what would be accepted.
+"""Checks of user input before compilation; each error states in one sentence what is accepted.
 
-Every check looks at concrete values only: under `jit` or `vmap` the values are not there yet, and it passes.
+Every check examines concrete values only; under `jit` or `vmap`, without values, it passes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LONG = 80
 
 
 def is_concrete(value: Any) -> bool:
-    """Whether `value` holds numbers that can be looked at now, outside of a transformation."""
+    """Whether `value` holds concrete numbers, and not tracers of a JAX transformation."""
     return not isinstance(value, jax.core.Tracer)
 
 
@@ -52,17 +52,17 @@ def real_array(name: str, value: Any) -> np.ndarray:
 
 
 def positive(name: str, value: Any) -> None:
-    """Refuse a step size, temperature or the like that is not one finite number above 0."""
+    """Raise a ValueError unless `value`, such as a step size, is one finite number above 0."""
     _number(name, value, "a finite number > 0", lambda x: x > 0)
 
 
 def non_negative(name: str, value: Any) -> None:
-    """Refuse a number that is not finite and at least 0."""
+    """Raise a ValueError unless `value` is one finite number of at least 0."""
     _number(name, value, "a finite number >= 0", lambda x: x >= 0)
 
 
 def share(name: str, value: Any) -> None:
-    """Refuse what is not one finite number above 0 and at most 1."""
+    """Raise a ValueError unless `value` is one finite number above 0 and at most 1."""
     _number(name, value, "a number above 0 and at most 1", lambda x: (x > 0) & (x <= 1))
 
 
@@ -101,7 +101,7 @@ def count(name: str, value: Any, minimum: int = 0) -> int:
 
 
 def random_key(name: str, key: Any) -> None:
-    """Refuse what is not one JAX random key: a seed, a word, or several keys."""
+    """Raise a ValueError unless `key` is one JAX random key; seeds and several keys are refused."""
     dtype, shape = getattr(key, "dtype", None), np.shape(key) if hasattr(key, "shape") else ()
     if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
         if shape != ():
@@ -196,7 +196,7 @@ def log_policy(name: str, logp: Any) -> None:
 
 
 def comparable(name: str, logp: Any, target: Any) -> None:
-    """Refuse policies that have other actions, or other prompts, than those that they are compared with."""
+    """Raise a ValueError unless `logp` has the actions and prompts of the policies it is compared with."""
     try:
         np.broadcast_shapes(np.shape(logp), np.shape(target))
         is_comparable = np.shape(logp)[-1] == np.shape(target)[-1]

@@ -143,7 +143,7 @@ _ = ax.legend(frameon=False, loc="lower left")
 #
 # The squared loss on *labelled* pairs (IPO, INPO, COMAL) is minimized at the rule's target only if both
 # answers are drawn from the current policy. On pairs drawn uniformly, as from a fixed data set, the same loss
-# teaches the win rate against a uniform opponent, which never changes. COMAL then goes all the way to the
+# fits the win rate against a uniform opponent, which never changes. COMAL then goes all the way to the
 # answer that is best on average: here c, which loses to a with 80%.
 
 # %%

@@ -127,8 +127,8 @@ ax.set_ylabel("duality gap, mean of two prompts")
 _ = ax.legend()
 
 # %% [markdown]
-# SPPO cycles, INPO stops at the equilibrium of its regularized game, COMAL goes on to Nash: the network does
-# what the table predicts, as long as each round's training gets near its target.
+# SPPO cycles, INPO stops at the equilibrium of its regularized game, and COMAL reaches Nash: the network
+# does what the table predicts, as long as each round's training gets near its target.
 #
 # `comalgames reproduce lm` measures this for five rules and several networks, also with answers drawn by the
 # network and each pair compared once.

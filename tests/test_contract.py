@@ -56,6 +56,9 @@ def test_every_algorithm_is_in_the_table() -> None:
         and issubclass(value, cg.AbstractAlgorithm)
         and not value.__name__.startswith("Abstract")
     }
+    missing = exported - {type(entry.rule) for entry in CONTRACT.values()}
+    names = sorted(each.__name__ for each in missing)
+    assert not missing, f"add an `Entry` for {names} to CONTRACT in tests/helpers.py"
     assert exported | {cg.Parametric} == {type(entry.rule) for entry in CONTRACT.values()}
 
 

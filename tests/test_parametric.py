@@ -1,4 +1,4 @@
-"""Softmax policies that follow a rule: what each loss is least at, and where gradient steps on it lead.
+"""Softmax policies that follow a rule: the minimizer of each loss, and the limit of gradient steps on it.
 
 Losses are minimized by Newton's method, from the package's loss alone, and the minimizers compared with
 closed forms and other solvers written here.
@@ -76,7 +76,7 @@ def newton(objective, lesson, start):
 
 
 def minimizer(objective, rule=RULE, feedback=None):
-    """Where the loss is least, found by Newton's method and checked not to be a mere stationary point."""
+    """The minimizer of the loss, found by Newton's method and checked not to be a mere stationary point."""
     found, values = newton(objective, taught(objective, rule, feedback), DRAWN_FROM.policy)
     assert np.all(values[1:] > values[0])
     return np.asarray(found)
@@ -87,7 +87,7 @@ def gradient_at(objective, lesson, logits):
     return jax.grad(loss_of)(logits, objective, lesson)
 
 
-# What each loss is least at ---------------------------------------------------------------------------------
+# The minimizer of each loss ---------------------------------------------------------------------------------
 
 RULES = {
     "MirrorDescent": RULE,
@@ -258,7 +258,7 @@ def test_losses_on_win_rates_are_least_where_published_up_to_the_normalizer(obje
     r = (found - log_normalize(ANCHOR)) / STEP  # the mixture in the anchor is a policy
     multipliers = POLICY * slope(r, win_rate) / np.exp(found)
     np.testing.assert_allclose(multipliers, multipliers[0], **ROUNDING)
-    # Free log-ratios, without the normalizer, are least there exactly.
+    # Over free log-ratios, without the normalizer, this is the exact minimizer.
     np.testing.assert_allclose(slope(free(win_rate), win_rate), 0, **ROUNDING)
 
 
@@ -395,7 +395,7 @@ PIPELINES = {
 
 @pytest.mark.parametrize(("feedback", "behaviour"), PIPELINES.values(), ids=PIPELINES)
 def test_a_pipelines_pairs_reach_the_losses_on_labels(feedback, behaviour):
-    """Least squares on labels is least at anchor + step_size h, with h what RegressedPairs answers."""
+    """Least squares on labels is minimized at anchor + step_size h, with h what RegressedPairs answers."""
     h = np.asarray(jax.jit(lambda logp: feedback.advantage(KEY, logp))(DRAWN_FROM.policy))
     found = minimizer(objectives.LabelledPairs(), feedback=feedback)
     np.testing.assert_allclose(found, log_normalize(ANCHOR + STEP * h), rtol=0, atol=1e-11)

@@ -286,8 +286,8 @@ def test_nash_md_pg_is_reinforce_against_the_mixture() -> None:
 
 
 @pytest.mark.parametrize("beta", [0.5, 1.0, 3.0])
-def test_nca_and_bco_are_least_but_for_a_constant(beta: float) -> None:
-    """Where the log-ratio need not belong to a policy, each answer's loss is least at the rule's target."""
+def test_nca_and_bco_are_minimized_up_to_a_constant(beta: float) -> None:
+    """If log-ratios need not belong to a policy, each answer's loss is minimized at the rule's target."""
     win = P @ POLICY
 
     def least(each: Callable[[float, float], float]) -> np.ndarray:

@@ -22,7 +22,11 @@ KEY = jax.random.key(3)
 
 def check_entries(table: dict[str, Any], exported: set[str], others: set[str], name: str) -> None:
     missing = exported - others - set(table)
-    assert not missing, f"add an entry for {sorted(missing)} to {name} in tests/test_tables.py"
+    kind = type(next(iter(table.values()))).__name__
+    assert not missing, (
+        f"add an entry for {sorted(missing)} to {name} in tests/test_tables.py: a `{kind}`, whose docstring "
+        f"in that file describes the fields"
+    )
     assert set(table) <= exported, (
         f"{name} has entries for {sorted(set(table) - exported)}, which do not exist"
     )
@@ -152,9 +156,9 @@ class Game(NamedTuple):
     """One game.
 
     Attributes:
-        make: makes the game.
-        nash: the closed form of its docstring, probabilities `[n]` (`[2, n]` for two players); None where
-            the docstring has none.
+        make: a function without arguments that makes a small instance of the game.
+        nash: the Nash policy that the docstring states, probabilities `[n]` (`[2, n]` for two players); None
+            if it states none.
         is_unique: whether that is the only Nash policy.
     """
 
@@ -218,7 +222,7 @@ GAMES = {
     "PreferenceGame": Game(lambda: cg.PreferenceGame(CYCLE.preference), COMAL_NASH),
     "ZeroSumGame": Game(lambda: cg.ZeroSumGame(RPS.skew), np.full((2, 3), 1 / 3)),
 }
-# They describe games, or are what other functions return.
+# Exported names that are not games: classes, results and functions that describe a game.
 NOT_GAMES = {
     *("AbstractGame", "DesignedGame", "Hodge", "RoleSymmetrized", "borda", "condorcet_winner", "copeland"),
     *("hodge", "majority_cycles", "role_marginals", "smith_set"),
@@ -274,14 +278,17 @@ class Metric(NamedTuple):
     Attributes:
         metric: the function `(game, logp) -> number per prompt`.
         at_nash: its value at the Nash policy of COMAL's cycle.
-        elsewhere: in NumPy, its value there at probabilities p; payoffs A.
-        plays_two: what two players that both play p have in all, as a multiple; 0 if two are refused.
+        elsewhere: a function of probabilities p and payoffs A in NumPy, its value at p on COMAL's cycle.
+        plays_two: its value in the two-player game where both players play p, divided by its value at p in
+            the preference game; 0 if it refuses two-player games.
+        is_per_player: whether it returns one number per player in a two-player game; `plays_two` is not used.
     """
 
     metric: Callable[[Any, Any], Any]
     at_nash: float
     elsewhere: Callable[[np.ndarray, np.ndarray], float]
     plays_two: float = 1.0
+    is_per_player: bool = False
 
 
 TARGET, TAU = COMAL_NASH, 0.5
@@ -302,7 +309,10 @@ METRICS = {
     "duality_gap": Metric(cg.duality_gap, 0.0, lambda p, A: 2 * np.max(A @ p)),
     "worst_win_rate": Metric(cg.metrics.worst_win_rate, 0.5, lambda p, A: 0.5 - np.max(A @ p), 0),
     "entropy": Metric(
-        cg.entropy, float(-np.sum(COMAL_NASH * np.log(COMAL_NASH))), lambda p, A: -np.sum(p * np.log(p)), 0.5
+        cg.entropy,
+        float(-np.sum(COMAL_NASH * np.log(COMAL_NASH))),
+        lambda p, A: -np.sum(p * np.log(p)),
+        is_per_player=True,
     ),
     "kl_to": Metric(cg.kl_to(jnp.log(TARGET)), 0.0, lambda p, A: np_kl(TARGET, p), 2.0),
     "total_variation_to": Metric(
@@ -344,11 +354,11 @@ def test_a_metric_takes_prompts_two_players_and_float32(name: str) -> None:
     assert coarse.dtype == np.float32
     assert float(coarse) == pytest.approx(value, rel=1e-5, abs=1e-6)
     both = jnp.stack([OTHER, OTHER])
-    if entry.plays_two == 0:
+    if entry.is_per_player:
+        np.testing.assert_allclose(entry.metric(TWO_PLAYERS, both), np.full(2, value), rtol=1e-12)
+    elif entry.plays_two == 0:
         with pytest.raises(ValueError, match="PreferenceGame"):
             entry.metric(TWO_PLAYERS, both)
-    elif name == "entropy":
-        assert entry.metric(TWO_PLAYERS, both).shape == (2,)  # one a player
     else:
         assert float(entry.metric(TWO_PLAYERS, both)) == pytest.approx(entry.plays_two * value, rel=1e-12)
 

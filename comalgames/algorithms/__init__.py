@@ -1,4 +1,4 @@
-"""Learning rules, one file per family, all on the feedback interface; none of them knows a game."""
+"""Learning rules, one file per family. Rules use the feedback interface and never a game itself."""
 
 from comalgames.algorithms.averaged import Averaged, AveragedState
 from comalgames.algorithms.base import (

@@ -27,7 +27,7 @@ class AveragedState(State):
 
 @guaranteed(
     NASH,
-    "around MWU: step of order T^-1/2; OptimisticMWU: a small step",
+    "around MWU: a step of order T^-1/2; around OptimisticMWU: a small step",
     "Freund and Schapire 1999",
     queries="inner",
 )
@@ -36,9 +36,9 @@ class Averaged(AbstractWrapper[AveragedState]):
 
         average' = average + (policy' - average) / (step + 2)
 
-    The inner algorithm never sees the average: it asks about its own policy. So the gap of this algorithm's
-    last policy is the inner one's `average_duality_gap`. Around `OptimisticMWU` it is the anytime averaging
-    of A2L-OMWU with exact feedback.
+    The inner algorithm does not use the average: it queries its own policy. Therefore the gap of this
+    algorithm's last policy is the `average_duality_gap` of the inner algorithm. Around `OptimisticMWU` it is
+    the anytime averaging of A2L-OMWU with exact feedback.
 
     Args:
         inner: any algorithm, such as `MWU(0.1)`.
@@ -56,13 +56,13 @@ class Averaged(AbstractWrapper[AveragedState]):
             raise ValueError(f"`inner` must be an algorithm such as MWU(0.1), got {self.inner!r}.")
 
     def init(self, logp: Float[Array, "*batch n"], reference: Float[Array, "*batch n"]) -> AveragedState:
-        """An average of one policy."""
+        """The first state, whose average is the first policy."""
         return AveragedState(
             logp, reference, jnp.zeros((), jnp.int32), inner=self.inner.init(logp, reference)
         )
 
     def step(self, key: PRNGKeyArray, state: AveragedState, feedback: AbstractFeedback) -> AveragedState:
-        """One step of the inner algorithm, taken into the average, in logarithms."""
+        """One step of the inner algorithm, and the average updated with its policy, in logarithms."""
         inner = self.inner.step(key, state.inner, feedback)
         count = (state.step + 2).astype(state.logp.dtype)
         logp = jnp.logaddexp(state.logp + jnp.log1p(-1.0 / count), inner.logp - jnp.log(count))

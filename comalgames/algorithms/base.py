@@ -1,4 +1,4 @@
-"""The protocol of a learning rule: `propose` where the policy should go, `commit` where it went."""
+"""The protocol of a learning rule: `propose` returns the next policy, `commit` records the one reached."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ S = TypeVar("S", default=Any)
 
 
 class AbstractAlgorithm(eqx.Module, Generic[S]):
-    """Anything that learns: a first state, and the state after one more step.
+    """Base class of algorithms: a first state, and the state after one more step.
 
     Every field of an algorithm is either a leaf (a number, an array, a schedule) or static
     (`eqx.field(static=True)`: functions, integers that set shapes), so an algorithm is an ordinary pytree:
@@ -108,10 +108,11 @@ def with_dtype(tree: Any, dtype: Any) -> Any:
 
 
 class AbstractUpdateRule(AbstractAlgorithm[S]):
-    """A learning rule: it proposes a policy, and the caller moves there and commits what was reached.
+    """A learning rule: it proposes a policy, and the caller moves to it and commits the policy reached.
 
-    A table goes to the proposal exactly; a softmax model takes gradient steps towards it; a language model is
-    trained. So one rule object serves all of them, and `propose` is the only method that a rule must have:
+    A tabular policy is set to the proposal, a softmax model takes gradient steps towards it, and a language
+    model is trained towards it. One rule object serves all of them, and `propose` is the only method that a
+    rule must have:
 
         class MyRule(cg.AbstractUpdateRule):
             step_size: float
@@ -120,9 +121,9 @@ class AbstractUpdateRule(AbstractAlgorithm[S]):
                 advantage = feedback.advantage(key, state.logp)
                 return state.logp + self.step_size * advantage, state
 
-    `propose` takes a random key, the state and the feedback, and returns two things: the log-policy to go to,
-    up to a constant per prompt, and the state with what the rule learned while asking. It must be a pure JAX
-    function: `jax.numpy` instead of NumPy, `jnp.where` instead of `if` on values, no assignment to `self`.
+    `propose` takes a random key, the state and the feedback, and returns two things: the log-policy of the
+    next step, up to a constant per prompt, and the state with updated memory. It must be a pure JAX function:
+    `jax.numpy` instead of NumPy, `jnp.where` instead of `if` on values, no assignment to `self`.
 
     `State` holds `logp` (the current policy), `reference` (the policy that the rule is pulled towards), both
     normalized log-probabilities `[..., n]` with actions on the last axis, and `step`. A rule with memory
@@ -163,7 +164,7 @@ class AbstractUpdateRule(AbstractAlgorithm[S]):
     def propose(
         self, key: PRNGKeyArray, state: S, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], S]:
-        """The log-policy to go to, up to a constant per prompt, and the state with what was learned.
+        """The log-policy of the next step, up to a constant per prompt, and the state with updated memory.
 
         Args:
             key: random key of this step; split it if it is used twice.
@@ -244,7 +245,7 @@ class AbstractMirrorRule(AbstractUpdateRule[State]):
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], State]:
-        """The formula above."""
+        """The formula in the docstring of the class."""
         form = self.form(state.step)
         advantage = feedback.advantage(key, state.logp)
         if form.temperature is None:  # a rule without a reference

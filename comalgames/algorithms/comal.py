@@ -1,4 +1,4 @@
-"""COMAL: run any rule that has a reference, and move the reference towards the policy again and again."""
+"""COMAL: run any rule that has a reference, and repeatedly move the reference towards the policy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class COMAL(AbstractRuleWrapper[S]):
     reference there and repeating converges, in the last iterate, to an exact Nash policy. A step of COMAL is
     one step of `inner`, and costs as much.
 
-    `when` decides how near is near enough:
+    `when` decides when the policy is near enough:
 
     - `Near()`, the default, tests the policy. KL(Nash || reference) then never increases by more than its
       rounding error, for every game, temperature and inner step size, and there is no period to choose.
@@ -135,9 +135,9 @@ def check_inner(inner: Any) -> None:
         )
     if _asks_nothing(inner):
         raise ValueError(
-            f"`inner` must ask about the game, but {inner!r} asks no question: it goes to its "
-            f"reference whatever the preferences are, so moving that leads nowhere. Use a rule that "
-            f"reads preferences, such as MirrorDescent or Extragradient."
+            f"`inner` must ask about the game, but {inner!r} makes no query: it goes to its reference for "
+            f"all preferences, so moving the reference cannot lead to Nash. Use a rule that queries "
+            f"preferences, such as MirrorDescent or Extragradient."
         )
 
 

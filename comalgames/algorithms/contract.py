@@ -42,7 +42,7 @@ _checked: set[Any] = set()
 
 
 class Checking(AbstractFeedback):
-    """Exact feedback of a game of rank two that refuses opponents that are no log-policies.
+    """Exact feedback of a game of rank two that refuses opponents that are not log-policies.
 
     Attributes:
         high: one of two vectors `[n]`; the payoffs are `high low.T - low high.T`.
@@ -54,7 +54,7 @@ class Checking(AbstractFeedback):
 
     @property
     def is_random(self) -> bool:
-        """Never."""
+        """False: the feedback is deterministic."""
         return False
 
     def advantage(
@@ -104,8 +104,8 @@ def questions_of(algorithm: AbstractAlgorithm[Any], shape: tuple[int, ...]) -> A
         ) from error
     except dataclasses.FrozenInstanceError as error:
         raise ValueError(
-            f"{name} assigns to a field{_where(error)}, but a rule does not change. What changes belongs in "
-            f"the state: return dataclasses.replace(state, ...) with a State of your own."
+            f"{name} assigns to a field{_where(error)}, but the fields of a rule cannot change. Keep "
+            f"changing values in the state: return dataclasses.replace(state, ...) with a State of your own."
         ) from error
     except (TypeError, AttributeError, NameError) as error:
         error.add_note(f"This happened in {name}{_where(error)}, before anything was compiled.")

@@ -1,4 +1,4 @@
-"""Correct a rule's numbers for flipped labels, so that it takes the path that it would take on true ones."""
+"""Correction of a rule for flipped labels, so that it follows the path that true labels give."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def flip_corrected(rule: Rule, rate: float) -> Rule:
 
         step_size / (1 - 2 rate),    temperature * (1 - 2 rate)
 
-    Flips multiply every advantage by 1 - 2 rate. A step larger by this factor, towards a game regularized
-    less by this factor, undoes it: on `games.flip_labels(game, rate)` the corrected rule takes step for step
-    the path of `rule` on `game`. INPO's `eta` and IPO's `tau` are inverse steps, and shrink. Sampling noise
-    is not undone: it grows by 1 / (1 - 2 rate), so more labels are needed.
+    Flips multiply every advantage by 1 - 2 rate. A step that is larger by this factor, with a temperature
+    that is smaller by it, corrects for the flips: on `games.flip_labels(game, rate)` the corrected rule takes
+    the same steps as `rule` on `game`. INPO's `eta` and IPO's `tau` are inverse step sizes, and decrease. The
+    sampling noise is not corrected: it grows by 1 / (1 - 2 rate), so that more labels are needed.
 
     Args:
         rule: a rule that reads step size times advantage only: `MWU`, `SPPO`, `MirrorDescent`, `NashMD` and
@@ -40,7 +40,7 @@ def flip_corrected(rule: Rule, rate: float) -> Rule:
     """
     validation.non_negative("rate", rate)
     if validation.is_concrete(rate) and float(rate) >= 0.5:
-        raise ValueError(f"`rate` must be below 1/2, got {rate!r}: from there on labels cannot be trusted.")
+        raise ValueError(f"`rate` must be below 1/2, got {rate!r}: at 1/2 labels carry no information.")
     powers = rule.form(0).payoff_powers if isinstance(rule, AbstractAlgorithm) else None
     if powers is None:
         raise ValueError(

@@ -44,7 +44,7 @@ class IterativeDPO(AbstractUpdateRule[State]):
         validation.positive("beta", self.beta)
 
     def form(self, step: Any) -> Form:
-        """Its own beta."""
+        """The beta of the rule, which is an inverse step size."""
         return Form(beta=at(self.beta, step), step="beta", is_inverse=True)
 
     def propose(
@@ -61,14 +61,15 @@ class IterativeDPO(AbstractUpdateRule[State]):
     "Calandriello et al. 2024",
 )
 class OnlineDPO(AbstractUpdateRule[State]):
-    """DPO with a reference that stays, on pairs of the current policy; and RLHF whose reward is refitted.
+    """DPO with a fixed reference on pairs of the current policy; also RLHF whose reward is refitted.
 
         policy' ~ policy^(1 - damping) * (reference * exp(scores / beta))^damping
 
     where `scores` are the Bradley-Terry scores that best fit the preferences on pairs drawn from the current
-    policy. The whole bracket, damping 1, is the minimum of DPO's loss, and of KL-regularized reward
-    maximization with that reward; a smaller damping goes part of the way and has the same fixed point. That
-    is near the regularized equilibrium at temperature beta / 4, but not it. Inside `COMAL` it reaches Nash.
+    policy. With damping 1 the step is the minimizer of DPO's loss, which is the solution of KL-regularized
+    reward maximization with that reward; a smaller damping covers a part of this step and has the same fixed
+    point. The fixed point is near the regularized equilibrium at temperature beta / 4, but differs from it.
+    Inside `COMAL` it reaches Nash.
 
     Args:
         beta: regularization, > 0, in nats of log-odds.
@@ -90,14 +91,14 @@ class OnlineDPO(AbstractUpdateRule[State]):
         validation.share("damping", self.damping)
 
     def form(self, step: Any) -> Form:
-        """The damping is the pull; DPO's loss around the damped anchor is minimized at the step."""
+        """The pull is the damping; the step minimizes DPO's loss relative to the damped anchor."""
         damping = at(self.damping, step)
         return Form(pull=damping, beta=at(self.beta, step) / damping, step="damping")
 
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], State]:
-        """Tilt the reference by the scores, and go there or part of the way."""
+        """Tilt the reference by the scores, and move a share `damping` of the way to the result."""
         scores, damping = fitted_scores(key, state.logp, feedback), at(self.damping, state.step)
         weight = damping / at(self.beta, state.step)
         return mirror_target(state.logp, scores, weight, state.reference, damping), state

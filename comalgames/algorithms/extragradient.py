@@ -1,4 +1,4 @@
-"""Entropic extragradient: look half a step ahead, and step along what is found there."""
+"""Entropic extragradient: a half step, and a full step along the advantage against its result."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Extragradient(AbstractUpdateRule[State]):
         policy' ~ policy^(1 - eta tau) * reference^(eta tau) * exp(eta * advantage(half))
 
     With temperature 0 the last policy reaches Nash, locally iff eta w < 1, w the largest rotation frequency.
-    With temperature > 0 it is EGPO: it reaches the equilibrium of the regularized game, KL shrinking by at
-    least (1 - eta tau) a step for eta <= 1 / (1 + tau). Two queries a step.
+    With temperature > 0 it is EGPO: it reaches the equilibrium of the regularized game, and each step
+    multiplies KL by at most (1 - eta tau) for eta <= 1 / (1 + tau). A step takes two queries.
 
     Args:
         step_size: eta > 0, in units of 1 / payoff. Without temperature, 2 is safe for every preference game.

@@ -1,4 +1,4 @@
-"""A rule as a formula: the numbers of its step, as diagnostics, trainers and COMAL read them."""
+"""The numbers of a rule's step, which diagnostics, trainers and COMAL read."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from comalgames.regularizers import Regularizer
 class Form(NamedTuple):
     """The numbers of one step of a rule, and the names of the fields that they come from.
 
-    Every entry has a neutral default, so a rule states only what applies to it. A rule around another rule
-    returns the inner rule's form with what it changes: `self.inner.form(step)._replace(...)`.
+    Every entry has a neutral default, so that a rule states only the entries that apply to it. A rule that
+    wraps another rule returns the form of the inner rule with its changes:
+    `self.inner.form(step)._replace(...)`.
 
     Attributes:
         pull: weight m of the reference in the step; 0 for a rule without a reference. `COMAL` needs it.

@@ -1,6 +1,6 @@
 """Guarantees: the limit of each rule, the condition under which it is reached, and the source.
 
-A rule states its own by the decorator `guaranteed`; `tests/test_guarantees.py` holds each against runs.
+A rule states its guarantee by the decorator `guaranteed`; `tests/test_guarantees.py` tests each by runs.
 """
 
 from __future__ import annotations
@@ -73,11 +73,11 @@ def as_markdown() -> str:
     lines = [
         "# Rules",
         "",
-        "`make rules` writes this page from the guarantees that stand beside the rules; do not edit it. A",
-        "test runs each rule under its condition and compares the result with its limit. Conditions near the",
-        "limit come from the linearized step: w is the largest rotation frequency there. Farther away a rule",
-        "may cycle although they hold; conditions from every start hold for payoffs of at most 1/2. t is the",
-        "number of the step and T the number of steps.",
+        "`make rules` writes this page from the guarantees stated in the code of the rules; do not edit it.",
+        "A test runs each rule under its condition and compares the result with the limit. The conditions",
+        "near the limit follow from the linearized step; w is the largest rotation frequency at the limit.",
+        "Farther from the limit a rule may cycle even if they hold. The conditions from every start hold for",
+        "payoffs of at most 1/2. t is the index of the step and T the number of steps.",
     ]
     ordered = sorted(GUARANTEES.items(), key=lambda item: item[0].lower())
     for limit in LIMITS:

@@ -33,8 +33,8 @@ class HistoryState(State):
 
 @guaranteed(
     REGULARIZED,
-    "temperature > 0 and a small step; at 0 Nash, with the current policy as opponent, base weights of "
-    "sum_j j^2 b_j > 1 and a small step",
+    "temperature > 0 and a small step; at 0 the limit is Nash if the opponent is the current policy, the "
+    "base weights satisfy sum_j j^2 b_j > 1 and the step is small",
     "measured; derived",
 )
 class HistoryMirrorDescent(AbstractUpdateRule[HistoryState]):
@@ -44,8 +44,8 @@ class HistoryMirrorDescent(AbstractUpdateRule[HistoryState]):
         policy' ~ base^(1 - eta tau) * reference^(eta tau) * exp(eta * advantage(opponent))
         opponent = sum_j opponent_weights[j] policy[t - j]
 
-    The opponent is a mean of probabilities: its advantage is the mean of the advantages. While there are
-    fewer policies than weights, those that are there share the weight. `SPO` with a queue and both readings
+    The opponent is a mean of probabilities: its advantage is the mean of the advantages. As long as there are
+    fewer policies than weights, the existing policies share the weight. `SPO` with a queue and both readings
     of `MNPO` are this rule. With a temperature its fixed point is that of `MirrorDescent`.
 
     Without a temperature the base decides. Near an interior Nash policy an error of frequency w is multiplied
@@ -96,12 +96,12 @@ class HistoryMirrorDescent(AbstractUpdateRule[HistoryState]):
         return max(len(self.base_weights), len(self.opponent_weights))
 
     def init(self, logp: Float[Array, "*batch n"], reference: Float[Array, "*batch n"]) -> HistoryState:
-        """A past that consists of the first policy."""
+        """The first state, whose memory contains only the first policy."""
         none = jnp.zeros((), jnp.int32)
         return HistoryState(logp, reference, none, past=(logp,) * (self.memory - 1), known=none)
 
     def form(self, step: Any) -> Form:
-        """Pull eta tau; where all policies agree, the regularized equilibrium stays where it is."""
+        """Pull eta tau; if all policies in memory are the regularized equilibrium, a step keeps it."""
         step_size, temperature = at(self.step_size, step), at(self.temperature, step)
         return Form(
             pull=step_size * temperature,
@@ -123,7 +123,7 @@ class HistoryMirrorDescent(AbstractUpdateRule[HistoryState]):
     def propose(
         self, key: PRNGKeyArray, state: HistoryState, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], HistoryState]:
-        """The formula above; mixtures of probabilities are made of logarithms, which do not underflow."""
+        """The formula of the class; mixtures are computed from logarithms, which do not underflow."""
         step_size = at(self.step_size, state.step)
         pull = step_size * at(self.temperature, state.step)
         policies = (state.logp, *state.past)
@@ -136,7 +136,7 @@ class HistoryMirrorDescent(AbstractUpdateRule[HistoryState]):
         return mirror_target(base, advantage, step_size, state.reference, pull), state
 
     def commit(self, state: HistoryState, logp: Float[Array, "*batch n"]) -> HistoryState:
-        """The current policy becomes the newest of the past."""
+        """The state after the current policy has been added to the memory."""
         past = (state.logp, *state.past)[: len(state.past)]
         return replace(super().commit(state, logp), past=past, known=state.known + 1)
 

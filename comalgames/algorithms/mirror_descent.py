@@ -1,4 +1,4 @@
-"""One query of the current policy, one mirror step: six published rules that differ only in two weights."""
+"""Rules with one query and one mirror step: six published rules that differ only in two weights."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ class SPPO(AbstractMirrorRule):
 
         policy' ~ policy * exp(step_size * (win rate - 1/2))
 
-    As a table this is `MWU`, with its guarantee for the average and none for the last policy. The 1/2 belongs
-    to SPPO: it is what its squared loss uses instead of the unknown normalizer. So the minimizer of the
-    published loss over all policies is not this step. `exact=True` goes there:
+    As a table this is `MWU`, with its guarantee for the average and none for the last policy. SPPO's squared
+    loss uses 1/2 in place of the unknown normalizer, and therefore its minimizer over all policies is not
+    this step. With `exact=True` the step is that minimizer:
 
         policy' = policy * exp(x - W(c exp(x))),    x = step_size * (win rate - 1/2)
 
@@ -95,7 +95,7 @@ class SPPO(AbstractMirrorRule):
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], State]:
-        """Either formula above."""
+        """One of the two formulas in the docstring of the class."""
         if not self.exact:
             return super().propose(key, state, feedback)
         aim = at(self.step_size, state.step) * feedback.advantage(key, state.logp)
@@ -138,7 +138,7 @@ class IterativeIPO(AbstractMirrorRule):
     REGULARIZED,
     "step < 2 tau / (tau^2 + w^2)",
     "Liu et al. 2024; derived",
-    anywhere="step * tau <= 1 as well; measured",
+    anywhere="also step * tau <= 1; measured",
 )
 class MirrorDescent(AbstractMirrorRule):
     """Mirror descent on the KL-regularized game, with an explicit step for the regularizer (online IPO).

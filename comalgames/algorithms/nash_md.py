@@ -1,4 +1,4 @@
-"""Nash-MD and Nash-EMA: mirror descent that asks about another policy than its own."""
+"""Nash-MD and Nash-EMA: mirror descent against another opponent than the current policy."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class NashMD(AbstractUpdateRule[State]):
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], State]:
-        """The formula above."""
+        """The formula in the docstring of the class."""
         step_size = at(self.step_size, state.step)
         mixture = simplex.mix(state.logp, state.reference, step_size * at(self.temperature, state.step))
         return mirror_target(mixture, feedback.advantage(key, mixture), step_size), state
@@ -88,16 +88,20 @@ class EMAState(State):
     average: Float[Array, "*batch n"]
 
 
-@guaranteed(REGULARIZED, "temperature > 0 and a small step; at 0 nothing", "measured; no proof is known")
+@guaranteed(
+    REGULARIZED,
+    "temperature > 0 and a small step; at 0 the policy spirals away from Nash",
+    "measured; no proof is known",
+)
 class NashEMA(AbstractUpdateRule[EMAState]):
     """Mirror descent against an exponential moving average of its own past.
 
         policy' ~ policy^(1 - eta tau) * reference^(eta tau) * exp(eta * advantage(average))
         average' ~ average^(1 - decay) * policy'^decay
 
-    The average is one of log-probabilities, as an average of parameters is. No limit is proved. Its fixed
-    point is that of `MirrorDescent`; without a temperature it spirals away from Nash, faster than `MWU` if
-    the average is slow, for it answers an opponent of long ago.
+    The average is taken over log-probabilities, like an average of parameters. There is no proof of
+    convergence. Its fixed point is that of `MirrorDescent`; without a temperature it spirals away from Nash,
+    faster than `MWU` if the average is slow, because its opponent is then an old policy.
 
     Args:
         step_size: eta > 0, in units of 1 / payoff.
@@ -120,11 +124,11 @@ class NashEMA(AbstractUpdateRule[EMAState]):
         validation.share("decay", self.decay)
 
     def init(self, logp: Float[Array, "*batch n"], reference: Float[Array, "*batch n"]) -> EMAState:
-        """The average begins at the first policy."""
+        """The first state, whose average is the first policy."""
         return EMAState(logp, reference, jnp.zeros((), jnp.int32), average=logp)
 
     def form(self, step: Any) -> Form:
-        """Pull eta tau; where policy and average agree, the regularized equilibrium stays where it is."""
+        """Pull eta tau; if policy and average are the regularized equilibrium, a step keeps it."""
         step_size, temperature = at(self.step_size, step), at(self.temperature, step)
         return Form(
             pull=step_size * temperature,
@@ -136,12 +140,12 @@ class NashEMA(AbstractUpdateRule[EMAState]):
     def propose(
         self, key: PRNGKeyArray, state: EMAState, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], EMAState]:
-        """The first formula above."""
+        """The first formula in the docstring of the class."""
         step_size = at(self.step_size, state.step)
         pull = step_size * at(self.temperature, state.step)
         advantage = feedback.advantage(key, state.average)
         return mirror_target(state.logp, advantage, step_size, state.reference, pull), state
 
     def commit(self, state: EMAState, logp: Float[Array, "*batch n"]) -> EMAState:
-        """The second."""
+        """The second formula in the docstring of the class."""
         return replace(super().commit(state, logp), average=simplex.mix(state.average, logp, self.decay))

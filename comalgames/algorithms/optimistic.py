@@ -1,4 +1,4 @@
-"""Optimistic multiplicative weights: one query a step, extrapolated from the last two answers."""
+"""Optimistic multiplicative weights: one query per step, extrapolated from the last two advantages."""
 
 from __future__ import annotations
 

@@ -27,11 +27,11 @@ class NashMDPG(AbstractUpdateRule[State]):
         reward   = advantage(mixture) - tau log(policy / reference)
         policy' ~ policy * exp(eta * policy * (reward - <policy, reward>))
 
-    The step of an action is proportional to its probability: unlikely ones hardly move. Where it rests, the
-    policy is the best response to the mixture in the game regularized by tau, and the mixture is the
-    equilibrium at temperature tau / (1 - mixture_share). So with share 0 it rests at the equilibrium itself:
-    that is self-play policy gradient, whose expected step is online IPO's (its second version: pairs of the
-    policy itself, not differentiated).
+    The step of an action is proportional to its probability: steps of unlikely actions are small. At its
+    fixed point, the policy is the best response to the mixture in the game regularized by tau, and the
+    mixture is the equilibrium at temperature tau / (1 - mixture_share). With share 0 the fixed point is
+    therefore the equilibrium itself. This case is self-play policy gradient, whose expected step is that of
+    online IPO in its second version (pairs of the policy itself, not differentiated).
 
     Args:
         step_size: eta > 0, a learning rate: in units of 1 / payoff, before the factor of the probability.
@@ -74,13 +74,13 @@ class NashMDPG(AbstractUpdateRule[State]):
 
     @property
     def shortest_period(self) -> float:
-        """That of a mirror rule, divided by a small probability, because steps are smaller by as much."""
+        """The period of a mirror rule divided by a small probability, a factor by which steps are smaller."""
         return super().shortest_period / UNLIKELY
 
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], State]:
-        """The formulas above."""
+        """The formulas in the docstring of the class."""
         mixture = simplex.mix(state.logp, state.reference, self.mixture_share)
         tilt = state.logp - state.reference
         reward = feedback.advantage(key, mixture) - at(self.temperature, state.step) * tilt

@@ -52,7 +52,7 @@ class ExactProx(AbstractUpdateRule[State]):
 
     @property
     def shortest_period(self) -> float:
-        """1: one exact step arrives."""
+        """1, because one exact step reaches the regularized equilibrium."""
         return 1.0
 
     def propose(

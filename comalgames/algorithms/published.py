@@ -1,4 +1,4 @@
-"""Published names of rules that are others under a change of parameters: functions that return those.
+"""Published names of rules that equal other rules under a change of parameters, which they return.
 
 Each takes its paper's own numbers. `tests/test_published.py` holds each against the minimizer of the loss
 that its paper trains on, found by enumeration.
@@ -30,8 +30,8 @@ def _number(name: str, value: Number) -> Any:
     validation.positive(name, value)
     if isinstance(value, AbstractSchedule):
         raise ValueError(
-            f"`{name}` must be a number here, got the schedule {value!r}: give it to the rule that this is "
-            f"another name of."
+            f"`{name}` must be a number here, got the schedule {value!r}: pass it to the rule that this "
+            f"function returns."
         )
     return value
 
@@ -72,7 +72,8 @@ def SPO(step_size: Number, queue: int = 1) -> MWU | HistoryMirrorDescent:
 
         policy' ~ policy * exp(step_size * mean_{j < queue} win rate against policy[t - j])
 
-    Its average reaches Nash. The queue makes its last policy spiral out faster, for it answers the past.
+    Its average reaches Nash. The queue makes its last policy spiral out faster, because the opponents are
+    past policies.
 
     Args:
         step_size: eta > 0.
@@ -92,7 +93,7 @@ def SPO(step_size: Number, queue: int = 1) -> MWU | HistoryMirrorDescent:
     "step < 2 tau / (tau^2 + w^2)",
     "Calandriello et al. 2024",
     same_as="MirrorDescent(step_size, temperature)",
-    anywhere="step * tau <= 1 as well; measured",
+    anywhere="also step * tau <= 1; measured",
 )
 def OnlineIPO(step_size: Number, temperature: Number) -> MirrorDescent:
     """Online IPO, its first version (three answers a comparison): `MirrorDescent`, under another name.
@@ -168,7 +169,9 @@ def NashMirrorProx(step_size: Number, temperature: Number) -> Extragradient:
     return Extragradient(eta / (beta * (1.0 + eta)), beta)
 
 
-@guaranteed(NASH, "a period long enough", "Tiapkin et al. 2026, v2", same_as="COMAL(NashMDPG(...), period)")
+@guaranteed(
+    NASH, "a sufficiently long period", "Tiapkin et al. 2026, v2", same_as="COMAL(NashMDPG(...), period)"
+)
 def NashProx(step_size: Number, temperature: Number, period: Any) -> COMAL[Any]:
     """Proximal point Nash learning: self-play policy gradient inside `COMAL`.
 
@@ -183,7 +186,10 @@ def NashProx(step_size: Number, temperature: Number, period: Any) -> COMAL[Any]:
 
 
 @guaranteed(
-    NASH, "a period long enough", "Wang et al. 2024", same_as="COMAL(MMD(step_size, temperature), period)"
+    NASH,
+    "a sufficiently long period",
+    "Wang et al. 2024",
+    same_as="COMAL(MMD(step_size, temperature), period)",
 )
 def MPO(step_size: Number, temperature: Number, period: Any) -> COMAL[Any]:
     """Magnetic preference optimization: `COMAL` around `MMD`, with the magnet moved periodically.
@@ -200,7 +206,7 @@ def MPO(step_size: Number, temperature: Number, period: Any) -> COMAL[Any]:
 
 @guaranteed(NASH, "a slow rate, such as .03", "Sokota et al. 2023; measured", queries="inner")
 def MovingReference(inner: AbstractUpdateRule[Any], rate: Any) -> COMAL[Any]:
-    """A reference that follows the policy a little with every step: `COMAL(inner, when=Follow(rate))`.
+    """A reference that moves a share `rate` of the way to the policy: `COMAL(inner, when=Follow(rate))`.
 
         after every step:   reference <- reference^(1 - rate) * policy^rate
 
@@ -228,7 +234,7 @@ def ONPO(eta: Number) -> OptimisticMWU:
 
         policy[t] ~ anchor[t] * exp(u[t-1] / eta),    anchor[t+1] ~ anchor[t] * exp(u[t] / eta),    u[-1] = 0
 
-    The two sequences of the paper are one: eliminate the anchor.
+    Elimination of the anchor gives one sequence from the two sequences of the paper.
 
     Args:
         eta: > 0, the *inverse* of a step size.
@@ -241,8 +247,8 @@ def ONPO(eta: Number) -> OptimisticMWU:
 
 @guaranteed(
     REGULARIZED,
-    "tau > 0 and a small step; at 0 Nash if opponents are the policy, sum_j j^2 weights[j] > 1 and the step "
-    "is small",
+    "tau > 0 and a small step; at 0 the limit is Nash if the opponent is the current policy, "
+    "sum_j j^2 weights[j] > 1 and the step is small",
     "Wu et al. 2025; measured; derived",
     same_as="HistoryMirrorDescent",
 )
@@ -298,7 +304,7 @@ def RSPO(
 
 @guaranteed(
     REGULARIZED,
-    "beta > w; with a fixed reward its maximizer",
+    "beta > w; with a fixed reward the limit is the maximizer of the regularized reward",
     "derived",
     same_as="MirrorDescent(1 / beta, beta)",
 )
@@ -307,10 +313,10 @@ def RLHF(beta: Number) -> MirrorDescent:
 
         policy' ~ reference * exp(reward / beta)
 
-    The reward is the win rate against the current policy, refreshed every round: alone it converges where
-    beta is above the frequency of rotation. With `feedback=cg.Reward(reward)` it is a fixed one, and one
-    round is all there is. With a Bradley-Terry reward fitted to pairs of the current policy it is
-    `OnlineDPO(beta)`.
+    The reward is the win rate against the current policy, recomputed in every round; without `COMAL` the rule
+    converges if beta is above the frequency of rotation. With `feedback=cg.Reward(reward)` the reward is
+    fixed, and the first round reaches the limit. With a Bradley-Terry reward fitted to pairs of the current
+    policy it is `OnlineDPO(beta)`.
 
     Args:
         beta: strength of KL(policy || reference), > 0.
@@ -321,7 +327,7 @@ def RLHF(beta: Number) -> MirrorDescent:
     return MirrorDescent(1.0 / _number("beta", beta), beta)
 
 
-@guaranteed(OWN, "beta above 4 times the frequency, about", "measured", same_as="OnlineDPO(beta)")
+@guaranteed(OWN, "beta above about 4 times the frequency", "measured", same_as="OnlineDPO(beta)")
 def IterativeRLHF(beta: Number) -> OnlineDPO:
     """RLHF whose Bradley-Terry reward is fitted anew to pairs of each policy: `OnlineDPO(beta)`.
 

@@ -1,4 +1,4 @@
-"""Mirror descent on a game regularized by any differentiable function of one's own."""
+"""Mirror descent on a game regularized by any differentiable function."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class RegularizedMirrorDescent(AbstractUpdateRule[State]):
         mirrors.check(self.mirror)
 
     def form(self, step: Any) -> Form:
-        """Pull step_size * temperature * curvature, the weight of the reference near it under entropy.
+        """Pull step_size * temperature * curvature, valid near the reference for the entropic mirror map.
 
         The curvature is the regularizer's at a uniform reference relative to that of KL; the pull is 0 for a
         regularizer that ignores the reference.

@@ -17,7 +17,7 @@ from comalgames.numerics import simplex
 
 @guaranteed(
     OWN,
-    "lambda > 1/2: the data at rate 1 - 1 / lambda",
+    "lambda > 1/2; the limit is the data, reached at rate 1 - 1 / lambda",
     "Chen et al. 2024",
     queries="0",
 )
@@ -27,8 +27,8 @@ class SPIN(AbstractUpdateRule[State]):
         policy' ~ policy^(1 - 1/lambda) * data^(1/lambda)
 
     The distribution of the data is the rule's reference: pass it as `reference` (by default it is the first
-    policy, and nothing moves). The rule asks for no preferences. It imitates, and reaches the data at the
-    rate 1 - 1/lambda a step, for lambda above 1/2.
+    policy, and nothing moves). The rule makes no queries. It imitates the data, and reaches their
+    distribution at the rate 1 - 1/lambda per step, for lambda above 1/2.
 
     Args:
         regularization: lambda > 0.

@@ -1,4 +1,4 @@
-"""Exponential weights on another utility than the win rate: on its logarithm or log-odds, on mean log-odds.
+"""Exponential weights on other utilities than the win rate: its logarithm, its log-odds, mean log-odds.
 
 Only the win rate makes the average of past policies Nash.
 """
@@ -55,7 +55,7 @@ class NCA(AbstractUpdateRule[State]):
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], State]:
-        """The formula above."""
+        """The formula in the docstring of the class."""
         win_rate = 0.5 + feedback.advantage(key, state.logp)
         utility = jnp.log(2.0 * jnp.maximum(win_rate, CLIP))
         return mirror_target(state.logp, utility, 1.0 / at(self.beta, state.step)), state
@@ -68,8 +68,8 @@ class BCO(AbstractUpdateRule[State]):
         policy' ~ policy * (win_rate / (1 - win_rate))^(1 / beta)
 
     Near Nash it is `MWU` with step 4 / beta. It spirals to the boundary, and its average does not approach
-    Nash. The minimizer of the published loss is this but for its normalizer, which the loss fixes and this
-    step divides out; they differ by a few percent.
+    Nash. The minimizer of the published loss differs from this step by a few percent, because the loss fixes
+    the normalizer and this step divides by it.
 
     Args:
         beta: regularization, > 0. Win rates within 1e-6 of 0 or 1 count as 1e-6 away from it.
@@ -92,13 +92,13 @@ class BCO(AbstractUpdateRule[State]):
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], State]:
-        """The formula above."""
+        """The formula in the docstring of the class."""
         advantage = jnp.clip(feedback.advantage(key, state.logp), CLIP - 0.5, 0.5 - CLIP)
         log_odds = 2.0 * jnp.arctanh(2.0 * advantage)
         return mirror_target(state.logp, log_odds, 1.0 / at(self.beta, state.step)), state
 
 
-@guaranteed(NOTHING, "the policy spirals outward; the average goes to Nash of the log-odds", "measured")
+@guaranteed(NOTHING, "the policy spirals outward; the average converges to Nash of the log-odds", "measured")
 class GPO(AbstractUpdateRule[State]):
     """General preference optimization: exponential weights on the mean log-odds against the policy.
 
@@ -129,7 +129,7 @@ class GPO(AbstractUpdateRule[State]):
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], State]:
-        """The formula above; of a sample, with one more comparison, a tie, spread over the pairs."""
+        """The formula of the class; sampled comparisons get one additional tie, spread over the pairs."""
         seen = feedback.comparisons(key, state.logp)
         skew, weights = bradley_terry.smoothed(seen.skew, seen.logp, seen.weights, seen.num_pairs)
         log_odds = 2.0 * jnp.arctanh(2.0 * jnp.clip(skew, CLIP - 0.5, 0.5 - CLIP))

@@ -1,7 +1,7 @@
-"""When a reference moves: every few steps, when the policy is near equilibrium, or a little each step.
+"""Strategies for the reference: move it every few steps, near equilibrium, or a little in each step.
 
-A strategy of `COMAL`, which asks it for each of its own members. What a strategy does not change is the inner
-rule's.
+`COMAL` forwards each of its members to its strategy. A strategy forwards to the inner rule everything that it
+does not change.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from comalgames.numerics import simplex
 
 
 class AbstractWhen(eqx.Module):
-    """When, and to where, `COMAL` moves the reference of its inner rule."""
+    """Base class of strategies: when and to which policy `COMAL` moves the reference of its inner rule."""
 
     def check(self, inner: AbstractUpdateRule[Any]) -> None:
-        """Refuse an inner rule that this strategy cannot move the reference of."""
+        """Raise a ValueError for an inner rule whose reference this strategy cannot move."""
 
     def init(self, state: Any) -> Any:
         """The first state, made from that of the inner rule."""
@@ -196,17 +196,18 @@ class NearState(eqx.Module, Generic[S]):
 # with the pull m of the inner rule: its steps stop where m times the way that is left is lost in log z_i. The
 # test allows for this distance. KL(x* || r) then rises with a move by no more than its own rounding errors.
 class Near(AbstractWhen):
-    """Move the reference whenever the policy is near the regularized equilibrium, by a test of its own.
+    """Move the reference whenever the policy passes a test of being near the regularized equilibrium.
 
         KL(z || best) <= relative_error^2 * KL(z || reference),    best ~ reference * exp(advantage(z) / tau)
 
-    When the policy z meets it, both policy and reference move to `best`, the best response of the regularized
-    game. Then KL(Nash || reference) never increases by more than its rounding error, whatever the game, the
-    temperature and the inner step size, and falls by at least `(1 - relative_error^2) KL(z || reference)`
-    with each move. In floating point the test allows for the distance below which rounding hides the
-    equilibrium, so that an action of tiny probability still grows when the likely actions have converged. An
-    inner rule that does not converge leaves the reference unchanged, and cycles around it as it would alone.
-    The test needs the advantage of the current policy, which most rules ask for anyway.
+    When the policy z satisfies this condition, both policy and reference move to `best`, the best response of
+    the regularized game. Then KL(Nash || reference) never increases by more than its rounding error, whatever
+    the game, the temperature and the inner step size, and falls by at least
+    `(1 - relative_error^2) KL(z || reference)` with each move. In floating point the test allows for the
+    distance below which rounding hides the equilibrium, so that an action of tiny probability still grows
+    when the likely actions have converged. An inner rule that does not converge leaves the reference
+    unchanged, and cycles around it as it would alone. The test needs the advantage of the current policy,
+    which most rules ask for anyway.
 
     Args:
         relative_error: above 0 and below 1. A smaller one needs more inner steps for a move, and gains more
@@ -248,13 +249,13 @@ class Near(AbstractWhen):
             )
 
     def init(self, state: Any) -> Any:
-        """No policy is near at first."""
+        """The first state, in which the policy does not count as near."""
         return NearState(state, jnp.zeros(state.logp.shape[:-1], bool))
 
     def propose(
         self, inner: AbstractUpdateRule[Any], key: PRNGKeyArray, state: Any, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], Any]:
-        """The proposal of the inner rule, or the best response in its game where the policy is near that."""
+        """The proposal of the inner rule; near equilibrium, the best response in the regularized game."""
         logp, reference = state.logp, state.reference
         # The answer that the inner rule would get with its own key, or another draw if it never asks.
         own_key = key if asked(inner, logp.shape).itself else jax.random.fold_in(key, 1)

@@ -1,4 +1,4 @@
-"""A rule around another rule, `inner`: everything that it does not change is the inner rule's."""
+"""Rules that wrap another rule, `inner`, and forward to it everything that they do not change."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from comalgames.feedback import AbstractFeedback
 
 
 class AbstractWrapper(AbstractAlgorithm[S]):
-    """An algorithm around another one: `form` and `notes` are forwarded.
+    """An algorithm that wraps another one: `form` and `notes` are forwarded.
 
     Attributes:
         inner: the algorithm inside.
@@ -32,7 +32,7 @@ class AbstractWrapper(AbstractAlgorithm[S]):
 
 
 class AbstractRuleWrapper(AbstractWrapper[S], AbstractUpdateRule[S]):
-    """An update rule around another one: every member is forwarded."""
+    """An update rule that wraps another one: every member is forwarded."""
 
     def init(self, logp: Float[Array, "*batch n"], reference: Float[Array, "*batch n"]) -> S:
         """The first state of the inner rule."""

@@ -19,7 +19,7 @@ from comalgames.games.preference import PreferenceGame
 
 
 def check_pair(game: AbstractGame, algorithm: AbstractAlgorithm[Any]) -> None:
-    """Refuse anything but a game and an algorithm."""
+    """Raise a ValueError unless the arguments are a game and an algorithm."""
     if not isinstance(game, AbstractGame):
         raise ValueError(
             f"`game` must be a PreferenceGame or ZeroSumGame, got {type(game).__name__}. A matrix of win "
@@ -82,8 +82,7 @@ def check_odds(name: str, algorithm: AbstractAlgorithm[Any], skew: Any) -> None:
         raise ValueError(
             f"`{name}` must have no preference of exactly 0 or 1 for {algorithm!r}, which reads their "
             f"log-odds; the one at {pair} is {float(np.asarray(skew)[pair]) + 0.5:g} (and {len(certain) - 1} "
-            f"more). Move them off by noise, cg.games.flip_labels(game, 0.01), or use a rule on win rates, "
-            f"such as MWU."
+            f"more). Add noise by cg.games.flip_labels(game, 0.01), or use a rule on win rates, such as MWU."
         )
 
 
@@ -161,14 +160,14 @@ def _check_kind(
     if structure != jax.tree.structure(state):
         raise ValueError(
             f"`state` must be of the kind that {type(algorithm).__name__} makes, a {type(made).__name__}, "
-            f"got a {type(state).__name__} of another structure. Go on with the algorithm that left it."
+            f"got a {type(state).__name__} of another structure. Use the algorithm of the earlier run."
         )
     for (path, like), leaf in zip(jax.tree.leaves_with_path(made), jax.tree.leaves(state), strict=True):
         wanted, found = ((str(getattr(each, "dtype", type(each))), np.shape(each)) for each in (like, leaf))
         if wanted != found:
             raise ValueError(
                 f"`state` must have {wanted[0]} of shape {wanted[1]} at {jax.tree_util.keystr(path)}, got "
-                f"{found[0]} of shape {found[1]}: it is of a run in another precision, or of another game."
+                f"{found[0]} of shape {found[1]}: it is from a run in another precision, or of another game."
             )
 
 

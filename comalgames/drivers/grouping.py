@@ -1,4 +1,4 @@
-"""Which runs of a sweep share one compiled program."""
+"""Grouping of the runs of a sweep that share one compiled program."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from comalgames.measures.metrics import Metric
 
 
 def all_metrics(metrics: Mapping[str, Metric], of_game: Mapping[str, Metric]) -> dict[str, Metric]:
-    """The metrics of the sweep and of one game, refused if a name occurs twice or is recorded anyway."""
+    """The metrics of the sweep and of one game; refuses names that occur twice or are recorded by default."""
     of_game = named(of_game)
     for name in (*metrics, *of_game):
         if name in OUTPUTS or (name in metrics and name in of_game):
@@ -44,7 +44,7 @@ def _functions(tree: Any) -> tuple[list[Any], Any]:
 
 
 def structure(tree: Any) -> tuple[Any, ...]:
-    """The shapes and types of all numbers in it, but not the numbers."""
+    """The shapes and types of all numbers in a pytree, without their values."""
     return tuple((np.shape(leaf), str(getattr(leaf, "dtype", "number"))) for leaf in jax.tree.leaves(tree))
 
 
@@ -54,7 +54,7 @@ def kind(rule: AbstractAlgorithm[Any]) -> tuple[Any, ...]:
 
 
 def groups(things: Mapping[str, Any], structure: Callable[[Any], Any]) -> Iterable[list[str]]:
-    """Names of things whose structure is equal, in groups."""
+    """Groups of the names of objects with equal structure."""
     found: dict[Any, list[str]] = {}
     for name, thing in things.items():
         found.setdefault(structure(thing), []).append(name)

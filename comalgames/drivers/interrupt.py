@@ -1,4 +1,4 @@
-"""Ctrl-C, noticed between two compiled chunks."""
+"""Handling of Ctrl-C between two compiled chunks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class NoticedInterrupt:
-    """A context in which the first Ctrl-C is only noticed, so that what runs can finish.
+    """A context in which the first Ctrl-C is only recorded, so that the current chunk can finish.
 
     A second one raises `KeyboardInterrupt`. Outside of the main thread, and where another handler is
     installed, Ctrl-C does what it did before.

@@ -115,7 +115,7 @@ def solve(
     progress: bool | None = None,
     chunk_steps: int | None = None,
 ) -> Result:
-    """Run `algorithm` on `game` and record the duality gap (and what else is asked) along the way.
+    """Run `algorithm` on `game`, and record the duality gap and the given metrics during the run.
 
     Compiles once per structure of the arguments: other numbers of steps, step sizes, starts and payoffs of
     the same shape run at once. Ctrl-C ends the run after the current chunk, which takes about a quarter of a
@@ -171,8 +171,8 @@ def solve(
     given = [name for name, value in (("init", init), ("reference", reference)) if value is not None]
     if state is not None and given:
         raise ValueError(
-            f"`state` and `{given[0]}` exclude each other: a state has its policy and its reference. Leave "
-            f"out `{given[0]}` to go on, or `state` to start anew."
+            f"`state` and `{given[0]}` exclude each other: a state contains its policy and its reference. "
+            f"Omit `{given[0]}` to continue the run, or `state` to start a new one."
         )
     before = 0
     if state is not None:
@@ -230,7 +230,7 @@ def solve(
         member = f" (member {tuple(int(k) for k in where)})" if where.size else ""
         raise FloatingPointError(
             f"the policy of {algorithm!r} stopped being finite at step {failed_at[tuple(where)]}{member}. "
-            f"Lower the step size, or pass throw=False to look at the run up to there."
+            f"Lower the step size, or pass throw=False to inspect the run up to this step."
         )
     return result
 

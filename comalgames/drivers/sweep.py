@@ -1,4 +1,4 @@
-"""Many algorithms on many games with many seeds: one compilation for all that differ only in numbers."""
+"""Run many algorithms on many games with many seeds; runs that differ only in numbers share a compilation."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LONGEST = 200
 
 
 def grid(constructor: Callable[..., Any], **values: Any) -> dict[str, Any]:
-    """Every combination of the given values, named, for `sweep`.
+    """Algorithms for all combinations of the given values, by name, for `sweep`.
 
     Args:
         constructor: makes an algorithm from keyword arguments, such as `cg.MWU`.
@@ -297,7 +297,9 @@ def _observe(rules: Any, num_rules: int, setup: Setup, progress: Carry) -> Recor
 def _num_steps(algorithm: AbstractAlgorithm[Any], queries: int, num_steps: Any, budget: int) -> int:
     """Number of steps that a budget pays for: of steps if `num_steps` was given, else of queries."""
     if num_steps is None and queries == 0:
-        raise ValueError(f"`num_queries` says nothing of {algorithm!r}, which asks none; give `num_steps`.")
+        raise ValueError(
+            f"`num_queries` has no meaning for {algorithm!r}, which makes no queries; give `num_steps`."
+        )
     return budget if num_steps is not None else budget // queries
 
 

@@ -1,4 +1,4 @@
-"""The only loop: run an algorithm on a game and record what was asked, as one pure function.
+"""The loop of all drivers: run an algorithm on a game and record metrics, as one pure function.
 
 A record is taken of the policy that ENTERS a step. Then the payoff product of the gap and the rule's own are
 the same expression, and the compiler computes it once.

@@ -246,7 +246,7 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]
 
 
 def setting(value: Any) -> str:
-    """A setting as text: numbers in up to six digits, long lists by their ends.
+    """A setting as text: numbers in up to six digits, long lists by their first and last entries.
 
     Args:
         value: a JSON value.

@@ -84,7 +84,7 @@ class Log(Silent):
 
 
 class Bar(Silent):
-    """One line of a terminal that is drawn anew, by tqdm.
+    """A progress bar on one line of a terminal, drawn by tqdm.
 
     Args:
         remaining: what is left to run.
@@ -121,7 +121,7 @@ class Bar(Silent):
         self.bar.write(text, file=self.stream)
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self.bar.close()
 
 

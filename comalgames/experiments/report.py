@@ -171,7 +171,7 @@ def table(claims: Sequence[Mapping[str, Any]]) -> str:
 
 
 def overview(published: Sequence[Published]) -> str:
-    """One line a paper: claims that passed, failed and were not run, seconds, and the run folder.
+    """One line per paper: claims that passed, failed and were not run, seconds, and the run folder.
 
     Args:
         published: the papers, in the order shown.

@@ -23,7 +23,7 @@ SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 @runtime_checkable
 class AbstractExperiment(Protocol):
-    """Anything with a name, a question, and a way to get the numbers that answer it."""
+    """Base class of experiments: a name, a question, and a method that computes the answer."""
 
     @property
     def name(self) -> str:
@@ -46,7 +46,7 @@ class AbstractExperiment(Protocol):
 
 @dataclass(frozen=True)
 class Experiment:
-    """One `sweep`: algorithms on games, everything that decides its numbers spelt out.
+    """One `sweep`: algorithms on games, with every setting that determines its numbers.
 
     Attributes:
         name: a word for file names and for claims to refer to.

@@ -71,7 +71,7 @@ def environment() -> dict[str, Any]:
 
 
 def check_root(root: Path) -> None:
-    """Refuse, before anything runs, a place where no run folder can be written.
+    """Raise an error before anything runs if no run folder can be written at the given place.
 
     Raises:
         ValueError: `root` cannot be made or written to.
@@ -159,7 +159,7 @@ def load_run(folder: Path) -> tuple[dict[str, Any], dict[str, Any], list[dict[st
         claims = json.loads((folder / "claims.json").read_text())
         data = _read_arrays(folder / "records.npz")
         if not isinstance(spec["paper"], str) or not isinstance(claims, list):
-            raise ValueError("spec.json or claims.json does not hold what it should")
+            raise ValueError("spec.json or claims.json has another content than expected")
     except (TypeError, *UNREADABLE) as error:
         raise DamagedRun(f"{folder} is damaged ({error}); reproduce it again.") from error
     return spec, data, claims

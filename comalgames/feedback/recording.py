@@ -175,7 +175,7 @@ def _kind(leaf: Any) -> jax.ShapeDtypeStruct:
     """Shape and dtype of an array or number; floating-point numbers get the dtype of the policies."""
     kind = jax.typeof(leaf)
     is_number = isinstance(leaf, (int, float, np.number)) and not isinstance(leaf, bool)
-    # JAX ships these constructors without annotations, hence the marks for mypy here and below.
+    # JAX ships this constructor without annotations. `jax.eval_shape` has them, but traces at every call.
     if is_number or jnp.issubdtype(kind.dtype, jnp.inexact):
         return jax.ShapeDtypeStruct(kind.shape, jnp.result_type(float))  # type: ignore[no-untyped-call]
     return jax.ShapeDtypeStruct(kind.shape, kind.dtype, weak_type=kind.weak_type)  # type: ignore[no-untyped-call]
@@ -195,7 +195,7 @@ def _asked(
         itself.append(any(question.about is state.logp for question in questions))
         return eqx.filter(after, eqx.is_array)
 
-    policy = jax.ShapeDtypeStruct(shape, dtype)  # type: ignore[no-untyped-call]
+    policy: Any = jax.eval_shape(lambda: jnp.zeros(shape, dtype))
     jax.eval_shape(one_step, list(kinds), policy, policy)
     kinds_asked = [question.kind for question in questions]
     cost = sum(shape[-1] if kind == "pairwise" else 1 for kind in kinds_asked)

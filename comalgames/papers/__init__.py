@@ -1,1 +1,1 @@
-"""Papers as experiments and claims: one file a paper, listed in `registry`."""
+"""Papers as experiments and claims: one file per paper, listed in `registry`."""

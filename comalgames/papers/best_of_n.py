@@ -1,4 +1,4 @@
-"""Best-of-2 sampling, iterated, is NCA with beta = 1, and no method for games.
+"""Best-of-2 sampling, iterated, is NCA with beta = 1; it does not reach Nash.
 
 Chen et al., "Noise Contrastive Alignment of Language Models with Explicit Rewards", 2024, arXiv 2402.05369;
 the identity is not in the paper.
@@ -68,7 +68,7 @@ STATEMENTS = (
         "To draw two answers and keep the preferred one is NCA's step with beta = 1: "
         "policy' = 2 policy * win rate.",
         Claim(
-            id="A26.law",
+            id="A26.distribution",
             quantity="largest difference of a probability, 20 random games of 6 answers",
             source=NEW,
             reading=largest("one step", "best of two"),

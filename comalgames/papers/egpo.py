@@ -60,7 +60,7 @@ TEMPERATURES = tuple(NUM_STEPS)
 
 
 def step_of(learning_rate: float, temperature: float, num_answers: int) -> float:
-    """The mirror step that an SGD step on uniform pairs is: 4 lr / (n beta)."""
+    """Step size of the mirror step that equals an SGD step on uniform pairs: 4 lr / (n beta)."""
     return 4 * learning_rate / (num_answers * temperature)
 
 
@@ -151,7 +151,7 @@ def best_steps(
     num_queries: int,
     **draws: int,
 ) -> Any:
-    """Each game's smallest gap over many step sizes after equally many queries."""
+    """Each game's smallest gap over many step sizes, after the same number of queries."""
     import xarray as xr
 
     step_sizes = np.geomspace(smallest_step, largest_step, num_step_sizes)
@@ -205,7 +205,7 @@ def ratio_to_others(data: Data, experiment: str, method: str, others: tuple[str,
 
 @reads("best steps")
 def lead_with_best_steps(data: Data, temperature: float, method: str, other: str) -> float:
-    """The median best gap of the other method minus the method's."""
+    """The median best gap of the other method minus that of the method."""
     return median_best_gap(data, temperature, other) - median_best_gap(data, temperature, method)
 
 
@@ -250,7 +250,8 @@ STATEMENTS = (
         ),
     ),
     Statement(
-        "EGPO is ahead of four other methods with the published steps at temperature 0.001 on random games "
+        "EGPO has a smaller regularized gap than four other methods with the published steps at temperature "
+        "0.001 on random games "
         "of ten answers.",
         Claim(
             id="A19.cold",
@@ -261,7 +262,8 @@ STATEMENTS = (
         ),
     ),
     Statement(
-        "EGPO is ahead of online IPO at temperature 0.001 also with the best step for each method and game "
+        "EGPO has a smaller regularized gap than online IPO at temperature 0.001 also with the best step for "
+        "each method and game "
         "and equally many queries.",
         Claim(
             id="A19.best",

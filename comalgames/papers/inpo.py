@@ -1,4 +1,4 @@
-"""INPO: one algorithm under three names, how fast it contracts, and up to which step.
+"""INPO: one algorithm under three names, its contraction rate, and its largest step.
 
 Zhang et al., "Iterative Nash Policy Optimization", 2024, arXiv 2407.00617.
 """

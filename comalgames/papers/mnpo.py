@@ -1,4 +1,4 @@
-"""MNPO: with a temperature it has INPO's limit; without one the weights of its players decide.
+"""MNPO: with a temperature it has INPO's limit; without one its limit depends on its players' weights.
 
 Wu et al., "Multiplayer Nash Preference Optimization", 2025, arXiv 2509.23102.
 """

@@ -1,4 +1,4 @@
-"""SPPO: the policy that minimizes its published loss, and where self-play by it goes.
+"""SPPO: the policy that minimizes its published loss, and the limit of self-play with it.
 
 Wu et al., "Self-Play Preference Optimization for Language Model Alignment", 2024, arXiv 2405.00675.
 """

@@ -1,4 +1,4 @@
-"""COMAL: the claims of the paper, and those that this package adds, one file a question.
+"""COMAL: the claims of the paper, and those that this package adds, one file per question.
 
 Liu et al., "COMAL: A Convergent Meta-Algorithm for Aligning LLMs with General Preferences", arXiv 2410.23223.
 """

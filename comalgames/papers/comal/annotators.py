@@ -69,7 +69,7 @@ def annotators_left_out() -> Any:
 
 @reads("annotators")
 def gain_of_robustness(data: Data) -> float:
-    """By how much the robust policy's worst gap is below that of Nash; nan unless certified to be minimal."""
+    """Worst gap of Nash minus that of the robust policy; nan unless the latter is certified as minimal."""
     found = data["annotators"]
     worst = found["worst"]
     excess = float(worst.sel(policy_name="robust")) - found.attrs["lower_bound"]

@@ -1,4 +1,4 @@
-"""Claim A13: which final policy beats which, among all methods and the three answers."""
+"""Claim A13: win rates between the final policies of all methods and the three answers."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def lead_in_lowest_win_rate(data: Data, names: tuple[str, ...], name: str) -> fl
 EXPERIMENTS = (
     Measurement(
         "final policies",
-        "Which final policy beats which?",
+        "Which final policy beats which other?",
         win_rates_of_final_policies,
         {"algorithms": {**FIVE, **OTHERS}, **HEADLINE},
     ),

@@ -1,4 +1,4 @@
-"""Claims A1 to A4 and A11: who reaches Nash on the three-answer cycle, who stops short, and who cycles."""
+"""Claims A1 to A4 and A11: rules that reach Nash on the three-answer cycle, stop short of it, or cycle."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def truth(temperature: float, reference: tuple[float, ...]) -> Any:
 
 @reads("truth")
 def nash_error(data: Data) -> float:
-    """Largest error of the cycle's Nash policy and its win rates; inf unless certified the only one."""
+    """Largest error of the cycle's Nash policy and its win rates; inf unless it is certified as unique."""
     found = data["truth"]
     if not (found.attrs["unique"] and found.attrs["status"] == "certified"):
         return float("inf")
@@ -282,17 +282,17 @@ FIGURES = (
     ),
     Figure(
         "periods",
-        "COMAL around mirror descent (step 1, temperature 0.1), by how often it moves its reference. Up to "
-        "every fifth step it diverges, and with every step it is multiplicative weights; from every sixth "
-        "on it heads for Nash. Without a period it moves when the policy is near the inner equilibrium, "
-        "and cannot diverge.",
+        "COMAL around mirror descent (step 1, temperature 0.1), by how often it moves its reference. With "
+        "periods of up to 5 steps it diverges, and with a period of 1 it is multiplicative weights; with "
+        "periods of 6 steps or more it converges to Nash. Without a period it moves its reference when the "
+        "policy is near the inner equilibrium, and cannot diverge.",
         (Panel("gap", "periods", "how often the reference moves"),),
     ),
     Figure(
         "random_games",
         "The same five rules on ten random games of ten answers, from uniform: median and quartiles over the "
-        "games. COMAL goes on to Nash, on some games slowly; INPO stops at the regularized equilibrium; the "
-        "others keep cycling.",
+        "games. COMAL converges to Nash, on some games slowly; INPO stops at the regularized equilibrium; "
+        "the others keep cycling.",
         (Panel("gap", "random games", "ten random games of 10 answers"),),
     ),
 )

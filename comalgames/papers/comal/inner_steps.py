@@ -1,4 +1,4 @@
-"""Claim A8: with how many inner steps between two moves of the reference COMAL contracts."""
+"""Claim A8: number of inner steps between two moves of the reference with which COMAL contracts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Claim A10: through which published losses COMAL's inner step can be taken."""
+"""Claim A10: the published losses with which COMAL's inner step can be trained."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ STATEMENTS = (
             ("IPO", "IPO/INPO regression", "the squared loss of IPO and INPO on labelled pairs"),
             ("DPO", "damped on-policy DPO", "DPO's loss on on-policy pairs, with the reference mixed in"),
             ("RSPO", "RSPO's squares", "RSPO's squared loss with its term for the reference"),
-            ("RLHF", "RLHF, reward refreshed", "policy gradient on win rate minus KL, reward kept fresh"),
+            ("RLHF", "RLHF, reward refreshed", "policy gradient on win rate minus KL, with a current reward"),
         )
     ),
     Statement(

@@ -171,12 +171,12 @@ FIGURES = (
     Figure(
         "noise",
         "The true duality gap of policies learnt from noise. Left: on the cycle, from labels flipped at a "
-        "rate. COMAL's limit stays Nash; INPO's is the equilibrium at temperature tau/(1 - 2 rate), "
-        "dashed, and stays where it was if step size and temperature are corrected for the rate. Middle: "
-        "on ten random games whose win rates were moved by up to a number. Right: on the same games, "
-        "estimated from some comparisons of each pair. Medians and quartiles; dashed, the bound of twice "
-        "the largest error (right: with probability 95%). COMAL learns the noisy game's Nash policy; INPO "
-        "gains hardly anything from better labels.",
+        "rate. The limit of COMAL is Nash for every rate; that of INPO is the equilibrium at temperature "
+        "tau/(1 - 2 rate), dashed, and does not change with the rate if step size and temperature are "
+        "corrected for it. Middle: on ten random games whose win rates were perturbed by up to the given "
+        "number. Right: on the same games, estimated from the given number of comparisons of each pair. "
+        "Medians and quartiles; dashed, the bound of twice the largest error (right: with probability "
+        "95%). COMAL learns the noisy game's Nash policy; INPO hardly improves with better labels.",
         (
             Panel(
                 "lines",

@@ -89,7 +89,7 @@ def phases(
 
 @reads("fit steps")
 def misjudged_cells(data: Data, num_rounds: int, decided: float, fewest: int) -> float:
-    """Number of decided cells where the run ended elsewhere than theory says; nan if too few are decided."""
+    """Number of decided cells in which the run contradicts the theory; nan if too few cells are decided."""
     found = data["fit steps"]
     change = found["growth"] ** (num_rounds / found["period"])
     shrinks, grows = change < 1 / decided, change > decided
@@ -188,11 +188,11 @@ STATEMENTS = (
 FIGURES = (
     Figure(
         "fit_steps",
-        "The optimizer is the step size. Left: the gap late in a run of 3,000 rounds of a softmax policy "
-        "that COMAL trains towards RLHF's minimum, by gradient steps a round and rounds between moves of "
-        "the reference: dark is Nash. Red: where theory has the growth over a period equal to 1. Right: "
-        "with the constants of COMAL's repository, the gap after its 24 rounds, by how far each round's "
-        "fit goes.",
+        "The number of gradient steps sets the step size. Left: the gap late in a run of 3,000 rounds of a "
+        "softmax policy that COMAL trains towards RLHF's minimum, by gradient steps a round and rounds "
+        "between moves of the reference: dark is Nash. Red: the settings in which the growth over a period "
+        "is 1 by theory. Right: with the constants of COMAL's repository, the gap after its 24 rounds, by "
+        "the share of the way that each round's fit covers.",
         (
             Panel(
                 "map",

@@ -1,4 +1,4 @@
-"""Claim A8 over all step sizes and periods: COMAL ends where local theory says."""
+"""Claim A8 over all step sizes and periods: local theory predicts where COMAL ends."""
 
 from __future__ import annotations
 
@@ -139,10 +139,10 @@ FIGURES = (
     Figure(
         "phase",
         "COMAL around mirror descent (temperature 0.1) on the three-answer cycle, 20,000 steps from the "
-        "same start for every step size and period. Left: where the run ends, by its last quarter. Right: "
-        "how many steps one more digit takes. The black line is local theory, |g(K, w)| = 1: below it "
-        "COMAL moves its reference before the inner rule has come near; right of it the inner rule is "
-        "unstable.",
+        "same start for every step size and period. Left: the outcome of the run, by its last quarter. "
+        "Right: the number of steps per decimal digit. The black line is local theory, |g(K, w)| = 1: below "
+        "it COMAL moves its reference before the inner rule is near its equilibrium; to the right of it the "
+        "inner rule is unstable.",
         (
             Panel("outcomes", "phases", "where COMAL ends"),
             Panel("digits", "phases", "how fast, where it converges"),

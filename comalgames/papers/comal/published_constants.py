@@ -1,4 +1,4 @@
-"""Claim A31, part 2: the published constants work if rounds are trained little, and not if fully."""
+"""Claim A31, part 2: the published constants work if rounds are trained partly, and fail if fully."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def published_constants(
     shares: tuple[float, ...],
     init: tuple[float, ...],
 ) -> Any:
-    """The gap along rounds with the constants of COMAL's repository, by how far each round's fit goes."""
+    """The gap after each round with the constants of COMAL's repository, by the share of each round's fit."""
     import xarray as xr
 
     game, n = games.comal_cycle(), 3

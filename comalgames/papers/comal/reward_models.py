@@ -55,7 +55,7 @@ def mariner() -> Any:
 
 
 def random_judges(num_games: int, num_judges: int, num_answers: int, spread: float, seed: int) -> Any:
-    """Among random games of equal judges: those with a Condorcet winner, and whether the reward picks it.
+    """Random games of equal judges: whether there is a Condorcet winner, and whether the reward picks it.
 
     Scores are drawn from a normal distribution whose standard deviation is `spread`, in nats.
     """

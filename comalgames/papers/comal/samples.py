@@ -55,7 +55,7 @@ FIVE_SAMPLED: Mapping[str, AbstractAlgorithm[Any]] = {
 
 
 def sampled_feedback(game: AbstractGame, num_opponents: int) -> AbstractFeedback:
-    """Feedback from the given number of opponents a query, for each answer."""
+    """Feedback from the given number of opponents per query, for each answer."""
     assert isinstance(game, PreferenceGame)
     return Sampled(game, num_opponents)
 
@@ -69,7 +69,7 @@ def sampled_gaps(
     num_seeds: int,
     num_steps: int,
 ) -> Any:
-    """Distances of COMAL and INPO from Nash by the number of comparisons a query, measured and predicted.
+    """Distances of COMAL and INPO from Nash by the number of comparisons per query, measured and predicted.
 
     The gap is the mean over the second half of the steps, for each seed; the prediction is the expected gap
     of the linearized rule's stationary noise; `bias` is the gap of INPO's limit without noise.
@@ -272,9 +272,9 @@ FIGURES = (
     Figure(
         "sampled",
         "Left: five rules that see 3,000 comparisons a query, medians and quartiles of 64 seeds. Right: "
-        "the gap kept at the end, by the number of comparisons. COMAL's is noise and falls as N^-1/2; "
-        "diamonds are predicted by linearized noise. INPO's stops at the bias of its regularized game, "
-        "dashed.",
+        "the gap at the end, by the number of comparisons. The gap of COMAL is caused by noise and falls "
+        "as N^-1/2; linearized noise predicts the diamonds. The gap of INPO stops at the bias of its "
+        "regularized game, dashed.",
         (
             Panel("gap", "five sampled", "3,000 comparisons a query", {"bottom": 1e-4}),
             Panel(

@@ -1,4 +1,4 @@
-"""From table to language model: a network trained by the losses of rules follows them as tables do."""
+"""From table to language model: a network trained on the losses of rules follows them as a table does."""
 
 from comalgames.papers.lm.lm import PAPER
 

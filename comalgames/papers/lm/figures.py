@@ -18,11 +18,11 @@ FIGURES = (
         "One transformer answers four prompts, each with nine answers, of which three good ones beat each "
         f"other in a cycle. Five rules train it, each on its published loss; {MEDIANS}. Left: all answers "
         "and exact preferences. Iterative DPO, iterative IPO and SPPO cycle, INPO stops at its regularized "
-        "equilibrium, COMAL goes on to Nash. Thin black lines: the same rules as tables, from the same "
+        "equilibrium, COMAL reaches Nash. Thin black lines: the same rules as tables, from the same "
         "first policies. Middle: answers drawn by the network, each pair compared once. Right: the share "
-        "of the way to the rule's exact target that a round's training leaves, in the runs at the left. It "
-        "says nothing once the way itself is next to nothing, as for INPO and COMAL at the end: the rest "
-        "is the optimizer's own noise.",
+        "of the distance to the rule's exact target that remains after a round, in the runs at the left. It "
+        "carries no information once the distance itself is small, as for INPO and COMAL at the end: the "
+        "rest is the noise of the optimizer.",
         (
             Panel("gap", "exact", "all answers, exact preferences", {**ROUNDS, **TABLES, "bottom": 1e-4}),
             Panel(
@@ -48,7 +48,7 @@ FIGURES = (
     Figure(
         "lm_tables",
         "Networks beside tables that follow the same rules from the same first policies (thin black lines); "
-        f"{MEDIANS}. Left: INPO and COMAL, which forget errors. Right: three rules that cycle, and magnify "
+        f"{MEDIANS}. Left: INPO and COMAL, which reduce errors. Right: three rules that cycle, and amplify "
         "errors.",
         (
             Panel(
@@ -67,17 +67,17 @@ FIGURES = (
     ),
     Figure(
         "reference_schedule",
-        f"A network trained on one loss, INPO's, with three references; {MEDIANS}. Fixed, it stops at the "
-        f"regularized equilibrium. Moved every round, it cycles. Moved every {PERIOD} rounds, near the inner "
-        "equilibrium, it reaches Nash.",
+        f"A network trained on one loss, INPO's, with three references; {MEDIANS}. With a fixed reference "
+        "it stops at the regularized equilibrium. With a reference that moves every round it cycles. With a "
+        f"reference that moves every {PERIOD} rounds, near the inner equilibrium, it reaches Nash.",
         (Panel("gap", "reference", "one loss; the reference is ...", {**ROUNDS, "bottom": 1e-4}),),
     ),
     Figure(
         "lm_fit_steps",
-        f"The optimizer is the step size. Left: the gaps of COMAL's and INPO's networks after {NUM_ROUNDS} "
-        "rounds, by gradient steps a round; medians and quartiles. Right: the share of its way that the "
-        "first round leaves. With few steps a round goes a small part of it: the rule is the same, its "
-        "steps are smaller.",
+        "The number of gradient steps sets the step size. Left: the gaps of COMAL's and INPO's networks "
+        f"after {NUM_ROUNDS} rounds, by gradient steps a round; medians and quartiles. Right: the share of "
+        "the distance to the target that remains after the first round. With few gradient steps a round "
+        "covers a small part of it: the rule is the same, and its steps are smaller.",
         (
             Panel(
                 "lines",

@@ -1,4 +1,4 @@
-"""Readings of the runs on the tiny language model; over networks and prompts, as each says."""
+"""Readings of the runs on the tiny language model: medians or extremes over networks and prompts."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def bias_ratio(data: Data) -> float:
 
 @reads()
 def regularized_over(data: Data, experiment: str, algorithm: str) -> float:
-    """The regularized equilibrium's gap over a rule's largest late one, median over networks and prompts."""
+    """The regularized equilibrium's gap over a rule's largest late gap, median over networks and prompts."""
     late = gaps_of(data, experiment, algorithm, LATE).max("record", skipna=False)
     return float((data[experiment]["regularized_gap"] / late).median(skipna=False))
 

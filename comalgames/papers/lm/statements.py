@@ -105,7 +105,7 @@ EXACT = (
     ),
     Statement(
         "COMAL, which trains a small transformer on INPO's loss and moves the reference to the network "
-        f"reached every {PERIOD} rounds, goes on to Nash.",
+        f"reached every {PERIOD} rounds, reaches Nash.",
         Claim(
             id="LM3.nash",
             quantity=f"largest duality gap in the last period, median over {ALL}",
@@ -204,8 +204,8 @@ TABLES = (
         ),
     ),
     Statement(
-        "Adam, started afresh in each of INPO's last rounds, moves a small transformer that has arrived by "
-        "more than the distance to its target.",
+        "Adam, reinitialized in each of INPO's last rounds, moves a converged small transformer by more than "
+        "the distance to its target.",
         Claim(
             id="LM5.noise",
             quantity=f"fit residual, median over the last {PERIOD} rounds and {ALL}",
@@ -278,7 +278,7 @@ SAMPLED = (
         ),
     ),
     Statement(
-        f"COMAL comes down to the gap of its own sampling noise {DRAWN}.",
+        f"COMAL reaches the gap that its own sampling noise causes {DRAWN}.",
         Claim(
             id="LM7.COMAL",
             quantity=f"mean duality gap in the last period, median over {ALL}",
