@@ -51,6 +51,24 @@ def real_array(name: str, value: Any) -> np.ndarray:
     return array if array.dtype.kind == "f" else array.astype(np.float64)
 
 
+def payoffs(name: str, value: Any) -> jax.Array:
+    """`value` in JAX's default precision, unless finite numbers would become infinite or 0 in it."""
+    if is_concrete(value):
+        given = np.asarray(value)
+        dtype = jax.dtypes.canonicalize_dtype(given.dtype)
+        if given.dtype.kind == "f" and dtype.itemsize < given.dtype.itemsize:
+            size = np.abs(given)
+            kind = np.finfo(dtype)
+            lost = (size > kind.max) | ((size < kind.tiny) & (size > 0))
+            if np.any(lost):
+                where = tuple(int(i) for i in np.argwhere(lost)[0])
+                raise ValueError(
+                    f"`{name}` does not fit into {dtype}: the entry at {where} is {given[where]:.3g}. Multiply "
+                    f"all payoffs by a number, or set jax.config.update('jax_enable_x64', True)."
+                )
+    return jnp.asarray(value)
+
+
 def positive(name: str, value: Any) -> None:
     """Raise a ValueError unless `value`, such as a step size, is one finite number above 0."""
     _number(name, value, "a finite number > 0", lambda x: x > 0)

@@ -7,6 +7,7 @@ from helpers import random_game
 
 import comalgames as cg
 from comalgames.equilibria import face, linear_program, robust
+from comalgames.equilibria.dominance import rescaled, undominated
 
 RPS = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / 2
 
@@ -175,8 +176,53 @@ def test_a_huge_payoff_that_nobody_plays_does_not_make_a_gap_look_small(huge):
         (cg.PreferenceGame.from_skew(cycle / (2 * huge)), 2 * huge),
     ):
         solution = cg.nash(game)
-        assert solution.status in ("certified", "undecided")
-        if solution.status == "certified":
-            assert solution.gap * unit < 1e-11
-            assert np.all(np.ravel(solution.policy)[[-1]] == 0)
-        assert solution.status == "certified" or huge > 1e10
+        assert solution.status == "certified"
+        assert solution.unique
+        assert solution.gap * unit < 1e-11
+        assert np.all(np.ravel(solution.policy)[[-1]] == 0)
+
+
+def by_looking(payoff):
+    """Rows and columns that survive, one dominated action after another."""
+    rows, columns = list(range(payoff.shape[0])), list(range(payoff.shape[1]))
+    while True:
+        for lists, table in ((rows, payoff), (columns, -payoff.T)):
+            others = columns if lists is rows else rows
+            worse = [i for i in lists if any(all(table[i, k] < table[j, k] for k in others) for j in lists)]
+            if worse:
+                lists.remove(worse[0])
+                break
+        else:
+            return rows, columns
+
+
+def test_dominated_actions_are_removed_in_rounds():
+    rng = np.random.default_rng(0)
+    removed = 0
+    for _ in range(200):
+        payoff = rng.integers(-2, 3, rng.integers(1, 6, 2)) * 1.0
+        payoff += rng.integers(-2, 3, (len(payoff), 1)) + rng.integers(-2, 3, payoff.shape[1])
+        kept = undominated(payoff)
+        assert [np.flatnonzero(actions).tolist() for actions in kept] == [*map(list, by_looking(payoff))]
+        smaller = rescaled(payoff, *kept)
+        again = undominated(smaller)
+        np.testing.assert_array_equal(again[0], kept[0])
+        np.testing.assert_array_equal(again[1], kept[1])
+        removed += sum(np.sum(~actions) for actions in kept)
+    assert removed > 100
+    skew = random_game(6).skew
+    kept = (np.array([1, 1, 1, 0, 0, 1], bool),) * 2
+    filled = rescaled(np.asarray(skew), *kept)
+    np.testing.assert_array_equal(filled, -filled.T)
+
+
+def test_huge_payoffs_of_several_sizes_are_removed_in_rounds():
+    """A cycle below four actions, each of which loses a thousand million times more than the one before."""
+    skew = np.zeros((7, 7))
+    skew[:3, :3] = RPS
+    for k in range(3, 7):
+        skew[k, :k], skew[:k, k] = -(1e9 ** (k - 2)), 1e9 ** (k - 2)
+    solution = cg.nash(skew_game(skew / (2 * np.abs(skew).max())))
+    assert solution.status == "certified"
+    np.testing.assert_allclose(solution.policy[:3], 1 / 3, rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(solution.policy[3:], 0)

@@ -476,3 +476,15 @@ def test_the_regularized_gap_tends_to_the_duality_gap():
     # It lies within 2 temperature log n of it.
     np.testing.assert_allclose(found, cg.duality_gap(game, policy), rtol=0, atol=2 * 1e-2 * math.log(3))
     assert abs(found[2] - 0.28) <= 2e-6 * math.log(3)
+
+
+@pytest.mark.parametrize("make", [cg.ZeroSumGame, cg.PreferenceGame.from_skew])
+def test_payoffs_that_float32_cannot_hold_are_refused(make):
+    cycle = np.array([[0, 1, -2], [-1, 0, 1], [2, -1, 0]]) / 4
+    with jax.enable_x64(False):
+        for scale in (1e-50, 1e-40) if make is not cg.ZeroSumGame else (1e-50, 1e-40, 1e39, 1e300):
+            with pytest.raises(ValueError, match="does not fit into float32"):
+                make(cycle * scale)
+        assert make(cycle * 1e-30).dtype == np.float32
+        assert make(np.asarray(cycle, np.float32)).dtype == np.float32
+    assert make(cycle * 1e-50).dtype == np.float64

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from comalgames import validation
+from comalgames.equilibria.dominance import rescaled, undominated
 from comalgames.equilibria.face import Face, face, face_by_linear_program
 from comalgames.equilibria.interior_point import interior_point
 from comalgames.equilibria.linear_program import METHODS
@@ -29,8 +30,8 @@ def nash(game: AbstractGame, select: Any = None, solver: str | None = None) -> N
     then it is the unique Nash policy. In other games the method converges to the relative interior of the set
     of Nash policies, whose support S is the largest; the set is then `{p : skew_SS p = 0, skew p <= 0}`.
     Payoffs are scaled first, so that any unit may be used. If the result cannot be certified, linear programs
-    (HiGHS) are tried. A hundred actions take a few milliseconds, a thousand half a second, after about a
-    second of compilation for each new n.
+    (HiGHS) are tried, and then the game without strictly dominated actions. A hundred actions take a few
+    milliseconds, a thousand half a second, after about a second of compilation for each new n.
 
     Args:
         game: a `PreferenceGame` (one solution for each leading index, solved together) or a `ZeroSumGame`,
@@ -68,9 +69,22 @@ def nash(game: AbstractGame, select: Any = None, solver: str | None = None) -> N
     if solver is not None:
         validation.known("solver", solver, SOLVERS)
     solve = _one_player if isinstance(game, PreferenceGame) else _two_players
-    solved = solve(payoffs.reshape(-1, *payoffs.shape[-2:]), SOLVERS if solver is None else (solver,))
-    fields = (field.reshape((*payoffs.shape[:-2], *field.shape[1:])) for field in solved)
-    solution = certify(game, *fields)
+    solvers = SOLVERS if solver is None else (solver,)
+    flat = payoffs.reshape(-1, *payoffs.shape[-2:])
+    solved = solve(flat, solvers)
+
+    def certified() -> NashSolution:
+        return certify(game, *(field.reshape((*payoffs.shape[:-2], *field.shape[1:])) for field in solved))
+
+    solution = certified()
+    for each in np.flatnonzero(np.isin(solution.status, ("undecided", "failed"))):
+        kept = undominated(flat[each])
+        if all(actions.all() for actions in kept):
+            continue
+        again = solve(rescaled(flat[each], *kept)[None], solvers)
+        for field, value in zip(solved, again, strict=True):
+            field[each] = value[0]
+    solution = certified()
     return solution if select is None else select_nash(game, solution, select)
 
 

@@ -87,7 +87,7 @@ class PreferenceGame(AbstractGame):
         return game
 
     def _fill(self, skew: Any, names: Sequence[str] | None, prompt_weights: Any) -> None:
-        skew = jnp.asarray(skew)
+        skew = validation.payoffs("skew", skew)
         if not jnp.issubdtype(skew.dtype, jnp.floating):
             skew = skew.astype(jnp.result_type(float))
         num_actions, prompts = skew.shape[-1], skew.shape[:-2]

@@ -52,7 +52,7 @@ class ZeroSumGame(AbstractGame):
                 raise ValueError(
                     f"`payoff` must be a matrix, [..., m, n] with no empty axis, got shape {payoff.shape}."
                 )
-        self.payoff = jnp.asarray(payoff)
+        self.payoff = validation.payoffs("payoff", payoff)
 
     @property
     def num_actions(self) -> int:
