@@ -35,6 +35,7 @@ _NAMES = {
     "equilibria": [
         "NashSolution",
         "Proof",
+        "QuantalSolution",
         "RobustSolution",
         "annotator_robust_nash",
         "kl_to_nash_set",

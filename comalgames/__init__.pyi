@@ -19,6 +19,7 @@ from .drivers.trajectory import Trajectory as Trajectory, trajectory as trajecto
 from .equilibria import (
     NashSolution as NashSolution,
     Proof as Proof,
+    QuantalSolution as QuantalSolution,
     RobustSolution as RobustSolution,
     annotator_robust_nash as annotator_robust_nash,
     kl_to_nash_set as kl_to_nash_set,

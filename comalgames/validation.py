@@ -63,8 +63,8 @@ def payoffs(name: str, value: Any) -> jax.Array:
             if np.any(lost):
                 where = tuple(int(i) for i in np.argwhere(lost)[0])
                 raise ValueError(
-                    f"`{name}` does not fit into {dtype}: the entry at {where} is {given[where]:.3g}. Multiply "
-                    f"all payoffs by a number, or set jax.config.update('jax_enable_x64', True)."
+                    f"`{name}` does not fit into {dtype}: the entry at {where} is {given[where]:.3g}. "
+                    f"Multiply all payoffs by a number, or set jax.config.update('jax_enable_x64', True)."
                 )
     return jnp.asarray(value)
 

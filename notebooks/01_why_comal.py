@@ -85,7 +85,7 @@ for ax in (left, right):
 # %%
 w2 = 5.28 / 121  # squared rotation frequency of this game at Nash: see notebook 05
 temperatures = (0.1, 0.03, 0.01)
-equilibria = {tau: cg.qre(game, tau, reference=start) for tau in temperatures}
+equilibria = {tau: cg.qre(game, tau, reference=start).policy for tau in temperatures}
 needed = {}
 for tau, equilibrium in equilibria.items():
     inpo = cg.solve(game, cg.INPO(eta=tau + w2 / tau, tau=tau), 20_000, init=start)

@@ -69,8 +69,8 @@ def mixture_of(policy, pull):
 
 
 print("mixture        ", mixture_of(mine.policy, 0.1))
-print("qre, tau / 0.9 ", cg.qre(game, 0.1 / 0.9, reference=start))
-print("qre, tau       ", cg.qre(game, 0.1, reference=start))
+print("qre, tau / 0.9 ", cg.qre(game, 0.1 / 0.9, reference=start).policy)
+print("qre, tau       ", cg.qre(game, 0.1, reference=start).policy)
 
 # %% [markdown]
 # ## Alone and inside COMAL, for many step sizes
@@ -92,13 +92,13 @@ inside = cg.grid(comal_nash_md, step_size=steps)
 runs = cg.sweep(game, {**alone, **inside}, 6_000, init=start, record_every=6_000).isel(game=0, seed=0)
 
 # %%
-mixtures = np.array([cg.qre(game, 0.1 / (1 - 0.1 * step), reference=start) for step in steps])
+mixtures = np.array([cg.qre(game, 0.1 / (1 - 0.1 * step), reference=start).policy for step in steps])
 # log policy, up to a constant, from log mixture = (1 - pull) log policy + pull log reference
 pulls = 0.1 * steps[:, None]
 predicted = np.exp((np.log(mixtures) - pulls * np.log(start)) / (1 - pulls))
 predicted /= predicted.sum(axis=-1, keepdims=True)
 limits = runs["final_policy"].sel(algorithm=list(alone)).values
-unbiased = cg.qre(game, 0.1, reference=start)
+unbiased = cg.qre(game, 0.1, reference=start).policy
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.6), layout="constrained")
 left.loglog(steps, np.abs(predicted - unbiased).max(axis=-1), color="0.75", linewidth=5, label="theory")

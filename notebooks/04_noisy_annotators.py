@@ -61,11 +61,11 @@ corrected = [
     for rate in rates
 ]
 print("INPO's numbers at 40% flips:", cg.flip_corrected(inpo, 0.4))
-predicted = np.array([cg.qre(game, tau / (1 - 2 * rate), reference=start) for rate in rates])
+predicted = np.array([cg.qre(game, tau / (1 - 2 * rate), reference=start).policy for rate in rates])
 
 # %%
 many = np.linspace(0, 0.45, 19)
-theory = [cg.duality_gap(game, np.log(cg.qre(game, tau / (1 - 2 * rate), reference=start))) for rate in many]
+theory = [cg.duality_gap(game, cg.qre(game, tau / (1 - 2 * rate), reference=start).logp) for rate in many]
 figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.6), layout="constrained")
 left.plot(many, theory, color="0.75", linewidth=5, label="equilibrium at tau / (1 - 2p)")
 left.plot(rates, flipped["INPO"].duality_gap, "o", color="#D55E00", label="INPO")
@@ -103,7 +103,7 @@ sampled = {
 }
 
 # %%
-equilibrium = np.log(cg.qre(game, tau, reference=start))
+equilibrium = cg.qre(game, tau, reference=start).logp
 
 
 def floor(name, N):

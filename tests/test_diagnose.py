@@ -148,14 +148,14 @@ def test_where_rules_aim():
     assert at_once(cg.COMAL(cg.MirrorDescent(1.0, 0.1), 20)).prediction.point.kind == "nash"
     regularized = at_once(cg.INPO(1.0, 0.1)).prediction.point
     assert regularized.kind == "regularized"
-    np.testing.assert_allclose(regularized.policy, cg.qre(CYCLE, 0.1, COMAL_START), atol=1e-13)
+    np.testing.assert_allclose(regularized.policy, cg.qre(CYCLE, 0.1, COMAL_START).policy, atol=1e-13)
     assert f"{regularized.gap:.4f}" == "0.0588"
     anchored = at_once(cg.INPO(1.0, 0.1), reference=[0.3, 0.3, 0.4]).prediction.point
-    np.testing.assert_allclose(anchored.policy, cg.qre(CYCLE, 0.1, [0.3, 0.3, 0.4]), atol=1e-13)
+    np.testing.assert_allclose(anchored.policy, cg.qre(CYCLE, 0.1, [0.3, 0.3, 0.4]).policy, atol=1e-13)
     chi = cg.RegularizedMirrorDescent(0.5, 0.3, cg.regularizers.chi_squared)
     general = at_once(chi).prediction.point
     np.testing.assert_allclose(
-        general.policy, cg.qre(CYCLE, 0.3, COMAL_START, cg.regularizers.chi_squared), atol=1e-9
+        general.policy, cg.qre(CYCLE, 0.3, COMAL_START, cg.regularizers.chi_squared).policy, atol=1e-9
     )
 
 

@@ -551,7 +551,7 @@ def test_the_noise_floor_takes_comals_own_period_and_sampled_feedback_only():
 def test_the_noise_floor_of_mirror_descent_is_that_of_a_linear_recursion():
     """d' = (1 - s tau) d + s A (diag p - p p') d + s e, iterated to its end in NumPy."""
     game, step, tau = cg.games.comal_cycle(), 0.3, 0.1
-    policy = cg.qre(game, tau, [0.2, 0.5, 0.3])
+    policy = cg.qre(game, tau, [0.2, 0.5, 0.3]).policy
     feedback = cg.Sampled(game, 500)
     floor = cg.diagnostics.noise_floor(
         game, cg.MirrorDescent(step, tau), feedback, np.log(policy), reference=np.log([0.2, 0.5, 0.3])

@@ -150,7 +150,7 @@ def test_entropy_is_the_rule_as_it_was():
 )
 def test_every_geometry_has_the_same_fixed_point(mirror):
     game, reference = cg.games.comal_cycle(), COMAL_START
-    equilibrium = cg.qre(game, 0.5, reference, cg.regularizers.chi_squared)
+    equilibrium = cg.qre(game, 0.5, reference, cg.regularizers.chi_squared).policy
     rule = cg.RegularizedMirrorDescent(0.1, 0.5, cg.regularizers.chi_squared, mirror)
     found = cg.solve(game, rule, 3000, reference=reference, metrics=())
     np.testing.assert_allclose(found.policy, equilibrium, rtol=0, atol=1e-12)
@@ -163,7 +163,7 @@ def test_euclidean_steps_reach_the_boundary_and_go_on():
     assert (result.policy == 0).any()
     np.testing.assert_allclose(result.policy.sum(), 1, rtol=1e-12)
     assert all(np.all(np.isfinite(curve)) for curve in result.history.values())
-    equilibrium = cg.qre(game, 0.2, regularizer=cg.regularizers.squared_l2)
+    equilibrium = cg.qre(game, 0.2, regularizer=cg.regularizers.squared_l2).policy
     np.testing.assert_allclose(result.policy, equilibrium, rtol=0, atol=1e-9)
     wrapped = cg.solve(game, cg.COMAL(rule, 100), 40_000, record_every=1000)
     assert wrapped.history["duality_gap"][-1] < 1e-10

@@ -11,7 +11,9 @@ from helpers import COMAL_NASH, COMAL_START, log_normalize, random_game, random_
 from scipy.optimize import linprog
 
 import comalgames as cg
+from comalgames.equilibria import quantal
 from comalgames.equilibria.solution import certify
+from comalgames.numerics import proximal
 
 # A closed form evaluated in float64, against a solution of a small well-conditioned linear system.
 CLOSED_FORM = {"rtol": 0, "atol": 1e-14}
@@ -561,7 +563,7 @@ def test_a_float32_game_is_solved_in_float64():
 @pytest.mark.usefixtures("as_users_have_it")
 @pytest.mark.parametrize("thing", [np.eye(2), "rps", None])
 def test_what_is_not_a_game_is_refused(thing):
-    for solver in (cg.nash, lambda game: cg.qre(game, 0.1)):
+    for solver in (cg.nash, lambda game: cg.qre(game, 0.1).policy):
         with pytest.raises(ValueError, match="`game` must be a PreferenceGame"):
             solver(thing)
 
@@ -579,7 +581,7 @@ def test_an_unknown_solver_is_refused():
 @pytest.mark.parametrize("temperature", [0.01, 0.1, 1.0, 100.0])
 def test_qre_is_its_own_regularized_best_response(temperature):
     game, reference = random_game(7), random_policy(7, seed=3)
-    policy = cg.qre(game, temperature, reference)
+    policy = cg.qre(game, temperature, reference).policy
     assert isinstance(policy, np.ndarray)
     assert policy.dtype == np.float64
     response = log_normalize(np.log(reference) + np.asarray(game.skew) @ policy / temperature)
@@ -589,7 +591,7 @@ def test_qre_is_its_own_regularized_best_response(temperature):
 
 def test_qre_of_three_hundred_actions_at_a_low_temperature():
     game = random_game(300)
-    policy = cg.qre(game, 1e-3)
+    policy = cg.qre(game, 1e-3).policy
     response = np.exp(log_normalize(np.asarray(game.skew) @ policy / 1e-3))
     np.testing.assert_allclose(policy, response, rtol=0, atol=1e-12)
     assert np.log10(policy.min()) < -20
@@ -598,7 +600,7 @@ def test_qre_of_three_hundred_actions_at_a_low_temperature():
 @pytest.mark.parametrize("temperature", [0.05, 0.5])
 def test_qre_of_two_actions_in_closed_form(temperature):
     """The advantages differ by the payoff s whatever the policy, so the odds are r0 / r1 exp(s / tau)."""
-    policy = cg.qre(cg.PreferenceGame([[0.5, 0.7], [0.3, 0.5]]), temperature, [0.4, 0.6])
+    policy = cg.qre(cg.PreferenceGame([[0.5, 0.7], [0.3, 0.5]]), temperature, [0.4, 0.6]).policy
     odds = 0.4 / 0.6 * np.exp(0.2 / temperature)
     np.testing.assert_allclose(policy, [odds / (1 + odds), 1 / (1 + odds)], rtol=1e-13)
 
@@ -606,7 +608,7 @@ def test_qre_of_two_actions_in_closed_form(temperature):
 def test_qre_tends_to_nash_in_proportion_to_the_temperature():
     game = cg.games.comal_cycle()
     temperatures = np.array([1e-2, 1e-3, 1e-4, 1e-5])
-    errors = [np.abs(cg.qre(game, t, COMAL_START) - COMAL_NASH).max() for t in temperatures]
+    errors = [np.abs(cg.qre(game, t, COMAL_START).policy - COMAL_NASH).max() for t in temperatures]
     # The equilibrium is a smooth function of the temperature with a nonzero slope at 0; the remainder of
     # relative size tau / w < 1e-2 / 0.2.
     np.testing.assert_allclose(np.array(errors[1:]) / errors[:-1], 0.1, rtol=0.06)
@@ -616,12 +618,12 @@ def test_qre_tends_to_nash_in_proportion_to_the_temperature():
 def test_qre_tends_to_the_reference_at_high_temperature():
     reference = random_policy(7, seed=3)
     # Log-probabilities move by at most twice the largest advantage, 1/2, over the temperature.
-    np.testing.assert_allclose(cg.qre(random_game(7), 1e6, reference), reference, rtol=1.1e-6)
+    np.testing.assert_allclose(cg.qre(random_game(7), 1e6, reference).policy, reference, rtol=1.1e-6)
 
 
 def test_qre_keeps_the_references_odds_between_copies_of_an_action():
     which = [0, 1, 2, 2]
-    policy = cg.qre(skew_game(RPS[np.ix_(which, which)]), 0.01, [0.3, 0.3, 0.3, 0.1])
+    policy = cg.qre(skew_game(RPS[np.ix_(which, which)]), 0.01, [0.3, 0.3, 0.3, 0.1]).policy
     np.testing.assert_allclose(policy[2] / policy[3], 3, rtol=1e-12)
 
 
@@ -630,17 +632,17 @@ def test_the_gap_of_qre_is_at_most_twice_the_temperature_times_log_n(temperature
     """At equilibrium max_i A_i - p.A <= tau log(1 / min reference), and p.A = 0."""
     for seed in range(5):
         game = random_game(10, seed)
-        gap = 2 * np.max(np.asarray(game.skew) @ cg.qre(game, temperature))
+        gap = 2 * np.max(np.asarray(game.skew) @ cg.qre(game, temperature).policy)
         assert 0 < gap <= 2 * temperature * np.log(10)
 
 
 def test_qre_of_a_batch_is_solved_prompt_by_prompt():
     games = random_game(7, seed=2, prompts=(2, 3))
     references = random_policy(3, 7, seed=1)  # shared by the games along the first axis
-    together = cg.qre(games, 0.1, references)
+    together = cg.qre(games, 0.1, references).policy
     assert together.shape == (2, 3, 7)
     for i, j in np.ndindex(2, 3):
-        alone = cg.qre(skew_game(games.skew[i, j]), 0.1, references[j])
+        alone = cg.qre(skew_game(games.skew[i, j]), 0.1, references[j]).policy
         # The solve is the same; only the order of sums may differ.
         np.testing.assert_allclose(together[i, j], alone, rtol=0, atol=1e-13)
 
@@ -648,14 +650,14 @@ def test_qre_of_a_batch_is_solved_prompt_by_prompt():
 def test_qre_works_in_float64_while_x64_is_off():
     with jax.enable_x64(False):
         game = cg.PreferenceGame.from_skew(np.float32(RPS))
-        policy = cg.qre(game, 0.1, COMAL_START)
+        policy = cg.qre(game, 0.1, COMAL_START).policy
         assert jnp.zeros(1).dtype == jnp.float32
     assert policy.dtype == np.float64
-    np.testing.assert_allclose(policy, cg.qre(skew_game(RPS), 0.1, COMAL_START), rtol=0, atol=1e-14)
+    np.testing.assert_allclose(policy, cg.qre(skew_game(RPS), 0.1, COMAL_START).policy, rtol=0, atol=1e-14)
 
 
 @pytest.mark.usefixtures("as_users_have_it")
-@pytest.mark.parametrize("temperature", [0, -0.1, np.nan, np.inf, "0.1", None, [0.1, 0.2]])
+@pytest.mark.parametrize("temperature", [0, -0.1, np.nan, np.inf, "0.1", None, [0.1, -0.2], [], [[0.1]]])
 def test_qre_refuses_a_temperature_that_is_no_positive_number(temperature):
     with pytest.raises(ValueError, match="`temperature` must be a finite number > 0"):
         cg.qre(cg.games.comal_cycle(), temperature)
@@ -679,9 +681,75 @@ def test_qre_refuses_a_reference_that_is_no_positive_policy(reference, word):
 
 
 @pytest.mark.usefixtures("as_users_have_it")
-def test_qre_refuses_a_two_player_game():
-    with pytest.raises(ValueError, match="`game` must be a PreferenceGame, got ZeroSumGame"):
-        cg.qre(cg.ZeroSumGame(SKEWED), 0.1)
+def test_qre_refuses_another_regularizer_for_two_players():
+    with pytest.raises(ValueError, match="`regularizer` must be KL"):
+        cg.qre(cg.ZeroSumGame(SKEWED), 0.1, None, cg.regularizers.chi_squared)
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (2, 3), (5, 5), (12, 4)], ids=str)
+@pytest.mark.parametrize("temperature", [1e-3, 0.1, 10.0])
+def test_qre_of_two_players_is_a_pair_of_regularized_best_responses(shape, temperature):
+    rng = np.random.default_rng(shape)
+    payoffs = rng.normal(size=(3, *shape))
+    references = [rng.dirichlet(np.ones(size)) for size in shape]
+    game = cg.ZeroSumGame(payoffs)
+    solution = cg.qre(game, temperature, references)
+    np.testing.assert_array_equal(solution.status, "certified")
+    row, column = game.players(solution.policy)
+    np.testing.assert_allclose(solution.policy.sum(-1), 1, rtol=0, atol=1e-14)
+    best_row = log_normalize(np.log(references[0]) + np.einsum("gij,gj->gi", payoffs, column) / temperature)
+    best_column = log_normalize(np.log(references[1]) - np.einsum("gij,gi->gj", payoffs, row) / temperature)
+    for mine, best in ((row, best_row), (column, best_column)):
+        np.testing.assert_allclose(mine, np.exp(best), rtol=0, atol=1e-14 * (1 + 10 / temperature))
+
+
+def test_qre_of_two_players_with_a_symmetric_game_is_that_of_one():
+    both = cg.qre(cg.ZeroSumGame(cg.games.comal_cycle().skew), 0.1, [COMAL_START, COMAL_START])
+    one = cg.qre(cg.games.comal_cycle(), 0.1, COMAL_START)
+    np.testing.assert_allclose(both.logp, [one.logp, one.logp], rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    "game", [cg.games.comal_cycle(), random_game(4, prompts=(2,)), cg.ZeroSumGame(np.eye(2, 3))], ids=type
+)
+def test_qre_at_several_temperatures(game):
+    temperatures = [1.0, 0.1, 1e-4]
+    together = cg.qre(game, temperatures)
+    assert together.logp.shape == (3, *game.policy_shape)
+    assert np.shape(together.status) == np.shape(together.regularized_gap)
+    for each, temperature in enumerate(temperatures):
+        alone = cg.qre(game, temperature)
+        np.testing.assert_allclose(together.policy[each], alone.policy, rtol=0, atol=1e-11)
+        np.testing.assert_array_equal(together.status[each], "certified")
+    general = cg.qre(cg.games.comal_cycle(), [1.0, 0.1], None, cg.regularizers.chi_squared)
+    alone = cg.qre(cg.games.comal_cycle(), 0.1, None, cg.regularizers.chi_squared)
+    np.testing.assert_allclose(general.policy[1], alone.policy, rtol=0, atol=1e-12)
+
+
+def test_log_probabilities_of_qre_do_not_underflow():
+    solution = cg.qre(random_game(10), 1e-4)
+    assert solution.policy.min() == 0
+    assert np.all(np.isfinite(solution.logp))
+    response = log_normalize(np.asarray(random_game(10).skew) @ solution.policy / 1e-4)
+    np.testing.assert_allclose(solution.logp, response, rtol=1e-10)
+
+
+def test_the_regularized_gap_of_qre_is_the_metric():
+    game, policy = random_game(5), random_policy(5)
+    solution = cg.qre(game, 0.1, policy)
+    assert solution.regularized_gap <= 1e-20
+    metric = cg.regularized_gap(0.1, jnp.log(policy))
+    assert float(metric(game, jnp.asarray(solution.logp))) == pytest.approx(0, abs=1e-12)
+
+
+def test_an_equilibrium_that_is_not_found_is_failed(monkeypatch):
+    monkeypatch.setattr(proximal, "MAX_SOLVES", 1)
+    monkeypatch.setattr(quantal, "_equilibrium", proximal.regularized_equilibrium)
+    games = random_game(10, prompts=(3,))
+    with jax.disable_jit():
+        solution = cg.qre(games, 1e-3)
+    np.testing.assert_array_equal(solution.status, "failed")
+    assert np.all(solution.regularized_gap > 0)
 
 
 # Players with different numbers of actions ------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The set of all Nash policies: its dimension, its members on demand, and the distance to it."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import scipy.optimize
 from helpers import random_game, random_policy
 
 import comalgames as cg
+from comalgames.equilibria import nash_set
 
 RPS = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / 2
 
@@ -257,7 +259,7 @@ def test_regularized_equilibria_tend_to_the_selected_member():
     for seed in range(3):
         game, reference = disc(6, seed)[0], random_policy(6, seed=seed)
         selected = cg.nash(game, select=reference).policy
-        errors = [np.abs(cg.qre(game, t, reference) - selected).max() for t in (1e-2, 1e-3, 1e-4)]
+        errors = [np.abs(cg.qre(game, t, reference).policy - selected).max() for t in (1e-2, 1e-3, 1e-4)]
         np.testing.assert_allclose(np.array(errors[1:]) / errors[:-1], 0.1, rtol=0.3)
 
 
@@ -288,3 +290,39 @@ def test_a_set_that_is_not_certified_has_no_distance():
     assert cg.nash(game).status == "undecided"
     with pytest.raises(ArithmeticError, match="undecided"):
         cg.kl_to_nash_set(game)
+
+
+# Failure ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def _one_step(monkeypatch):
+    monkeypatch.setattr(nash_set, "MAX_STEPS", 1)
+    jax.clear_caches()
+    yield
+    monkeypatch.undo()
+    jax.clear_caches()
+
+
+@pytest.mark.usefixtures("_one_step")
+def test_a_nearest_policy_that_is_not_found_is_nan_and_its_selection_failed():
+    game = cg.games.clones(cg.games.comal_cycle(), 0)
+    reference = np.array([0.1, 0.2, 0.3, 0.4])
+    assert cg.nash(game, select=reference).status == "failed"
+    distance = cg.kl_to_nash_set(game)
+    assert np.isnan(distance(game, log(reference)))
+    assert np.isnan(jax.jit(lambda logp: distance(game, logp))(log(reference)))
+
+
+def test_a_set_that_is_not_certified_fails_alone():
+    """Selection in a batch: one game is undecided, the other has clones."""
+    undecided = np.zeros((4, 4))
+    undecided[:3, :3] = cg.games.cycle(1e-14, 0.3, 0.4).skew
+    undecided[3, :3], undecided[:3, 3] = -0.5, 0.5
+    clones = np.asarray(cg.games.clones(cg.games.rock_paper_scissors(), 0).skew)
+    games = skew_game(np.stack([undecided, clones]))
+    plain = cg.nash(games)
+    assert plain.status.tolist() == ["undecided", "certified"]
+    selected = cg.nash(games, select="max-entropy")
+    assert selected.status.tolist() == ["failed", "certified"]
+    np.testing.assert_allclose(selected.policy[1], [1 / 6, 1 / 3, 1 / 3, 1 / 6], rtol=0, atol=1e-9)

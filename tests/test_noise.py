@@ -124,9 +124,12 @@ def test_flips_at_one_rate_leave_nash_and_lower_the_temperature():
     for rate, tau in itertools.product((0.1, 0.3, 0.45), (0.05, 0.5)):
         flipped = flip_labels(game, rate)
         np.testing.assert_allclose(cg.nash(flipped).policy, cg.nash(game).policy, rtol=0, atol=1e-12)
-        there, here = cg.qre(flipped, tau, reference), cg.qre(game, tau / (1 - 2 * rate), reference)
+        there, here = (
+            cg.qre(flipped, tau, reference).policy,
+            cg.qre(game, tau / (1 - 2 * rate), reference).policy,
+        )
         np.testing.assert_allclose(there, here, rtol=0, atol=1e-13)
-        assert np.abs(here - cg.qre(game, tau, reference)).max() > 1e-3
+        assert np.abs(here - cg.qre(game, tau, reference).policy).max() > 1e-3
 
 
 def test_flips_of_pairs_act_on_each_pair_and_move_nash():
@@ -560,10 +563,10 @@ def test_the_nash_policy_of_a_perturbed_game_loses_no_more_than_it_was_perturbed
 @pytest.mark.parametrize("tau", [0.05, 0.3])
 def test_the_regularized_equilibrium_moves_by_no_more_than_the_perturbation_over_the_temperature(tau):
     game, reference = random_game(8), random_policy(8)
-    here = cg.qre(game, tau, reference)
+    here = cg.qre(game, tau, reference).policy
     moves = []
     for noisy, size in perturbations(game):
-        moved = np.abs(cg.qre(noisy, tau, reference) - here).sum()
+        moved = np.abs(cg.qre(noisy, tau, reference).policy - here).sum()
         assert moved <= size / tau
         moves.append(moved * tau / size)
     assert max(moves) > 0.01
@@ -591,7 +594,7 @@ def test_rules_learn_on_the_noisy_game_and_are_measured_on_the_true_one(rate):
     )
     assert comal.duality_gap < 1e-9
     inpo = cg.solve(CYCLE, cg.INPO(1.0, 0.1), 2000, init=COMAL_START, feedback=source, record_every=2000)
-    limit = cg.qre(CYCLE, 0.1 / (1 - 2 * rate), COMAL_START)
+    limit = cg.qre(CYCLE, 0.1 / (1 - 2 * rate), COMAL_START).policy
     np.testing.assert_allclose(inpo.policy, limit, rtol=0, atol=1e-12)
     assert inpo.duality_gap > 0.06
 

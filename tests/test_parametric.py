@@ -161,7 +161,7 @@ def test_labelled_pairs_of_uniform_law_stop_elsewhere_than_the_regularized_equil
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10)
     np.testing.assert_allclose(found, [0.135, 0.471, 0.394], atol=5e-4)
     assert gap(CYCLE, found) == pytest.approx(0.296, abs=5e-4)
-    assert gap(CYCLE, cg.qre(CYCLE, 0.1, start)) == pytest.approx(0.0588, abs=5e-5)
+    assert gap(CYCLE, cg.qre(CYCLE, 0.1, start).policy) == pytest.approx(0.0588, abs=5e-5)
 
 
 def test_logistic_with_mwu_is_iterative_dpo():

@@ -68,7 +68,7 @@ def test_comals_rates_are_the_predicted_ones(comal):
 def test_mirror_descent_stops_at_its_equilibrium_below_the_limit_and_cycles_above(mirror_descent):
     for tau in mirror_descent["temperature"].values:
         rows = mirror_descent.sel(temperature=tau)
-        logp = np.log(cg.qre(CYCLE, float(tau), COMAL_START))
+        logp = cg.qre(CYCLE, float(tau), COMAL_START).logp
         (w,) = cg.diagnostics.rotation_frequencies(CYCLE, logp)
         steps = rows["step_size"].values
         np.testing.assert_allclose(rows["radius"].values, np.abs(1 - steps * tau + 1j * steps * w), rtol=1e-8)

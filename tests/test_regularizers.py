@@ -241,7 +241,7 @@ def test_the_equilibrium_satisfies_its_conditions(regularizer):
     game, reference = random_game(6, prompts=(8,)), random_policy(6, seed=5)
     zeros = 0
     for temperature in (0.01, 0.3):
-        policy = cg.qre(game, temperature, reference, regularizer)
+        policy = cg.qre(game, temperature, reference, regularizer).policy
         np.testing.assert_allclose(policy.sum(-1), 1, rtol=1e-14)
         references = np.broadcast_to(reference, policy.shape)
         payoff = np.einsum("bij,bj->bi", game.skew, policy)
@@ -284,8 +284,8 @@ def test_the_gap_is_what_scipys_best_response_gains(regularizer):
 def test_the_general_solver_agrees_with_newtons_method_for_kl():
     game, reference = random_game(6, prompts=(8,)), random_policy(6, seed=5)
     for temperature in (0.01, 0.3):
-        found = cg.qre(game, temperature, reference, explicit_kl)
-        np.testing.assert_allclose(found, cg.qre(game, temperature, reference), rtol=0, atol=1e-12)
+        found = cg.qre(game, temperature, reference, explicit_kl).policy
+        np.testing.assert_allclose(found, cg.qre(game, temperature, reference).policy, rtol=0, atol=1e-12)
         policies = np.log(random_policy(8, 6, seed=6))
         gaps = [
             cg.regularized_gap(temperature, np.log(reference), regularizer)(game, policies)
@@ -301,7 +301,7 @@ def test_the_equilibrium_is_where_the_rule_stops():
         metric = {"gap": cg.regularized_gap(0.3, np.log(reference), regularizer)}
         result = cg.solve(game, rule, 2000, reference=reference, metrics=metric, record_every=1000)
         np.testing.assert_allclose(
-            result.policy, cg.qre(game, 0.3, reference, regularizer), rtol=0, atol=1e-9
+            result.policy, cg.qre(game, 0.3, reference, regularizer).policy, rtol=0, atol=1e-9
         )
         assert result.history["gap"][0] > 1e-3 > 1e-12 > result.history["gap"][-1]
 
@@ -349,8 +349,7 @@ def test_what_is_not_smooth_is_not_solved_silently():
         return jnp.sum(jnp.abs(p - reference))
 
     game, start = cg.games.comal_cycle(), np.array(COMAL_START)
-    with pytest.raises(ArithmeticError, match=r"regularized by 'distance' was not found.*check_regularizer"):
-        cg.qre(game, 1.0, start, distance)
+    assert cg.qre(game, 1.0, start, distance).status == "failed"
     assert np.isnan(cg.regularized_gap(1.0, np.log(start), distance)(game, np.log([0.3, 0.3, 0.4])))
 
 
@@ -361,8 +360,9 @@ def test_a_small_kink_is_refused_as_a_large_one_is():
         return chi_squared(p, reference) + 1e-4 * jnp.sum(jnp.abs(p - reference))
 
     game = cg.PreferenceGame.from_skew(1e-3 * cg.games.comal_cycle().skew)
-    with pytest.raises(ArithmeticError, match=r"the regularized gap is \de-0[456]"):
-        cg.qre(game, 1.0, COMAL_START, kinked)
+    solution = cg.qre(game, 1.0, COMAL_START, kinked)
+    assert solution.status == "failed"
+    assert 1e-7 < solution.regularized_gap < 1e-3
 
 
 # check_regularizer
@@ -470,7 +470,7 @@ def test_what_is_no_regularizer_is_refused_everywhere(wrong, words):
         lambda: cg.RegularizedMirrorDescent(1.0, 0.1, wrong),
         lambda: jax.vmap(lambda s: cg.RegularizedMirrorDescent(s, 0.1, wrong))(jnp.ones(2)),
         lambda: cg.regularized_gap(0.1, np.log([0.5, 0.5]), wrong),
-        lambda: cg.qre(cg.games.comal_cycle(), 0.1, None, wrong),
+        lambda: cg.qre(cg.games.comal_cycle(), 0.1, None, wrong).policy,
     ):
         with pytest.raises(ValueError, match="(?s)`regularizer` .*" + words):
             make()
@@ -522,8 +522,8 @@ def test_comal_refuses_what_ignores_the_reference():
             cg.COMAL(rule, 50)
     cg.COMAL(cg.RegularizedMirrorDescent(1.0, 0.1, weighted_sum((1, entropy), (0.1, kl))), 50)
     # It is no mistake without COMAL: the equilibrium is that of KL to the uniform policy.
-    found = cg.qre(cg.games.comal_cycle(), 0.2, COMAL_START, entropy)
-    np.testing.assert_allclose(found, cg.qre(cg.games.comal_cycle(), 0.2), rtol=0, atol=1e-12)
+    found = cg.qre(cg.games.comal_cycle(), 0.2, COMAL_START, entropy).policy
+    np.testing.assert_allclose(found, cg.qre(cg.games.comal_cycle(), 0.2).policy, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,7 @@ def test_a_temperature_may_change_with_the_step() -> None:
 def test_its_temperature_is_the_one_at_whose_equilibrium_the_inner_rule_rests(inner: Any) -> None:
     """A wrong temperature would be a theorem about another game."""
     reference = random_policy(3, seed=8)
-    rest = cg.qre(CYCLE, float(inner.form(0).temperature), reference)
+    rest = cg.qre(CYCLE, float(inner.form(0).temperature), reference).policy
     logp = jnp.log(jnp.asarray(rest))
     state = inner.init(logp, jnp.log(jnp.asarray(reference)))
     after = inner.step(jax.random.key(0), state, cg.Exact(CYCLE))

@@ -111,10 +111,10 @@ def _regularized(game: PreferenceGame, rule: Any, reference: np.ndarray) -> Fixe
         return _point("regularized", game, logp[0], reference, np.ones(len(reference), bool))
     if form.temperature is None:
         return None
-    try:
-        policy = qre(game, float(form.temperature), np.exp(reference), form.regularizer)
-    except ArithmeticError:
+    solution = qre(game, float(form.temperature), np.exp(reference), form.regularizer)
+    if solution.status != "certified":
         return None
+    policy = solution.policy
     support = policy > NO_WEIGHT
     policy = np.where(support, policy, 0.0) / policy[support].sum()
     logp = np.where(support, np.log(np.where(support, policy, 1.0)), FAINT)

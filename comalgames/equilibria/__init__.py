@@ -3,7 +3,7 @@
 from comalgames.equilibria.distance import KLToNashSet, kl_to_nash_set
 from comalgames.equilibria.exact import nash
 from comalgames.equilibria.proof import Proof, prove
-from comalgames.equilibria.quantal import qre
+from comalgames.equilibria.quantal import QuantalSolution, qre
 from comalgames.equilibria.robust import (
     RobustSolution,
     annotator_robust_nash,
@@ -17,6 +17,7 @@ __all__ = [
     "KLToNashSet",
     "NashSolution",
     "Proof",
+    "QuantalSolution",
     "RobustSolution",
     "annotator_robust_nash",
     "kl_to_nash_set",

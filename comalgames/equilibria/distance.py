@@ -32,7 +32,7 @@ class KLToNashSet(eqx.Module):
     prompts: tuple[int, ...] = eqx.field(static=True)
 
     def __call__(self, game: PreferenceGame | ZeroSumGame, logp: LogPolicy) -> Float[Array, "*prompts"]:
-        """Distance of the policy from the set of Nash policies in nats, per prompt."""
+        """Distance of the policy from the set of Nash policies in nats, per prompt; nan if not found."""
         validation.log_policy("logp", logp)
         validation.comparable("logp", logp, game.uniform())
         axes = len(self.prompts) + (2 if isinstance(game, ZeroSumGame) else 1)
@@ -50,7 +50,8 @@ def _distance(policies: NashSet, logp: Float[Array, "*batch n"]) -> Float[Array,
     inside = jnp.vectorize(policies.nearest, signature="(n)->(k)")(floored)
     nearest = jnp.full(logp.shape, -jnp.inf, logp.dtype).at[..., policies.support].set(inside)
     excluded = jnp.sum(jnp.where(logp == -jnp.inf, jnp.exp(nearest), 0.0), axis=-1)
-    return jnp.where(excluded > SOME, jnp.inf, simplex.kl_divergence(nearest, floored))
+    distance = jnp.where(excluded > SOME, jnp.inf, simplex.kl_divergence(nearest, floored))
+    return jnp.where(jnp.any(jnp.isnan(inside), axis=-1), jnp.nan, distance)
 
 
 def kl_to_nash_set(game: PreferenceGame | ZeroSumGame, solution: NashSolution | None = None) -> KLToNashSet:

@@ -39,7 +39,7 @@ def nash(game: AbstractGame, select: Any = None, solver: str | None = None) -> N
             which they are stored: make the game with x64 enabled.
         select: the Nash policy to return if it is not unique: None for one of largest support; "max-entropy";
             or a reference `[..., n]` of positive probabilities, for the one that minimizes KL(policy ||
-            reference).
+            reference). If the set of Nash policies is not certified, the status is "failed".
         solver: None, or the only solver to use: "interior-point", "highs-ds" or "highs-ipm".
 
     Returns:
@@ -47,7 +47,6 @@ def nash(game: AbstractGame, select: Any = None, solver: str | None = None) -> N
 
     Raises:
         ValueError: `game`, `select` or `solver` is not as described.
-        ArithmeticError: `select` was given, but the set of Nash policies is not certified.
 
     Example:
         >>> cg.nash(cg.games.comal_cycle()).policy * 11

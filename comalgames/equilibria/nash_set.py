@@ -16,6 +16,9 @@ from comalgames.equilibria.solution import NashSolution, certify
 from comalgames.games.preference import PreferenceGame
 from comalgames.games.zero_sum import ZeroSumGame
 
+# The statuses with which the set of Nash policies is known.
+SETTLED = ("certified", "tied")
+
 # Step lengths tried along a direction; they share one linear solve.
 LENGTHS = 0.5 ** np.arange(30)
 
@@ -50,6 +53,8 @@ class NashSet(eqx.Module):
 
     def nearest(self, logp: Float[Array, " n"]) -> Float[Array, " k"]:
         """The policy p of the set that minimizes KL(p || `logp`), as log-probabilities on the support.
+
+        They are nan if the method did not converge to within the square root of the machine epsilon.
 
         Args:
             logp: finite log-probabilities `[n]`.
@@ -106,7 +111,12 @@ def _nearest(equal: Array, less: Array, logx: Array) -> Array:
 
     start = (signed.astype(logx.dtype), jnp.ones((), logx.dtype), jnp.zeros((), jnp.int32))
     y, _, _ = jax.lax.while_loop(unfinished, body, start)
-    return jax.nn.log_softmax(scores(y))
+    log_p = jax.nn.log_softmax(scores(y))
+    # y @ (rows @ p) is what the dual value lacks to KL(p || x), if p is in the set.
+    paid = rows @ jnp.exp(log_p)
+    outside = jnp.max(jnp.where(signed, paid, jnp.abs(paid)), initial=0.0)
+    found = jnp.maximum(outside, jnp.abs(y @ paid)) <= float(np.sqrt(eps))
+    return jnp.where(found, log_p, jnp.nan)
 
 
 def nash_sets(game: PreferenceGame | ZeroSumGame, solution: NashSolution) -> list[list[NashSet]]:
@@ -119,29 +129,27 @@ def nash_sets(game: PreferenceGame | ZeroSumGame, solution: NashSolution) -> lis
     Raises:
         ArithmeticError: the status of a prompt is "undecided" or "failed".
     """
-    if not np.all(np.isin(solution.status, ("certified", "tied"))):
+    if not np.all(np.isin(solution.status, SETTLED)):
         raise ArithmeticError(
             "the set of Nash policies is not certified: `nash(game).status` is "
             f"{', '.join(sorted(set(np.ravel(solution.status).tolist())))}. Set payoffs of the size of "
             "rounding errors to 0."
         )
+    return [_players(game, solution, prompt) for prompt in np.ndindex(np.shape(solution.status))]
+
+
+def _players(
+    game: PreferenceGame | ZeroSumGame, solution: NashSolution, prompt: tuple[int, ...]
+) -> list[NashSet]:
+    """The set of Nash policies of each player of one prompt."""
+    support, policy = solution.support[prompt], solution.policy[prompt]
     # Each column contains the payoffs of one action against the policy's actions, minus the value.
     if isinstance(game, PreferenceGame):
-        n = game.num_actions
-        members = (np.asarray(field).reshape(-1, n) for field in (solution.support, solution.policy))
-        skews = np.asarray(game.skew, np.float64).reshape(-1, n, n)
-        return [[_set(skew, used, used, policy)] for skew, used, policy in zip(skews, *members, strict=True)]
-    payoffs = np.asarray(game.payoff, np.float64).reshape(-1, *game.payoff.shape[-2:])
-    joint = (
-        np.asarray(field).reshape(-1, *game.policy_shape[-2:])
-        for field in (solution.support, solution.policy)
-    )
-    sets = []
-    for payoff, support, policy in zip(payoffs, *joint, strict=True):
-        (rows, columns), (row, column) = game.players(support), game.players(policy)
-        value = row @ payoff @ column
-        sets.append([_set(value - payoff.T, rows, columns, row), _set(payoff - value, columns, rows, column)])
-    return sets
+        return [_set(np.asarray(game.skew[prompt], np.float64), support, support, policy)]
+    payoff = np.asarray(game.payoff[prompt], np.float64)
+    (rows, columns), (row, column) = game.players(support), game.players(policy)
+    value = row @ payoff @ column
+    return [_set(value - payoff.T, rows, columns, row), _set(payoff - value, columns, rows, column)]
 
 
 def _set(earned: np.ndarray, support: np.ndarray, others: np.ndarray, policy: np.ndarray) -> NashSet:
@@ -153,7 +161,7 @@ def _set(earned: np.ndarray, support: np.ndarray, others: np.ndarray, policy: np
 
 
 def select_nash(game: PreferenceGame | ZeroSumGame, solution: NashSolution, select: Any) -> NashSolution:
-    """The solution with the Nash policies that are nearest to a reference.
+    """The solution with the Nash policies that are nearest to a reference; "failed" if they are not found.
 
     Args:
         game: the game.
@@ -165,14 +173,18 @@ def select_nash(game: PreferenceGame | ZeroSumGame, solution: NashSolution, sele
         logp = np.asarray(game.uniform(), np.float64)
     else:
         logp = game.log_probabilities("select", select)
-    policy, sets = np.array(solution.policy), nash_sets(game, solution)
-    flat = policy.reshape(len(sets), -1, game.num_actions)
-    references = np.broadcast_to(logp, policy.shape).reshape(flat.shape)
+    policy, settled = np.array(solution.policy), np.isin(solution.status, SETTLED)
+    references = np.broadcast_to(logp, policy.shape)
     with jax.enable_x64(True):
-        for prompt, players in enumerate(sets):
-            for player, each in enumerate(players):
-                near = np.exp(np.asarray(each.nearest(jnp.asarray(references[prompt, player]))))
+        for prompt in np.ndindex(settled.shape):
+            if not settled[prompt]:
+                continue
+            own = policy[prompt].reshape(-1, game.num_actions)
+            of_players = references[prompt].reshape(own.shape)
+            for player, each in enumerate(_players(game, solution, prompt)):
+                near = np.exp(np.asarray(each.nearest(jnp.asarray(of_players[player]))))
                 near -= each.equal.T @ (each.equal @ near)  # removes rounding errors
                 near = np.maximum(near, 0.0)  # where the nearest policy is at the boundary of the set
-                flat[prompt, player, each.support] = near / near.sum()
-    return certify(game, policy, solution.support, solution.dimension, np.ones_like(solution.unique))
+                own[player, each.support] = near / near.sum()
+    selected = certify(game, policy, solution.support, solution.dimension, np.ones_like(solution.unique))
+    return selected._replace(status=np.where(settled, selected.status, "failed")[()])

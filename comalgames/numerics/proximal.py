@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 import jax
@@ -52,6 +53,7 @@ def regularized_equilibrium(
     reference_logp: Float[Array, "*#batch n"],
     temperature: Float[Array, "*#batch"] | float,
     start_logp: Float[Array, "*#batch n"] | None = None,
+    num_players: int = 1,
 ) -> ProximalSolution:
     """The unique policy with `logp = log_normalize(reference_logp + skew @ exp(logp) / temperature)`.
 
@@ -64,6 +66,8 @@ def regularized_equilibrium(
         temperature: tau > 0, in units of payoff.
         start_logp: initial guess; the reference by default. A good guess saves solves; a bad one is
             abandoned.
+        num_players: number of policies that follow one another on the last axis, each normalized by itself
+            and all of the same length; the payoffs are those of every action against every other.
 
     Returns:
         A `ProximalSolution`; check `converged`.
@@ -72,7 +76,7 @@ def regularized_equilibrium(
     """
     strength = 1.0 / jnp.asarray(temperature, skew.dtype)
     start = reference_logp if start_logp is None else start_logp
-    solve = jnp.vectorize(_solve, signature="(n,n),(n),(n)->(n),(),(),()")
+    solve = jnp.vectorize(partial(_solve, num_players), signature="(n,n),(n),(n)->(n),(),(),()")
     return ProximalSolution(*solve(strength[..., None, None] * skew, reference_logp, start))
 
 
@@ -90,18 +94,22 @@ def regularized_equilibrium(
 # of length t reduces V by at least t V to first order. Near the solution W = p, and the full step converges
 # quadratically. With w = sqrt(W) and move = w x, the matrix for x is the identity minus an antisymmetric
 # matrix: it is never singular, and its condition number is at most 1 + 1 / (2 temperature).
-def _newton(payoff: Array, bias: Array, logp: Array, best: Array) -> tuple[Array, Array]:
+# Several players have one constant, and one sum of moves, each.
+def _newton(players: int, payoff: Array, bias: Array, logp: Array, best: Array) -> tuple[Array, Array]:
     eps = float(np.finfo(payoff.dtype).eps)
     w = _root_log_mean(logp, best)
     matrix = jnp.eye(len(logp), dtype=payoff.dtype) - w[:, None] * payoff * w
-    x, y = jnp.linalg.solve(matrix, jnp.stack([w * (best - logp), w], axis=1)).T
-    move = w * (x - y * (w @ x) / (w @ y))
+    own = jnp.kron(jnp.eye(players, dtype=w.dtype), jnp.ones(len(w) // players, w.dtype)) * w
+    x, *ys = jnp.linalg.solve(matrix, jnp.stack([w * (best - logp), *own], axis=1)).T
+    y = jnp.stack(ys)
+    constants = (own @ x) / (own @ y[0]) if players == 1 else jnp.linalg.solve(own @ y.T, own @ x)
+    move = w * (x - constants @ y)
 
     straight = jnp.exp(logp) + jnp.asarray(STEPS, payoff.dtype)[:, None] * move
     lowest = math.log(KEEP) + jnp.minimum(logp, best)
     kept = straight > jnp.exp(lowest)
-    tried = jax.nn.log_softmax(jnp.where(kept, jnp.log(jnp.where(kept, straight, 1.0)), lowest))
-    bests = _respond(payoff, bias, tried)
+    tried = _normalize(players, jnp.where(kept, jnp.log(jnp.where(kept, straight, 1.0)), lowest))
+    bests = _respond(players, payoff, bias, tried)
     value = jnp.sum((bests - tried) * (_root_log_mean(tried, bests) ** 2 - jnp.exp(tried)), axis=-1)
     # Values below rounding error are ties, for which the full step is taken.
     least = jnp.argmin(jnp.maximum(value, (eps * _size(payoff)) ** 2))
@@ -117,7 +125,7 @@ def _newton(payoff: Array, bias: Array, logp: Array, best: Array) -> tuple[Array
 _Carry: TypeAlias = tuple[Array, Array, Array, Array, Array, Array]
 
 
-def _solve(payoff: Array, reference: Array, start: Array) -> tuple[Array, Array, Array, Array]:
+def _solve(players: int, payoff: Array, reference: Array, start: Array) -> tuple[Array, Array, Array, Array]:
     eps = float(np.finfo(payoff.dtype).eps)
 
     # Not weighted by the policy, because a vertex has probability 0 where it differs from its best response.
@@ -133,7 +141,7 @@ def _solve(payoff: Array, reference: Array, start: Array) -> tuple[Array, Array,
 
     def body(carry: _Carry) -> _Carry:
         logp, best, share, reached, reached_share, solves = carry
-        moved, response = _newton(share * payoff, share * reference, logp, best)
+        moved, response = _newton(players, share * payoff, share * reference, logp, best)
         distance = _distance(moved, response)
         at_rounding = distance <= (TOLERANCE * eps * _size(payoff)) ** 2
         good = (distance <= PROGRESS * _distance(logp, best)) | at_rounding | (share <= CLOSE * reached_share)
@@ -141,23 +149,28 @@ def _solve(payoff: Array, reference: Array, start: Array) -> tuple[Array, Array,
         reached, reached_share = jnp.where(arrived, moved, reached), jnp.where(arrived, share, reached_share)
         share = jnp.where(arrived, 1.0, jnp.where(good, share, jnp.sqrt(share * reached_share)))
         logp = jnp.where(good, moved, reached)
-        best = _respond(share * payoff, share * reference, logp)
+        best = _respond(players, share * payoff, share * reference, logp)
         return logp, best, share, reached, reached_share, solves + 1
 
     # The uniform policy solves the game with this share of payoff and reference to within about NEAR.
     smallest = 1.0 / (2.0 * _size(payoff) + jnp.max(reference) - jnp.min(reference))
-    uniform = jnp.full_like(start, -math.log(len(start)))
-    first = (start, _respond(payoff, reference, start), jnp.ones_like(smallest), uniform, smallest)
+    uniform = jnp.full_like(start, -math.log(len(start) // players))
+    first = (start, _respond(players, payoff, reference, start), jnp.ones_like(smallest), uniform, smallest)
     logp, _, _, _, _, solves = jax.lax.while_loop(unfinished, body, (*first, jnp.zeros((), jnp.int32)))
-    best = _respond(payoff, reference, logp)
+    best = _respond(players, payoff, reference, logp)
     residual = jnp.max(jnp.exp(jnp.maximum(logp, best)) * jnp.abs(logp - best))
     return logp, residual, solves, scaled_error(logp, best) <= TOLERANCE
 
 
-def _respond(payoff: Array, bias: Array, logp: Array) -> Array:
+def _normalize(players: int, scores: Array) -> Array:
+    """Log-probabilities of each player."""
+    return jax.nn.log_softmax(scores.reshape(*scores.shape[:-1], players, -1), axis=-1).reshape(scores.shape)
+
+
+def _respond(players: int, payoff: Array, bias: Array, logp: Array) -> Array:
     """The best response in the regularized game."""
     advantage = jnp.einsum("ij,...j->...i", payoff, jnp.exp(logp), precision=jax.lax.Precision.HIGHEST)
-    return jax.nn.log_softmax(bias + advantage)
+    return _normalize(players, bias + advantage)
 
 
 def _distance(logp: Array, best: Array) -> Array:

@@ -122,7 +122,7 @@ def contraction(learning_rates: dict[float, float], num_steps: int, smallest_kl:
         game, reference = setting(**draws)
         for beta, learning_rate in learning_rates.items():
             step = min(1 / (1 + beta), step_of(learning_rate, beta, draws["num_answers"]))
-            target = {"kl": kl_to(jnp.log(jnp.asarray(qre(game, beta, reference))))}
+            target = {"kl": kl_to(jnp.asarray(qre(game, beta, reference).logp))}
             kl = solve(game, EGPO(step, beta), num_steps, init=reference, metrics=target).history["kl"]
             known = kl[:-1] > smallest_kl
             ratio = np.where(known, kl[1:], 0.0) / np.where(known, kl[:-1], 1.0)

@@ -61,7 +61,7 @@ def contraction(
         )
         runs, factors = [], []
         for tau in temperatures:
-            target = {"kl": kl_to(jnp.log(jnp.asarray(qre(game, tau, reference))))}
+            target = {"kl": kl_to(jnp.asarray(qre(game, tau, reference).logp))}
             for share in shares:
                 step_size = share * tau / (tau**2 + 0.5)
                 rule = MirrorDescent(step_size, tau)

@@ -70,5 +70,5 @@ def mixture_error(data: Data, experiment: str, algorithm: str, temperature: floa
     """
     policy = data[experiment]["final_policy"].sel(game="cycle", algorithm=algorithm, seed=0).values
     mixture = policy ** (1 - share) * np.array(START) ** share
-    expected = qre(games.comal_cycle(), temperature / (1 - share), START)
+    expected = qre(games.comal_cycle(), temperature / (1 - share), START).policy
     return float(np.abs(mixture / mixture.sum() - expected).max())

@@ -50,4 +50,4 @@ def distances(temperature: float) -> Any:
 
 
 def _kl_to_regularized(game: PreferenceGame, temperature: float) -> dict[str, Metric]:
-    return {"kl_to_regularized": kl_to(jnp.log(jnp.asarray(qre(game, temperature, START))))}
+    return {"kl_to_regularized": kl_to(jnp.asarray(qre(game, temperature, START).logp))}

@@ -81,7 +81,7 @@ def truth(temperature: float, reference: tuple[float, ...]) -> Any:
         {
             "nash_policy": ("answer", solution.policy),
             "win_rate_against_nash": ("answer", np.asarray(game.preference) @ solution.policy),
-            "regularized_policy": ("answer", qre(game, temperature, reference)),
+            "regularized_policy": ("answer", qre(game, temperature, reference).policy),
         },
         {"answer": list(game.names)},
         attrs={"unique": bool(solution.unique), "status": str(solution.status)},

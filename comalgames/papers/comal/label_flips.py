@@ -69,7 +69,7 @@ def label_flips(
         corrected = _learnt(flip_corrected(inpo, rate), num_inpo_steps, rate, init)
         for name, run in zip(gaps, (_learnt(comal, num_steps, rate, init), plain, corrected), strict=True):
             gaps[name].append(float(run.duality_gap))
-        limit = qre(game, temperature / (1 - 2 * rate), init)
+        limit = qre(game, temperature / (1 - 2 * rate), init).policy
         predicted.append(float(duality_gap(game, np.log(limit))))
         errors.append(float(np.abs(plain.policy - limit).max()))
     return xr.Dataset(

@@ -81,7 +81,7 @@ def sampled_gaps(
         "COMAL": COMAL(MirrorDescent(step_size, temperature), period),
         "INPO": INPO(1 / step_size, temperature),
     }
-    regularized = qre(game, temperature, init)
+    regularized = qre(game, temperature, init).policy
     limits: dict[str, dict[str, Any]] = {
         "COMAL": {"logp": nash(game).logp, "reference": None, "period": period},
         "INPO": {"logp": np.log(regularized), "reference": np.log(init), "period": 1},

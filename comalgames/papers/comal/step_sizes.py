@@ -39,7 +39,7 @@ def step_size_thresholds(
     settings = {"cycle": (games.comal_cycle(), cycle_reference), "random": (random, None)}
     rows = []
     for (name, (game, reference)), tau in itertools.product(settings.items(), temperatures):
-        limit = np.log(qre(game, tau, reference))
+        limit = qre(game, tau, reference).logp
         anchor = game.uniform() if reference is None else jnp.log(jnp.asarray(reference))
         omega = rotation_frequencies(game, limit)[0]
 

@@ -153,7 +153,7 @@ def trained(
             "distance": _from_record_one(run.distance),
         }.items():
             found.setdefault(variable, []).append(np.asarray(rows))
-    regularized = np.stack([qre(game, tau, policy) for policy in np.exp(run.logp[:, 0])])
+    regularized = np.stack([qre(game, tau, policy).policy for policy in np.exp(run.logp[:, 0])])
     dims = ("game", "algorithm", "seed", "record")
     data: dict[str, Any] = {
         # [algorithm, seed, record, prompt]
