@@ -1,13 +1,17 @@
 """What "certified" means on games made to break it, by rational arithmetic on the payoffs as stored."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
-from exact import the_nash_policy_on
+import scipy.linalg
+from exact import kernel, the_nash_policy_on
 from helpers import random_game
 
 import comalgames as cg
 from comalgames.equilibria import face, linear_program, robust
 from comalgames.equilibria.dominance import rescaled, undominated
+from comalgames.equilibria.ties import PRIMES, rank
 
 RPS = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / 2
 
@@ -145,6 +149,64 @@ def test_games_of_small_whole_numbers_are_certified_exactly(n):
         assert (exactly is not None) == unique
         if unique:
             np.testing.assert_allclose(policy, exactly, rtol=0, atol=1e-14)
+
+
+def test_ties_are_exact_modulo_no_prime_that_a_game_is_likely_to_hold():
+    """Ranks without rounding, against elimination with fractions; payoffs of the largest integers too."""
+    for x in (2**31 - 1, 2**31, 2**32 - 1, 2**61 - 1, 1, *PRIMES):
+        assert rank(np.array([[0, x], [-x, 0]]) / 2.0**62) == 2
+        assert rank(np.array([[x, x], [x, x]]) / 2.0**62) == 1
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        n = int(rng.integers(2, 7))
+        which = rng.integers(0, n, n)
+        matrix = (rng.normal(size=(n, n)) * 10.0 ** -rng.integers(0, 300, (n, n)))[np.ix_(which, which)]
+        exact = [[Fraction(x) for x in row] for row in matrix.tolist()]
+        assert rank(matrix) == n - len(kernel(exact))
+
+
+def test_a_near_tie_orthogonal_to_fixed_random_vectors_is_found():
+    """Two directions of almost equal payoffs, hidden from the vectors of one seed."""
+    n, size = 13, 1e-16
+    hidden = np.random.default_rng(0).standard_normal((n + 1, 8))[:n]
+    skews = []
+    for seed in range(64):
+        rng = np.random.default_rng(seed)
+        policy = rng.dirichlet(np.full(n, 5.0))
+        free = scipy.linalg.null_space(np.column_stack([hidden, np.ones(n), policy]).T)
+        pair = free @ np.linalg.qr(rng.normal(size=(free.shape[1], 2)))[0]
+        rest = scipy.linalg.null_space(np.column_stack([policy, pair]).T)
+        core = rng.normal(size=(n - 3, n - 3))
+        skew = rest @ (core - core.T) @ rest.T
+        skew = skew / (2.2 * np.abs(skew).max()) + size * np.outer(pair[:, 0], pair[:, 1])
+        upper = np.triu(skew - size * np.outer(pair[:, 1], pair[:, 0]), 1)
+        skews.append(upper - upper.T)
+    games = skew_game(np.stack(skews))
+    solution = cg.nash(games)
+    assert not np.any(solution.unique)
+
+
+def test_a_unique_policy_of_nearly_singular_equations_is_refined():
+    """On games of which the interior-point method leaves the decision to the singular values."""
+    seen = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        policy = rng.dirichlet(np.ones(5))
+        free = scipy.linalg.null_space(np.stack([policy]))
+        core = rng.normal(size=(4, 4))
+        u, values, v = np.linalg.svd(core - core.T)
+        values[2:] = values[0] * 10.0 ** -rng.uniform(12.0, 12.8)
+        skew = free @ ((u * values / values[0]) @ v) @ free.T
+        upper = np.triu(skew, 1) / 2
+        skew = upper - upper.T
+        support = np.ones(5, bool)
+        answer = face.face(skew, policy, support)
+        exactly = the_nash_policy_on(skew, support)
+        if exactly is None or not answer.clear or answer.dimension:
+            continue
+        np.testing.assert_allclose(answer.policy, exactly, rtol=0, atol=1e-9)
+        seen += 1
+    assert seen > 5
 
 
 # Members on demand ------------------------------------------------------------------------------------------

@@ -34,7 +34,8 @@ class HistoryState(State):
 @guaranteed(
     REGULARIZED,
     "temperature > 0 and a small step; at 0 the limit is Nash if the opponent is the current policy, the "
-    "base weights satisfy sum_j j^2 b_j > 1 and the step is small",
+    "base weights satisfy sum_j j^2 b_j > 1, the j + 1 with a weight share no divisor above 2, and the step "
+    "is small",
     "measured; derived",
 )
 class HistoryMirrorDescent(AbstractUpdateRule[HistoryState]):
@@ -54,7 +55,8 @@ class HistoryMirrorDescent(AbstractUpdateRule[HistoryState]):
         z = sum_j base_weights[j] z^-j + i eta w sum_j opponent_weights[j] z^-j.
 
     With small steps against the current policy these are inside the unit circle, so that the last policy
-    converges to Nash, iff `sum_j j^2 base_weights[j] > 1` (and not all j + 1 with a weight share a divisor).
+    converges to Nash, iff `sum_j j^2 base_weights[j] > 1` and the j + 1 with a weight share no divisor above
+    2: where all are multiples of 3, say, a root near exp(2 pi i / 3) leaves the circle at once.
     Weights (1,), which is `MWU`, give 0 and (1/2, 1/2) gives 1/2: both spiral away. Three equal weights give
     5/3, converge for eta w < 4/3, and are fastest at eta w = 1.18, by .911 a step. Two weights are never
     enough. Of four, (0, .93, 0, .07) are faster, by .789 at eta w = 1.8, near their largest step, 1.86

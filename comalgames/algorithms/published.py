@@ -93,7 +93,7 @@ def SPO(step_size: Number, queue: int = 1) -> MWU | HistoryMirrorDescent:
     "step < 2 tau / (tau^2 + w^2)",
     "Calandriello et al. 2024",
     same_as="MirrorDescent(step_size, temperature)",
-    anywhere="also step * tau <= 1; measured",
+    anywhere="step <= tau / (tau^2 + 1/4), proved; measured: twice that, if also step * tau <= 1",
 )
 def OnlineIPO(step_size: Number, temperature: Number) -> MirrorDescent:
     """Online IPO, its first version (three answers a comparison): `MirrorDescent`, under another name.
@@ -248,7 +248,7 @@ def ONPO(eta: Number) -> OptimisticMWU:
 @guaranteed(
     REGULARIZED,
     "tau > 0 and a small step; at 0 the limit is Nash if the opponent is the current policy, "
-    "sum_j j^2 weights[j] > 1 and the step is small",
+    "sum_j j^2 weights[j] > 1, the j + 1 with a weight share no divisor above 2, and the step is small",
     "Wu et al. 2025; measured; derived",
     same_as="HistoryMirrorDescent",
 )

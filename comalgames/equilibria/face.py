@@ -9,6 +9,7 @@ from scipy.optimize import linprog
 
 from comalgames.equilibria.interior_point import EPSILONS, TIE
 from comalgames.equilibria.linear_program import limits
+from comalgames.equilibria.refinement import refined
 
 EPS = float(np.finfo(np.float64).eps)
 
@@ -68,7 +69,8 @@ def face(skew: np.ndarray, near: np.ndarray, support: np.ndarray) -> Face:
             margin -= np.linalg.norm(np.where(support[:, None], moves, skew @ moves), axis=1)
             least = min(margin.min(), values[~kernel].min(initial=np.inf))
             if zero == tie and least > (np.sqrt(EPS) if dimension else rounding):
-                return Face(policy, support, dimension, True)
+                exact = policy if dimension else refined(skew, policy, np.inf)
+                return Face(exact, support, dimension, True)
             if np.max(advantage) <= np.max(skew @ near):
                 return Face(policy, support, dimension, False)
     # The approximation may have a smaller gap than its projection onto the face.

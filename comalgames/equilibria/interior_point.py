@@ -102,7 +102,9 @@ def _solve_on(skew: Array, support: Array) -> tuple[Array, Array, Array, Array]:
     matrix = jnp.block([[core, border[:, None]], [border, jnp.zeros(1)]])
     factors = lu_factor(matrix)
     unit = jnp.zeros(n + 1).at[n].set(1.0)
-    probes = jnp.asarray(np.random.default_rng(0).standard_normal((n + 1, PROBES)))
+    # Drawn with a key from the payoffs, so that no game is orthogonal to its probes but by chance.
+    key = jax.random.key(jnp.sum(jax.lax.bitcast_convert_type(skew, jnp.int64)))
+    probes = jax.random.normal(key, (n + 1, PROBES), skew.dtype)
     probes = probes * jnp.append(border, 1.0)[:, None]
     solved, *images = lu_solve(factors, jnp.column_stack([unit, probes])).T
     solved = solved + lu_solve(factors, unit - matrix @ solved)  # iterative refinement

@@ -21,7 +21,8 @@ class NashSolution(NamedTuple):
         policy: a Nash policy as probabilities `[..., n]`, exactly 0 off its support. If there are several, it
             has the largest support, unless another one was selected.
         gap: duality gap of the policy, in units of payoff; the certificate.
-        relative_gap: duality gap in units of the largest payoff (for two players, of the range of payoffs).
+        relative_gap: duality gap in units of the largest payoff, for two players of the larger of that and
+            the range of payoffs.
         support: actions with positive probability in some Nash policy, bool `[..., n]`.
         slack: payoff that each action loses against the policy, `[..., n]`, >= 0 up to rounding errors; 0 on
             the support, and inf where a player has no such action.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 # The rank modulo a prime is at most the rank, and less only if the prime divides certain minors: by chance
-# once in two thousand million. Products of two residues fit into 63 bits.
-PRIME = 2**31 - 1
+# once in two thousand million for each prime. Products of two residues fit into 63 bits.
+PRIMES = (2147483629, 1967513927)
 
 
 def rank(matrix: np.ndarray) -> int:
@@ -15,18 +15,22 @@ def rank(matrix: np.ndarray) -> int:
     Args:
         matrix: `[rows, columns]`, finite, float64.
     """
+    return max(_rank_modulo(prime, matrix) for prime in PRIMES)
+
+
+def _rank_modulo(prime: int, matrix: np.ndarray) -> int:
     mantissa, exponent = np.frexp(matrix)
-    powers = np.array([pow(2, k, PRIME) for k in range(int(np.ptp(exponent)) + 1)])
-    left = np.ldexp(mantissa, 53).astype(np.int64) % PRIME * powers[exponent - exponent.min()] % PRIME
+    powers = np.array([pow(2, k, prime) for k in range(int(np.ptp(exponent)) + 1)])
+    left = np.ldexp(mantissa, 53).astype(np.int64) % prime * powers[exponent - exponent.min()] % prime
     found = 0
     for column in range(matrix.shape[1]):
         rows = found + np.flatnonzero(left[found:, column])
         if len(rows) == 0:
             continue
         left[[found, rows[0]]] = left[[rows[0], found]]
-        left[found] = left[found] * pow(int(left[found, column]), -1, PRIME) % PRIME
+        left[found] = left[found] * pow(int(left[found, column]), -1, prime) % prime
         below = left[found + 1 :]
-        below -= below[:, column : column + 1] * left[found] % PRIME
-        below %= PRIME
+        below -= below[:, column : column + 1] * left[found] % prime
+        below %= prime
         found += 1
     return found
