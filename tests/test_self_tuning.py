@@ -350,6 +350,43 @@ def test_the_reference_moves_from_any_start_while_an_action_gains(inner: Any, dt
         assert np.all((last > num_steps - longest_round) | (gain < 1e-6))
 
 
+@pytest.mark.parametrize(
+    ("dtype", "least", "step_size", "temperature"),
+    [
+        *((np.float64, 1e-60, step_size, 0.1) for step_size in (1.8, 1.9286, 1.95, 2.0)),
+        (np.float32, 1e-30, 0.3583, 0.02),
+    ],
+)
+def test_an_inner_rule_that_multiplies_rounding_errors_finds_it_too(
+    dtype: Any, least: float, step_size: float, temperature: float
+) -> None:
+    """75 to 93% of the largest stable step: the policy stops farther from equilibrium than one rounding."""
+    game = cg.PreferenceGame.from_skew(jnp.asarray(DOMINATED, dtype))
+    start = np.array([least, 0.34, 0.33, 0.33]) / (1 + least)
+    rule = cg.COMAL(cg.MirrorDescent(step_size, temperature))
+    result = cg.solve(game, rule, 50_000, init=start, metrics=())
+    np.testing.assert_allclose(result.policy, [1, 0, 0, 0], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("step_size", [1e-4, 1e-3, 1e-2])
+def test_with_small_steps_in_float32_a_move_costs_no_more_than_the_machine_epsilon(step_size: float) -> None:
+    """With a pull far below the root of the machine epsilon, the way that steps lose exceeds it."""
+    game = cg.PreferenceGame.from_skew(jnp.asarray(CYCLE.skew, jnp.float32))
+    start = COMAL_NASH + 3e-4 * np.array([1, -2, 1])
+    rule, eps = cg.COMAL(cg.MirrorDescent(step_size, 0.1)), float(np.finfo(np.float32).eps)
+    logp = jnp.log(jnp.asarray(start, jnp.float32))
+
+    def body(state: Any, _: Any) -> Any:
+        after = rule.step(jax.random.key(0), state, cg.Exact(game))
+        return after, after.reference
+
+    references = jax.lax.scan(body, rule.init(logp, logp), None, 200_000)[1]
+    distance = kl(COMAL_NASH, np.exp(np.asarray(references, np.float64)))
+    # The logarithms are rounded too, each by at most eps.
+    assert np.max(np.diff(distance)) <= 3 * eps
+    assert distance[-1] <= 2 * distance[0]
+
+
 @pytest.mark.parametrize(("dtype", "least"), [(np.float32, 1e-30), (np.float64, 1e-60)])
 @pytest.mark.parametrize("inner", [cg.MirrorDescent(1.0, 0.1), cg.ExactProx(0.1)], ids=["steps", "exact"])
 def test_an_action_of_probability_1e_60_that_beats_all_is_found(inner: Any, dtype: Any, least: float) -> None:

@@ -149,10 +149,14 @@ class NearState(eqx.Module, Generic[S]):
     Attributes:
         inner: the state of the inner rule, which holds the policy, the reference and the step.
         near: whether the policy met the test in the last proposal, one for each policy.
+        least: root of the least KL(policy || best response) since the reference moved, likewise.
+        waited: number of steps since that was reached.
     """
 
     inner: Any
     near: Bool[Array, "*batch"]
+    least: Float[Array, "*batch"]
+    waited: Int[Array, "*batch"]
 
     @property
     def logp(self) -> Float[Array, "*batch n"]:
@@ -186,15 +190,15 @@ class NearState(eqx.Module, Generic[S]):
 # At the regularized equilibrium z = x+, so steps towards it meet the condition after finitely many. For two
 # players the KLs are summed over both, and A z is each one's payoffs against the other.
 #
-# In floating point z comes no nearer to x+ than rounding allows. When the policy has converged on the
-# likely actions while an unlikely one, of probability 1e-60, still grows, both KLs are rounding errors, and
-# comparing them could hold the reference for ever. Near 0, KL(z || x) is half the mean square of the
-# log-ratios under z. If their rounding errors are d_i, the root of a KL is off by at most
-#
-#     (sum_i z_i d_i^2 / 2)^(1/2),     d_i = eps ((|log z_i| + 1) / m + |log r_i| + |A| / tau),
-#
-# with the pull m of the inner rule: its steps stop where m times the way that is left is lost in log z_i. The
-# test allows for this distance. KL(x* || r) then rises with a move by no more than its own rounding errors.
+# In floating point z comes no nearer to x+ than rounding errors allow, which an inner rule near the limit of
+# its stability multiplies. When the policy has converged on the likely actions while an unlikely one, of
+# probability 1e-60, still grows, both KLs consist of rounding errors, and comparing them could keep the
+# reference for ever. So the reference also moves when KL(z || x+) is at most the machine epsilon and has not
+# fallen for `PATIENCE` time constants of the inner rule. By the equation above KL(x* || r) then rises by at
+# most the machine epsilon, and usually by the square of it.
+PATIENCE = 4.0
+
+
 class Near(AbstractWhen):
     """Move the reference whenever the policy passes a test of being near the regularized equilibrium.
 
@@ -203,11 +207,11 @@ class Near(AbstractWhen):
     When the policy z satisfies this condition, both policy and reference move to `best`, the best response of
     the regularized game. Then KL(Nash || reference) never increases by more than its rounding error, whatever
     the game, the temperature and the inner step size, and falls by at least
-    `(1 - relative_error^2) KL(z || reference)` with each move. In floating point the test allows for the
-    distance below which rounding hides the equilibrium, so that an action of tiny probability still grows
-    when the likely actions have converged. An inner rule that does not converge leaves the reference
-    unchanged, and cycles around it as it would alone. The test needs the advantage of the current policy,
-    which most rules ask for anyway.
+    `(1 - relative_error^2) KL(z || reference)` with each move. In floating point both also move when
+    KL(z || best) is below the machine epsilon and has stopped falling, so that an action of tiny probability
+    still grows when the likely actions have converged. An inner rule that does not converge leaves the
+    reference unchanged, and cycles around it as it would alone. The test needs the advantage of the current
+    policy, which most rules ask for anyway.
 
     Args:
         relative_error: above 0 and below 1. A smaller one needs more inner steps for a move, and gains more
@@ -250,7 +254,13 @@ class Near(AbstractWhen):
 
     def init(self, state: Any) -> Any:
         """The first state, in which the policy does not count as near."""
-        return NearState(state, jnp.zeros(state.logp.shape[:-1], bool))
+        batch = state.logp.shape[:-1]
+        return NearState(
+            state,
+            near=jnp.zeros(batch, bool),
+            least=jnp.full(batch, jnp.inf, state.logp.dtype),
+            waited=jnp.zeros(batch, jnp.int32),
+        )
 
     def propose(
         self, inner: AbstractUpdateRule[Any], key: PRNGKeyArray, state: Any, feedback: AbstractFeedback
@@ -261,15 +271,25 @@ class Near(AbstractWhen):
         own_key = key if asked(inner, logp.shape).itself else jax.random.fold_in(key, 1)
         advantage = feedback.advantage(own_key, logp)
         target, after = inner.propose(key, state.inner, Known(feedback, logp, advantage))
-        best = simplex.log_normalize(reference + advantage / inner.form(state.step).temperature)
-        error, way = (
-            jnp.sqrt(feedback.over_players(simplex.kl_divergence(logp, other))) for other in (best, reference)
-        )
-        near = error <= self.relative_error * way + _resolution(inner, state, advantage, feedback)
-        # One flag for each policy: two players move together.
-        near = near.reshape(*near.shape, *(1,) * (logp.ndim - 1 - near.ndim))
-        near = jnp.broadcast_to(near, logp.shape[:-1])
-        return jnp.where(near[..., None], best, target), NearState(after, near)
+        form = inner.form(state.step)
+        best = simplex.log_normalize(reference + advantage / form.temperature)
+
+        # One number for each policy: two players move together.
+        def root(other: Array) -> Array:
+            error = jnp.sqrt(feedback.over_players(simplex.kl_divergence(logp, other)))
+            alike = error.reshape(*error.shape, *(1,) * (logp.ndim - 1 - error.ndim))
+            return jnp.broadcast_to(alike, logp.shape[:-1])
+
+        error, way = root(best), root(reference)
+        fell = error < state.least
+        waited = jnp.where(fell, 0, state.waited + 1)
+        at_rounding = error <= float(np.finfo(logp.dtype).eps) ** 0.5
+        patience = PATIENCE / jnp.minimum(form.pull, 1.0)
+        stalled = at_rounding & (waited.astype(logp.dtype) >= patience)
+        near = (error <= self.relative_error * way) | stalled
+        least = jnp.where(near, jnp.inf, jnp.minimum(error, state.least))
+        state = NearState(after, near, least, jnp.where(near, 0, waited))
+        return jnp.where(near[..., None], best, target), state
 
     def commit(self, inner: AbstractUpdateRule[Any], state: Any, logp: Float[Array, "*batch n"]) -> Any:
         """Where the policy was near, move the reference to the policy reached."""
@@ -288,23 +308,6 @@ class Near(AbstractWhen):
         return inner._replace(
             reference="jumps", period=None, advantage_weight=None, beta=None, needs_all_actions=True
         )
-
-
-# Payoffs of a preference game are at most this in absolute value.
-LARGEST_PREFERENCE = 0.5
-
-
-def _resolution(
-    inner: AbstractUpdateRule[Any], state: Any, advantage: Array, feedback: AbstractFeedback
-) -> Float[Array, "*prompts"]:
-    """The distance, as the root of a KL, below which rounding hides the equilibrium; see `Near`."""
-    form, logp = inner.form(state.step), state.logp
-    payoff = jnp.maximum(LARGEST_PREFERENCE, jnp.max(jnp.abs(advantage), axis=-1, keepdims=True))
-    ratios = (1 - logp) / jnp.minimum(form.pull, 1.0) - state.reference + payoff / form.temperature
-    policy = jnp.exp(logp)
-    rounding = jnp.where(policy > 0, policy * (float(np.finfo(logp.dtype).eps) * ratios) ** 2 / 2, 0.0)
-    distance: Array = jnp.sqrt(feedback.over_players(jnp.sum(rounding, axis=-1)))
-    return distance
 
 
 def is_due(period: Any, step: Int[Array, ""]) -> Bool[Array, ""]:
