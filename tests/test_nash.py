@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from helpers import COMAL_NASH, COMAL_START, log_normalize, random_game, random_policy
 from scipy.optimize import linprog
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import comalgames as cg
-from comalgames.equilibria import quantal
+from comalgames.equilibria import quantal, threads
+from comalgames.equilibria.interior_point import interior_point
 from comalgames.equilibria.solution import certify
 from comalgames.numerics import proximal
 
@@ -750,6 +752,24 @@ def test_an_equilibrium_that_is_not_found_is_failed(monkeypatch):
         solution = cg.qre(games, 1e-3)
     np.testing.assert_array_equal(solution.status, "failed")
     assert np.all(solution.regularized_gap > 0)
+
+
+@pytest.mark.parametrize(("rows", "is_limited"), [(10, True), (11, False)])
+def test_blas_has_one_thread_while_a_small_game_is_solved(rows, is_limited, monkeypatch):
+    def num_threads():
+        return {each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"}
+
+    def spy(skew):
+        seen.append(num_threads())
+        return interior_point(skew)
+
+    seen, game = [], random_game(rows)
+    monkeypatch.setattr(threads, "ONE_THREAD", 10)
+    monkeypatch.setattr("comalgames.equilibria.exact.interior_point", spy)
+    with threadpool_limits(limits=2, user_api="blas"):
+        cg.nash(game)
+        assert num_threads() == {2}
+    assert seen == [{1} if is_limited else {2}]
 
 
 # Players with different numbers of actions ------------------------------------------------------------------

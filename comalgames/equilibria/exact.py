@@ -15,6 +15,7 @@ from comalgames.equilibria.linear_program import METHODS
 from comalgames.equilibria.nash_set import select_nash
 from comalgames.equilibria.refinement import refined
 from comalgames.equilibria.solution import NashSolution, certify
+from comalgames.equilibria.threads import blas_threads
 from comalgames.games.base import AbstractGame
 from comalgames.games.preference import PreferenceGame
 from comalgames.games.zero_sum import ZeroSumGame
@@ -67,8 +68,17 @@ def nash(game: AbstractGame, select: Any = None, solver: str | None = None) -> N
         )
     if solver is not None:
         validation.known("solver", solver, SOLVERS)
+    size = game.num_actions if isinstance(game, PreferenceGame) else sum(payoffs.shape[-2:])
+    with blas_threads(size):
+        solution = _solution(game, payoffs, SOLVERS if solver is None else (solver,))
+    return solution if select is None else select_nash(game, solution, select)
+
+
+def _solution(
+    game: PreferenceGame | ZeroSumGame, payoffs: np.ndarray, solvers: tuple[str, ...]
+) -> NashSolution:
+    """The solution of largest support."""
     solve = _one_player if isinstance(game, PreferenceGame) else _two_players
-    solvers = SOLVERS if solver is None else (solver,)
     flat = payoffs.reshape(-1, *payoffs.shape[-2:])
     solved = solve(flat, solvers)
 
@@ -76,15 +86,14 @@ def nash(game: AbstractGame, select: Any = None, solver: str | None = None) -> N
         return certify(game, *(field.reshape((*payoffs.shape[:-2], *field.shape[1:])) for field in solved))
 
     solution = certified()
-    for each in np.flatnonzero(np.isin(solution.status, ("undecided", "failed"))):
+    unsettled = np.flatnonzero(np.isin(solution.status, ("undecided", "failed")))
+    for each in unsettled:
         kept = undominated(flat[each])
-        if all(actions.all() for actions in kept):
-            continue
-        again = solve(rescaled(flat[each], *kept)[None], solvers)
-        for field, value in zip(solved, again, strict=True):
-            field[each] = value[0]
-    solution = certified()
-    return solution if select is None else select_nash(game, solution, select)
+        if not all(actions.all() for actions in kept):
+            again = solve(rescaled(flat[each], *kept)[None], solvers)
+            for field, value in zip(solved, again, strict=True):
+                field[each] = value[0]
+    return certified() if len(unsettled) else solution
 
 
 # Policy, support, dimension of the Nash set, and whether they are clear, of several games, `[games, ...]`.
