@@ -158,23 +158,21 @@ class NearState(eqx.Module, Generic[S]):
     least: Float[Array, "*batch"]
     waited: Int[Array, "*batch"]
 
+    # Not only arrays: `eqx.tree_at` reads them to find leaves.
     @property
-    def logp(self) -> Float[Array, "*batch n"]:
-        """The current policy."""
-        logp: Array = self.inner.logp
-        return logp
+    def logp(self) -> Any:
+        """The current policy, `[..., n]`."""
+        return self.inner.logp
 
     @property
-    def reference(self) -> Float[Array, "*batch n"]:
-        """The current reference."""
-        reference: Array = self.inner.reference
-        return reference
+    def reference(self) -> Any:
+        """The current reference, `[..., n]`."""
+        return self.inner.reference
 
     @property
-    def step(self) -> Int[Array, ""]:
+    def step(self) -> Any:
         """Number of steps committed so far."""
-        step: Array = self.inner.step
-        return step
+        return self.inner.step
 
 
 # Let A be the payoffs, r the reference, z any policy, and x+ ~ r exp(A z / tau), the best response to z in
@@ -197,6 +195,9 @@ class NearState(eqx.Module, Generic[S]):
 # fallen for `PATIENCE` time constants of the inner rule. By the equation above KL(x* || r) then rises by at
 # most the machine epsilon, and usually by the square of it.
 PATIENCE = 4.0
+
+# More than any error, and finite in every precision.
+LARGEST = 1e30
 
 
 class Near(AbstractWhen):
@@ -258,7 +259,7 @@ class Near(AbstractWhen):
         return NearState(
             state,
             near=jnp.zeros(batch, bool),
-            least=jnp.full(batch, jnp.inf, state.logp.dtype),
+            least=jnp.full(batch, LARGEST, state.logp.dtype),
             waited=jnp.zeros(batch, jnp.int32),
         )
 
@@ -287,7 +288,7 @@ class Near(AbstractWhen):
         patience = PATIENCE / jnp.minimum(form.pull, 1.0)
         stalled = at_rounding & (waited.astype(logp.dtype) >= patience)
         near = (error <= self.relative_error * way) | stalled
-        least = jnp.where(near, jnp.inf, jnp.minimum(error, state.least))
+        least = jnp.where(near, LARGEST, jnp.minimum(error, state.least))
         state = NearState(after, near, least, jnp.where(near, 0, waited))
         return jnp.where(near[..., None], best, target), state
 
