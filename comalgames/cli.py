@@ -261,6 +261,7 @@ def _nash(arguments: argparse.Namespace) -> int:
     answer = {
         "policy": {game.names[i]: float(solution.policy[i]) for i in np.flatnonzero(solution.support)},
         "duality_gap": float(solution.gap),
+        "status": str(solution.status),
         "support": support,
         "unique": bool(solution.unique),
         "dimension": int(solution.dimension),
@@ -281,7 +282,8 @@ def _describe(answer: dict[str, Any]) -> str:
         return [f"  {name:<{width}}  {number:{form}}" for name, number in ordered]
 
     several = (
-        f"It is NOT the only Nash policy (their set has dimension {answer['dimension']}); this one has the "
+        f"It is NOT the only Nash policy (their set has dimension {answer['dimension']}"
+        f"{', up to rounding of the payoffs' if answer['status'] == 'tied' else ''}); this one has the "
         f"largest support of all."
     )
     pick, beats = answer["reward_pick"], answer["nash_beats_reward_pick"]

@@ -100,6 +100,19 @@ def test_json_says_the_same(answers):
     assert len(answer["win_rate_against_nash"]) == 32
 
 
+def test_a_set_that_rounding_makes_is_said_to_be_one(comalgames, tmp_path):
+    """Five points of a disc game: the payoffs are of rank two only up to their rounding."""
+    x, y = np.random.default_rng(0).uniform(0.3, 1, 5) * [
+        np.cos(angles := 1.2566 * np.arange(5)),
+        np.sin(angles),
+    ]
+    rates = 0.5 + (np.outer(x, y) - np.outer(y, x)) / 2
+    file = tmp_path / "disc.csv"
+    np.savetxt(file, rates, delimiter=",", fmt="%.17g")
+    out = comalgames("nash", file, "--symmetrize")[1]
+    assert "dimension 2, up to rounding of the payoffs" in out
+
+
 def test_without_22_the_nash_policy_is_not_unique(answers, comalgames):
     assert answers["22"]["unique"] is False
     assert "Trajectory 22" not in answers["22"]["win_rate_against_nash"]
