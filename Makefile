@@ -26,8 +26,8 @@ READY_LM := $(VENV)/.ready-lm
 test-lm: $(READY_LM)
 	$(BIN)/python -m pytest tests/test_trl.py tests/test_lm.py tests/test_losses.py tests/test_docs.py -k "trl or torch"
 
-# The wheel as users install it, on another Python and compiled as by default: a core of the tests, and two quick
-# reproductions.
+# The wheel as users install it, on another Python: a core of the tests, and two quick reproductions, which are
+# compiled as by default.
 NEWEST ?= python3.13
 WHEEL := .venv-wheel
 CORE := tests/test_protocol.py tests/test_tables.py tests/test_self_tuning.py tests/test_identities.py \
@@ -39,8 +39,7 @@ test-wheel:
 	    -r requirements.lock
 	$(WHEEL)/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir $(WHEEL)/dist .
 	$(WHEEL)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(WHEEL)/dist/*.whl
-	XLA_FLAGS=--xla_cpu_parallel_codegen_split_count=1 \
-	    $(WHEEL)/bin/python -P -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(CORE)
+	$(WHEEL)/bin/python -P -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(CORE)
 	$(WHEEL)/bin/comalgames reproduce comal lm --quick --out $(WHEEL)/results
 
 lint: $(READY)

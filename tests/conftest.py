@@ -11,8 +11,8 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 # Compiling is most of what the tests cost. Without optimization, and with the older emitters up to JAX 0.10
 # (XLA ends a process with a flag that it does not know), it takes half the time, and the last bits differ.
-# The wheel's tests in `.ci/run` and all reproductions use the defaults. One compilation is not split over
-# threads, because there are as many workers as cores.
+# All reproductions use the defaults. One compilation is not split over threads, because there are as many
+# workers as cores.
 _FLAGS = ["--xla_cpu_parallel_codegen_split_count=1", "--xla_backend_optimization_level=0"]
 if tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11):
     _FLAGS += ["--xla_cpu_use_fusion_emitters=false"]
