@@ -116,8 +116,7 @@ def _faces(skews: np.ndarray, solvers: tuple[str, ...]) -> list[Face]:
         if solver in METHODS:
             answers = [face_by_linear_program(skews[k], solver) for k in open_games]
         elif open_games:
-            with jax.enable_x64(True):
-                path = jax.tree.map(np.asarray, interior_point(skews[open_games]))
+            path = jax.tree.map(np.asarray, interior_point(skews[open_games]))
             answers = [
                 Face(refined(skew, policy, error), policy > 0, 0, True)
                 if exact

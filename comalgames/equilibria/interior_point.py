@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import NamedTuple
 
 import jax
@@ -94,7 +95,7 @@ def _likely_support(skew: Array, x: Array, v: Array) -> Array:
 # the errors of p and of the slack, M^-1 r and A M^-1 r for a residual r. Normal random vectors in place of r
 # have the mean squares of the rows of M^-1 and A M^-1 as mean squares of the results, so that they measure
 # the error of each number, and together the distance of M from a singular matrix.
-def _solve_on(skew: Array, support: Array) -> tuple[Array, Array, Array, Array]:
+def _solve_on(skew: Array, support: Array, probes: Array) -> tuple[Array, Array, Array, Array]:
     n = len(skew)
     inside = support[:, None] & support
     core = jnp.where(inside, skew, jnp.diag(jnp.where(support, 0.0, 1.0)))
@@ -102,9 +103,6 @@ def _solve_on(skew: Array, support: Array) -> tuple[Array, Array, Array, Array]:
     matrix = jnp.block([[core, border[:, None]], [border, jnp.zeros(1)]])
     factors = lu_factor(matrix)
     unit = jnp.zeros(n + 1).at[n].set(1.0)
-    # Drawn with a key from the payoffs, so that no game is orthogonal to its probes but by chance.
-    key = jax.random.key(jnp.sum(jax.lax.bitcast_convert_type(skew, jnp.int64)))
-    probes = jax.random.normal(key, (n + 1, PROBES), skew.dtype)
     probes = probes * jnp.append(border, 1.0)[:, None]
     solved, *images = lu_solve(factors, jnp.column_stack([unit, probes])).T
     solved = solved + lu_solve(factors, unit - matrix @ solved)  # iterative refinement
@@ -119,7 +117,7 @@ def _solve_on(skew: Array, support: Array) -> tuple[Array, Array, Array, Array]:
     return sure, policy, jnp.where(support, 0.0, slack), jnp.max(jnp.where(support, error, 0.0))
 
 
-def _solve(skew: Array) -> InteriorPoint:
+def _solve(skew: Array, probes: Array) -> InteriorPoint:
     n = len(skew)
     start = jnp.full(n, 1.0 / n)
     first_bound = 2.0 * jnp.max(jnp.abs(skew @ start)) + 1.0 / n
@@ -138,7 +136,7 @@ def _solve(skew: Array) -> InteriorPoint:
         settled = jnp.all(support == before) | (n <= SMALL)
         found = jax.lax.cond(
             settled,
-            lambda: _solve_on(skew, support),
+            lambda: _solve_on(skew, support, probes),
             lambda: (jnp.array(False), policy, slack, error),
         )
         return x, v, support, *found, jnp.where(good, steps + 1, MAX_STEPS)
@@ -158,8 +156,7 @@ def _solve(skew: Array) -> InteriorPoint:
     return InteriorPoint(exact, policy, slack, error, steps)
 
 
-@jax.jit
-def interior_point(skew: Float[Array, "batch n n"]) -> InteriorPoint:
+def interior_point(skew: Float[np.ndarray, "batch n n"]) -> InteriorPoint:
     """The Nash policy of each game of a batch if it is unique, otherwise a policy near the Nash policies.
 
     Args:
@@ -169,6 +166,18 @@ def interior_point(skew: Float[Array, "batch n n"]) -> InteriorPoint:
     form is that of a symmetric zero-sum game. Mehrotra and Ye, "Finding an Interior Point in the Optimal Face
     of Linear Programs", 1993, for solving exactly from a guessed support.
     """
+    # The seed depends on the payoffs, so that no game is orthogonal to its probes but by chance.
+    rng = np.random.default_rng(zlib.crc32(np.ascontiguousarray(skew).tobytes()))
+    probes = rng.standard_normal((skew.shape[-1] + 1, PROBES))
+    with jax.enable_x64(True):
+        solution: InteriorPoint = _solve_all(jnp.asarray(skew), jnp.asarray(probes))
+    return solution
+
+
+@jax.jit
+def _solve_all(skew: Array, probes: Array) -> InteriorPoint:
     together = min(SIDE_BY_SIDE, len(skew)) if skew.shape[-1] <= SMALL else 1
-    solution: InteriorPoint = jax.lax.map(_solve, skew, batch_size=together if together > 1 else None)
+    solution: InteriorPoint = jax.lax.map(
+        lambda each: _solve(each, probes), skew, batch_size=together if together > 1 else None
+    )
     return solution
