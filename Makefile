@@ -30,8 +30,7 @@ test-lm: $(READY_LM)
 # compiled as by default.
 NEWEST ?= python3.13
 WHEEL := .venv-wheel
-CORE := tests/test_protocol.py tests/test_tables.py tests/test_self_tuning.py tests/test_identities.py \
-    tests/test_nash.py tests/test_losses.py tests/test_imports.py
+CORE := tests/test_protocol.py tests/test_identities.py tests/test_nash.py tests/test_losses.py tests/test_imports.py
 
 test-wheel:
 	rm -rf $(WHEEL) && $(NEWEST) -m venv $(WHEEL)
