@@ -247,6 +247,55 @@ def test_a_gap_that_is_small_on_the_way_is_not_taken_for_nash():
     assert found.outcome != "Nash"
 
 
+@pytest.mark.parametrize("num_steps", [4, 5, 9, 13])
+@pytest.mark.parametrize("rule", [cg.MWU(1.0), cg.MirrorDescent(1.0, 0.1)], ids=repr)
+def test_a_few_steps_decide_nothing(rule, num_steps):
+    assert cg.diagnose(CYCLE, rule, init=COMAL_START, num_steps=num_steps).outcome == "undecided"
+
+
+def test_a_run_within_a_round_decides_nothing():
+    """The inner problem is solved in the first step, and the reference moves after the run only."""
+    rule = cg.COMAL(cg.ExactProx(0.1), 1000)
+    assert cg.diagnose(CYCLE, rule, init=COMAL_START, num_steps=900).outcome == "undecided"
+    assert cg.diagnose(CYCLE, rule, init=COMAL_START).outcome == "Nash"
+
+
+@pytest.mark.parametrize("num_steps", [400, 1000, 2000])
+@pytest.mark.parametrize(
+    "rule", [cg.OptimisticMWU(0.01), cg.OptimisticMWU(0.1), cg.Extragradient(0.1), cg.MWU(1e-9)], ids=repr
+)
+def test_a_slow_run_is_undecided(rule, num_steps):
+    """The first three reach Nash from everywhere, and the last one the boundary, after more steps."""
+    found = cg.diagnose(CYCLE, rule, init=COMAL_START, num_steps=num_steps)
+    assert found.outcome == "undecided"
+
+
+def test_a_spiral_is_no_cycle_in_spite_of_its_turns():
+    """The factor of the last quarter is 0.9, within 1.25 of 1, and the policy has made more than one turn."""
+    rule = cg.Extragradient(0.1)
+    found = cg.diagnose(CYCLE, rule, init=COMAL_START, num_steps=2000)
+    assert found.evidence.path > 2 * found.evidence.spread
+    assert found.prediction.rate_per_step**500 > 1 / 1.25
+    assert found.outcome == "undecided"
+    assert cg.diagnose(CYCLE, rule, init=COMAL_START, num_steps=200_000).outcome == "Nash"
+
+
+def test_without_a_prediction_a_spiral_is_told_by_its_fall():
+    """A circle of modulus 0.9996^t with a turn in 30 steps: the last quarters fall by 4%, both alike."""
+    quarter = 100
+    shrinks = 0.9996**quarter
+
+    def code(shrinks):
+        before = cg.diagnostics.Evidence(
+            gap=0.3 * shrinks, gap_before=0.3, spread=0.2 * shrinks, spread_before=0.2, lowest=-2.0,
+            distance=np.nan, path=1.5, num_steps=quarter, period=1, rate=np.nan,
+        )  # fmt: skip
+        return int(cg.diagnostics.outcome_codes(before, 0.5))
+
+    assert code(1.0) == cg.diagnostics.OUTCOMES.index("cycle")
+    assert code(shrinks) == code(1 / shrinks) == cg.diagnostics.OUTCOMES.index("undecided")
+
+
 def test_self_tuning_comal():
     found = cg.diagnose(CYCLE, cg.COMAL(cg.MirrorDescent(1.0, 0.1)), init=COMAL_START)
     assert found.outcome == "Nash"

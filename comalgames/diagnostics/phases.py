@@ -120,8 +120,9 @@ def phase_diagram(
     rate = np.asarray([fit.rate if fit is not None and fit.kind == "linear" else np.nan for fit in fits])
     with np.errstate(invalid="ignore"):
         predicted = radius ** (1 / np.maximum(periods, 1))
+    evidence = evidence_of(watched, edges, aims_at_nash, periods, predicted)
     columns = {
-        "outcome": outcome_codes(evidence_of(watched, edges, aims_at_nash), largest_payoff(game)),
+        "outcome": outcome_codes(evidence, largest_payoff(game)),
         "final_gap": final_gap,
         "rate": rate,
         "radius": radius,
