@@ -129,7 +129,7 @@ def watch(
 
 
 class _Extremes(NamedTuple):
-    """Running extremes in the loop of `watch`: of the current block, and of the part (`high`, `low`, `path`)."""
+    """Running extremes in the loop of `watch`: of the block, and of the part (`high`, `low`, `path`)."""
 
     gap: Array
     distance: Array
