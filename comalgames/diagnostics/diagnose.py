@@ -206,7 +206,7 @@ class Diagnosis(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """The predicted behaviour: "contracts", "rotates out", "neutral" or "unknown"."""
+        """The predicted behaviour: "contracts", "rotates out", "depends", "neutral" or "unknown"."""
         return self.prediction.verdict
 
     @property

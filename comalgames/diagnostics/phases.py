@@ -69,7 +69,8 @@ def phase_diagram(
           Nash, of the total variation distance to its fixed point); nan if the convergence is not linear;
         - `radius`: predicted spectral radius of one round at the fixed point, where a round is one step, or
           the steps of `COMAL` between two moves of its reference. The fixed point is attracting if it is
-          below 1. nan if the fixed point is not known from theory, and for a self-tuning `COMAL`;
+          below 1. nan if the fixed point is not known from theory, and for a self-tuning `COMAL`. In a set of
+          Nash policies it is that of the policy that `nash` returns; `diagnose` compares others;
         - `predicted_rate`: predicted factor per step, the radius to the power 1 / (steps per round).
 
     Raises:

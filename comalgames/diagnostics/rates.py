@@ -48,7 +48,7 @@ class RateFit(NamedTuple):
     """The result of `fit_rate`.
 
     Attributes:
-        kind: "linear" (a constant factor per step), "power" (a pure power of the steps) or "none" (see `reason`).
+        kind: "linear" (a constant factor per step), "power" (a pure power of them) or "none" (see `reason`).
         rate: linear: the factor per unit of the steps, below 1; power: the exponent, below 0; none: nan.
         window: first and last step of the fit, after burn-in and before rounding errors dominate; (nan, nan)
             if no record is left.
@@ -90,8 +90,8 @@ def fit_rate(steps: Any, gaps: Any, *, floor: float | None = None, burn_in: floa
     smaller AIC is reported if the window is long enough (3 decades of the gap, or 1.5 decades of the steps),
     if the decreases over its quarters are similar, and if they show no curvature (otherwise the window may
     begin later). A power with a logarithmic factor, such as `log(t) / t`, is no pure power: it has no rate,
-    and the reason gives the range of its exponent. The reported rate is the slope of a line with weights that vanish at both ends of the
-    window, which makes it insensitive to the phase of an oscillation there.
+    and the reason gives the range of its exponent. The reported rate is the slope of a line with weights that
+    vanish at both ends of the window, which makes it insensitive to the phase of an oscillation there.
 
     AIC assumes independent residuals, which those of a smooth curve are not: read `evidence` together with
     `variance_ratio`. Records must be dense enough to resolve the maxima of the gap, and a change of rate
@@ -196,9 +196,9 @@ def _complaint(kind: str, t: np.ndarray, log_gap: np.ndarray, seen: float, stead
     if kind == "power" and _has_logarithm(x, log_gap):
         first, last = -falls[[0, -1]] * 4 / (x[-1] - x[0])
         return (
-            f"{WORDS[kind]} fits better, but its exponent changes from {first:.3g} in the first quarter of the "
-            f"window to {last:.3g} in the last as if by a logarithmic factor, such as log(t) / t, from which "
-            f"it cannot be distinguished"
+            f"{WORDS[kind]} fits better, but its exponent changes from {first:.3g} in the first quarter of "
+            f"the window to {last:.3g} in the last as if by a logarithmic factor, such as log(t) / t, and "
+            f"cannot be distinguished from that"
         )
     return ""
 
