@@ -340,8 +340,8 @@ def two_triangles():
 
 
 # Frequency of rock-paper-scissors, the largest of the set: the square of a member's frequency is the
-# determinant of sum_i p_i x_i x_i^T in the scale of the payoffs, at most that of points of the outer radius in
-# all directions. The policy that `nash` selects has about half of it.
+# determinant of sum_i p_i x_i x_i^T in the scale of the payoffs, at most that of points of the outer radius
+# in all directions. The policy that `nash` selects has about half of it.
 OUTER = 0.5 / np.sqrt(3)
 NEAR_OUTER = [0.001] * 3 + [0.3323] * 2 + [0.3324]
 
