@@ -64,6 +64,7 @@ RULES = {
     "GPO": cg.GPO(4.0),
     "SPO, queue of 10": cg.SPO(1.0, queue=10),
     "MNPO": cg.MNPO(1.0, 0.1),
+    "MNPO, no temperature": cg.MNPO(1.0, 0.0, (1 / 3, 1 / 3, 1 / 3)),
     "online DPO": cg.OnlineDPO(0.4, 0.1),
     "Nash-MD": cg.NashMD(1.0, 0.1),
     "Nash-MD, falling": cg.NashMD(cg.InverseTime(20.0, 2.0), 0.1),

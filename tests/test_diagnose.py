@@ -8,6 +8,7 @@ import pytest
 from helpers import COMAL_FREQUENCY, COMAL_NASH, COMAL_PERIODS, COMAL_START, random_game, random_policy
 
 import comalgames as cg
+from comalgames.diagnostics.members import nash_members
 
 CYCLE = cg.PreferenceGame.from_skew(cg.games.comal_cycle().skew)
 RPS = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / 2
@@ -247,6 +248,55 @@ def test_a_gap_that_is_small_on_the_way_is_not_taken_for_nash():
     assert found.outcome != "Nash"
 
 
+@pytest.mark.parametrize("num_steps", [4, 5, 9, 13])
+@pytest.mark.parametrize("rule", [cg.MWU(1.0), cg.MirrorDescent(1.0, 0.1)], ids=repr)
+def test_a_few_steps_decide_nothing(rule, num_steps):
+    assert cg.diagnose(CYCLE, rule, init=COMAL_START, num_steps=num_steps).outcome == "undecided"
+
+
+def test_a_run_within_a_round_decides_nothing():
+    """The inner problem is solved in the first step, and the reference moves after the run only."""
+    rule = cg.COMAL(cg.ExactProx(0.1), 1000)
+    assert cg.diagnose(CYCLE, rule, init=COMAL_START, num_steps=900).outcome == "undecided"
+    assert cg.diagnose(CYCLE, rule, init=COMAL_START).outcome == "Nash"
+
+
+@pytest.mark.parametrize("num_steps", [400, 1000, 2000])
+@pytest.mark.parametrize(
+    "rule", [cg.OptimisticMWU(0.01), cg.OptimisticMWU(0.1), cg.Extragradient(0.1), cg.MWU(1e-9)], ids=repr
+)
+def test_a_slow_run_is_undecided(rule, num_steps):
+    """The first three reach Nash from everywhere, and the last one the boundary, after more steps."""
+    found = cg.diagnose(CYCLE, rule, init=COMAL_START, num_steps=num_steps)
+    assert found.outcome == "undecided"
+
+
+def test_a_spiral_is_no_cycle_in_spite_of_its_turns():
+    """The factor of the last quarter is 0.9, within 1.25 of 1, and the policy has made more than one turn."""
+    rule = cg.Extragradient(0.1)
+    found = cg.diagnose(CYCLE, rule, init=COMAL_START, num_steps=2000)
+    assert found.evidence.path > 2 * found.evidence.spread
+    assert found.prediction.rate_per_step**500 > 1 / 1.25
+    assert found.outcome == "undecided"
+    assert cg.diagnose(CYCLE, rule, init=COMAL_START, num_steps=200_000).outcome == "Nash"
+
+
+def test_without_a_prediction_a_spiral_is_told_by_its_fall():
+    """A circle of modulus 0.9996^t with a turn in 30 steps: the last quarters fall by 4%, both alike."""
+    quarter = 100
+    shrinks = 0.9996**quarter
+
+    def code(shrinks):
+        before = cg.diagnostics.Evidence(
+            gap=0.3 * shrinks, gap_before=0.3, spread=0.2 * shrinks, spread_before=0.2, lowest=-2.0,
+            distance=np.nan, path=1.5, num_steps=quarter, period=1, rate=np.nan,
+        )  # fmt: skip
+        return int(cg.diagnostics.outcome_codes(before, 0.5))
+
+    assert code(1.0) == cg.diagnostics.OUTCOMES.index("cycle")
+    assert code(shrinks) == code(1 / shrinks) == cg.diagnostics.OUTCOMES.index("undecided")
+
+
 def test_self_tuning_comal():
     found = cg.diagnose(CYCLE, cg.COMAL(cg.MirrorDescent(1.0, 0.1)), init=COMAL_START)
     assert found.outcome == "Nash"
@@ -275,6 +325,64 @@ def test_along_a_set_of_nash_policies_nothing_pulls():
     np.testing.assert_allclose(found.prediction.radius, abs(1 + 1j * a - a**2), rtol=1e-9)
     assert found.outcome == "Nash"
     np.testing.assert_allclose(np.log(found.fit.rate), np.log(found.prediction.radius), rtol=0.02)
+
+
+def two_triangles():
+    """Two triangles around the origin, radii 0.2 and 1. The outer one alone is rock-paper-scissors."""
+    angles = np.arange(3) * 2 * np.pi / 3
+    return cg.games.disc(
+        [
+            [r * np.cos(a + turn), r * np.sin(a + turn)]
+            for r, turn in ((0.2, 0.0), (1.0, np.pi / 3))
+            for a in angles
+        ]
+    )
+
+
+# Frequency of rock-paper-scissors, the largest of the set: the square of a member's frequency is the
+# determinant of sum_i p_i x_i x_i^T in the scale of the payoffs, at most that of points of the outer radius
+# in all directions. The policy that `nash` selects has about half of it.
+OUTER = 0.5 / np.sqrt(3)
+NEAR_OUTER = [0.001] * 3 + [0.3323] * 2 + [0.3324]
+
+
+@pytest.mark.parametrize(("step_size", "verdict"), [(3.4, "contracts"), (3.6, "depends"), (6.0, "depends")])
+def test_a_verdict_on_a_set_speaks_of_its_members(step_size, verdict):
+    """Extragradient multiplies by 1 + i a - a^2 with a = step_size * frequency, and contracts for a < 1."""
+    found = cg.diagnose(two_triangles(), cg.Extragradient(step_size), init=NEAR_OUTER, num_steps=2000)
+    assert found.prediction.point.dimension == 3
+    assert found.verdict == verdict
+    assert (found.outcome == "Nash") == (verdict == "contracts")
+    assert found.prediction.radius < 1
+    if verdict == "depends":
+        a = step_size * OUTER
+        np.testing.assert_allclose(found.prediction.members[1], abs(1 + 1j * a - a**2), rtol=5e-3)
+    assert found.prediction.members[0] <= found.prediction.radius <= found.prediction.members[1]
+    page = " ".join(repr(found).split())
+    assert "that of the policy shown" in page
+    assert "no bound over all members" in page
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [cg.COMAL(cg.MirrorDescent(3.0, 0.1), 20), cg.COMAL(cg.MirrorDescent(3.0, 0.1)), cg.MMD(3.0, 0.1)],
+    ids=repr,
+)
+def test_members_of_a_set_for_other_rules(rule):
+    found = at_once(rule, two_triangles()).prediction
+    low, high = found.members
+    assert low <= found.radius <= high
+    assert (low < high) == (found.point.kind == "nash")
+
+
+def test_members_of_a_nash_set_are_nash_and_far_apart():
+    for game in (two_triangles(), skew_game(RPS[np.ix_([0, 1, 2, 2, 2], [0, 1, 2, 2, 2])])):
+        solution = cg.nash(game)
+        members = nash_members(game, solution.policy, solution.support)
+        np.testing.assert_allclose(members.sum(-1), 1.0, rtol=1e-12)
+        assert np.all(members[:, solution.support] > 0)
+        assert np.max(members @ np.asarray(game.skew).T) < 1e-12
+        assert np.linalg.matrix_rank(members - solution.policy, tol=1e-6) == solution.dimension
 
 
 def test_games_of_one_and_two_actions_and_ties():

@@ -363,6 +363,31 @@ def test_sampled_sets_have_the_enumerated_law(labels, behaviour):
 
 
 # 200,000 sets: an error of about 1 / sqrt(200,000 * 0.05), the least probability of an action.
+@pytest.mark.parametrize("num_sets", [50, 100])
+def test_drawn_sets_are_biased_by_the_documented_amount(num_sets):
+    """The first-order bias of least squares: -E[x (x' L^+ x) residual] / N, where L = E[x x']."""
+    policy, num_keys = np.array([0.2, 0.5, 0.3]), 20_000
+    skew = np.array([[0, 0.5, -0.3], [-0.5, 0, 0.2], [0.3, -0.2, 0]])
+    feedback = cg.RegressedPairs(cg.PreferenceGame.from_skew(skew), num_sets)
+    logp, advantage, against_uniform = jnp.log(policy), skew @ policy, skew.mean(1)
+
+    def remainder(key):
+        """The estimate without its error of first order, whose mean is exactly 0; this removes most noise."""
+        seen = feedback.comparisons(key, logp)
+        residual = seen.skew - advantage[:, None] + advantage[None, :]
+        scores = feedback.advantage(key, logp) - jnp.sum(seen.weights * residual, axis=-1)
+        return scores - scores.mean()
+
+    found = np.asarray(jax.jit(jax.vmap(remainder))(jax.random.split(KEYS[0], num_keys)))
+    error = found.std(0).max() / np.sqrt(num_keys)
+    expected = len(policy) / (2 * num_sets) * (advantage - against_uniform)
+    expected -= expected.mean()
+    assert np.abs(expected).max() > 10 * error
+    # Four standard errors, and the order that the formula leaves out.
+    atol = 4 * error + len(policy) / num_sets * np.abs(expected).max()
+    np.testing.assert_allclose(found.mean(0) - advantage + advantage.mean(), expected, rtol=0, atol=atol)
+
+
 def test_many_sampled_sets_teach_what_all_sets_do():
     for arguments in ((2, "worst", "drawn"), (3, "second", "ranked")):
         many = ADVANTAGES(cg.RegressedPairs(GAME, 200_000, *arguments), KEYS[0], LOGP)

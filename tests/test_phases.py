@@ -165,6 +165,28 @@ def test_self_tuning_comal_has_no_line_of_theory_and_ends_at_nash():
     assert np.all(outcomes(found) == "Nash")
 
 
+def test_contracting_runs_are_undecided_until_they_arrive():
+    """MMD converges for all of these step sizes; the slowest of them move by rounding error only."""
+    rows = {
+        num_steps: cg.phase_diagram(
+            CYCLE,
+            cg.MMD,
+            x={"step_size": np.geomspace(1e-9, 1.0, 28)},
+            y={"temperature": [0.1, 0.15]},
+            init=COMAL_START,
+            num_steps=num_steps,
+        )
+        for num_steps in (4, 5, 12, 2000)
+    }
+    for num_steps, found in rows.items():
+        assert np.all(found["radius"].values < 1)
+        arrives = found["predicted_rate"].values ** (0.7 * num_steps) < 1e-8
+        ends = outcomes(found)
+        assert np.all(ends[arrives] == "other fixed point")
+        assert np.all(ends[found["predicted_rate"].values ** num_steps > 1e-4] == "undecided")
+    assert arrives.sum() > 5
+
+
 STEPS = {"step_size": [0.1, 1.0]}
 
 

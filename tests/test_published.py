@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.optimize
-from helpers import log_normalize, one_step, random_game, random_policy
+from helpers import COMAL_START, log_normalize, one_step, random_game, random_policy
 
 import comalgames as cg
 
@@ -301,6 +301,102 @@ def test_nca_and_bco_are_minimized_up_to_a_constant(beta: float) -> None:
         (cg.BCO(beta), lambda h, w: w * soft(-beta * h) + (1 - w) * soft(beta * h)),
     ):
         np.testing.assert_allclose(stepped(rule), log_normalize(LOGP + least(each)), rtol=0, atol=1e-6)
+
+
+def least_over_policies(rule: Any, win: np.ndarray, policy: np.ndarray) -> np.ndarray:
+    """The policy of least NCA or BCO loss of answers drawn from `policy`, log-probabilities."""
+    lost = 0.5 if isinstance(rule, cg.NCA) else 1 - win
+
+    def loss(logp: Any) -> Any:
+        r = rule.beta * (logp - np.log(policy))
+        return jnp.sum(policy * (win * jnp.logaddexp(0.0, -r) + lost * jnp.logaddexp(0.0, r)))
+
+    return minimizer(loss, np.log(policy))
+
+
+@pytest.mark.parametrize("beta", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize("kind", [cg.NCA, cg.BCO])
+def test_nca_and_bco_differ_from_their_minimizer_at_third_order(kind: Any, beta: float) -> None:
+    """Over policies, normalization has a multiplier: beta (d loss / d r) = multiplier * policy' / policy."""
+    for size, tolerance in ((0.01, 0.1), (0.001, 0.01)):
+        game = cg.PreferenceGame.from_skew(size * SKEW)
+        advantage, rule = size * SKEW @ POLICY, kind(beta)
+        start = jnp.asarray(LOGP)
+        step = rule.step(jax.random.key(0), rule.init(start, start), cg.Exact(game)).logp
+        difference = least_over_policies(rule, 0.5 + advantage, POLICY) - np.asarray(step)
+        if kind is cg.BCO:
+            h = 4 * advantage / beta
+            expected = -h * (POLICY @ h**2) / 2
+        else:
+            h = 2 * advantage / beta
+            expected = -2 * h * (1 - beta) * (1 - beta / 2) * (POLICY @ advantage**2) / beta**2
+        largest = np.abs(margins(expected)).max()
+        # Newton's method finds log-probabilities to about 1e-14.
+        np.testing.assert_allclose(
+            margins(difference), margins(expected), rtol=0, atol=tolerance * largest + 1e-12
+        )
+
+
+DISTANCES = {
+    cg.BCO(4.0): "0.6%",
+    cg.BCO(1.0): "7%",
+    cg.BCO(0.3): "28%",
+    cg.NCA(4.0): "0.3%",
+    cg.NCA(1.0): "0%",
+    cg.NCA(0.3): "8%",
+}
+
+
+@pytest.mark.parametrize(("rule", "documented"), DISTANCES.items(), ids=repr)
+def test_the_documented_distance_of_nca_and_bco_from_their_minimizer(rule: Any, documented: str) -> None:
+    policy = np.array(COMAL_START)
+    game = cg.PreferenceGame.from_skew(np.asarray(cg.games.comal_cycle().skew, np.float64))
+    start = jnp.log(policy)
+    step = np.asarray(rule.step(jax.random.key(0), rule.init(start, start), cg.Exact(game)).logp)
+    least = least_over_policies(rule, np.asarray(game.preference) @ policy, policy)
+    size = 100 * np.abs(margins(step - least)).max() / np.abs(margins(step - np.log(policy))).max()
+    assert f"{size:.1f}%" == documented if "." in documented else f"{size:.0f}%" == documented
+    assert documented == "0%" or documented in str(type(rule).__doc__)
+    if isinstance(rule, cg.BCO) and rule.beta == 0.3:
+        assert np.abs(np.exp(step - least) - 1).max() == pytest.approx(0.54, abs=0.005)
+
+
+# The limit of online DPO ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("preference", [0.5, 0.6, 0.9, 0.99, 0.999])
+@pytest.mark.parametrize("beta", [0.5, 1.0, 3.0])
+def test_online_dpo_on_two_actions_ends_at_the_log_odds(preference: float, beta: float) -> None:
+    game = cg.PreferenceGame([[0.5, preference], [1 - preference, 0.5]])
+    reference = np.array([0.3, 0.7])
+    ends = cg.solve(game, cg.OnlineDPO(beta), 200, init=reference).logp
+    shift = np.asarray(ends) - np.log(reference)
+    np.testing.assert_allclose(shift[0] - shift[1], np.log(preference / (1 - preference)) / beta, atol=1e-9)
+    near = cg.qre(game, beta / 4, reference).logp - np.log(reference)
+    np.testing.assert_allclose(near[0] - near[1], 4 * (preference - 0.5) / beta, atol=1e-9)
+
+
+def test_the_documented_limits_of_online_dpo_at_a_strong_preference() -> None:
+    game = cg.PreferenceGame([[0.5, 0.99], [0.01, 0.5]])
+    ends = cg.solve(game, cg.OnlineDPO(1.0), 200).policy
+    assert (f"{ends[0]:.2f}", f"{cg.qre(game, 0.25).policy[0]:.3f}") == ("0.99", "0.877")
+
+
+def test_at_the_limit_of_online_dpo_win_rates_are_those_of_bradley_terry() -> None:
+    ends = np.asarray(cg.solve(GAME, cg.OnlineDPO(2.0, 0.5), 500, init=REFERENCE).logp)
+    model = 1 / (1 + np.exp(-2.0 * margins(ends - LOG_REFERENCE)))
+    np.testing.assert_allclose(P @ np.exp(ends), model @ np.exp(ends), atol=1e-10)
+
+
+def test_near_ties_the_limit_of_online_dpo_is_the_equilibrium_at_a_quarter_of_beta() -> None:
+    """The difference falls with the square of the payoffs, relative to the way from the reference."""
+    sizes = []
+    for size in (0.1, 0.05, 0.025):
+        game = cg.PreferenceGame.from_skew(size * SKEW)
+        ends = np.asarray(cg.solve(game, cg.OnlineDPO(1.0, 0.5), 500, init=REFERENCE).logp)
+        near = cg.qre(game, 0.25, REFERENCE).logp
+        sizes.append(np.abs(margins(ends - near)).max() / np.abs(margins(near - LOG_REFERENCE)).max())
+    np.testing.assert_allclose(np.array(sizes[:-1]) / sizes[1:], 4.0, rtol=0.1)
 
 
 def test_sppos_minimizer_differs_from_multiplicative_weights_at_third_order() -> None:

@@ -171,6 +171,42 @@ def test_the_reason_says_what_is_the_matter():
     assert "decades" in fit_rate(*NONE["cycling"]).reason
 
 
+LOGARITHMS = {
+    "log(t) / t": lambda t: np.log(t) / t,
+    "(1 + log t) / t": lambda t: (1 + np.log(t)) / t,
+    "log(t)^2 / t": lambda t: np.log(t) ** 2 / t,
+    "1 / (t log t)": lambda t: 1 / (t * np.log(t)),
+    "sqrt(log(t) / t)": lambda t: np.sqrt(np.log(t) / t),
+    "log(t) / sqrt(t)": lambda t: np.log(t) / np.sqrt(t),
+    "log(t) / t^2": lambda t: np.log(t) / t**2,
+}
+SPANS = [(0.5, 4.0), (0.5, 6.0), (2.0, 4.5), (2.0, 8.0)]
+
+
+@pytest.mark.parametrize("span", SPANS)
+@pytest.mark.parametrize("name", LOGARITHMS)
+def test_a_power_with_a_logarithm_is_no_pure_power(name, span):
+    steps = np.unique(np.round(np.logspace(*span, 600)))
+    fit = fit_rate(steps, LOGARITHMS[name](steps), floor=0.0)
+    assert fit.kind == "none"
+    assert "decades" in fit.reason or "logarithmic factor" in fit.reason
+    # Records of all steps, as a run makes them
+    fit = fit_rate(LATER_STEPS[1:], LOGARITHMS[name](LATER_STEPS[1:]))
+    assert fit.kind == "none"
+
+
+@pytest.mark.parametrize("span", SPANS)
+@pytest.mark.parametrize("exponent", [-0.5, -1.0, -2.0])
+def test_a_power_is_told_from_one_with_a_logarithm(exponent, span):
+    """Pure, with a shift that is forgotten, and with records that oscillate."""
+    steps = np.unique(np.round(np.logspace(*span, 600)))
+    for gaps in (steps**exponent, (steps + 10 ** span[0]) ** exponent):
+        assert fit_rate(steps, gaps, floor=0.0).kind == "power"
+    for turn in np.linspace(0.5, 2.5, 20):
+        fit = fit_rate(LATER_STEPS, np.abs(np.cos(turn * LATER_STEPS)) * LATER_STEPS**exponent)
+        assert "logarithmic" not in fit.reason
+
+
 # Runs of rules
 # ------------------------------------------------------------------------------------------
 

@@ -373,7 +373,7 @@ def test_the_report_on_every_divergence():
         report = check_regularizer(divergence)
         unbounded = divergence == forward_kl or "forward" in repr(divergence)
         unbounded |= divergence in (alpha_divergence(-1), alpha_divergence(0))
-        assert report[:7] == (True,) * 7, (divergence, report)
+        assert report[:8] == (True,) * 8, (divergence, report)
         assert report.finite_at_boundary != unbounded, divergence
         assert report.suits_comal
     assert "suitable for COMAL" in report.sentences[0]
@@ -391,7 +391,13 @@ def test_the_report_on_every_divergence():
         ),
         (
             lambda p, r: jnp.sum(p * jnp.arange(4.0)),
-            {"strictly_convex", "minimal_at_reference", "zero_at_reference", "depends_on_reference"},
+            {
+                "strictly_convex",
+                "minimal_at_reference",
+                "zero_at_reference",
+                "depends_on_reference",
+                "curved_at_reference",
+            },
             "constant or linear along some direction",
         ),
         (
@@ -399,19 +405,82 @@ def test_the_report_on_every_divergence():
             {"minimal_at_reference", "zero_at_reference"},
             "fixed point is not a Nash policy",
         ),
-        (lambda p, r: jnp.sum(jnp.abs(p - r)), {"differentiable", "strictly_convex"}, "slope jumps"),
+        (
+            lambda p, r: jnp.sum(jnp.abs(p - r)),
+            {"differentiable", "strictly_convex", "curved_at_reference"},
+            "slope jumps",
+        ),
         (lambda p, r: jnp.sum((p - r) ** 2) + 3, {"zero_at_reference"}, "changes no step"),
-        (lambda p, r: (p[0] - r[0]) ** 2, {"strictly_convex"}, "many equilibria"),
+        (lambda p, r: (p[0] - r[0]) ** 2, {"strictly_convex", "curved_at_reference"}, "many equilibria"),
     ],
 )
 def test_the_report_on_what_lacks_something(regularizer, denied, words):
     report = check_regularizer(regularizer)
-    fields = report._fields[:7]
+    fields = report._fields[:8]
     assert {field for field, holds in zip(fields, report, strict=False) if not holds} == denied
     assert any(words in sentence for sentence in report.sentences)
     assert report.suits_comal == (denied == {"zero_at_reference"})
     lines = repr(report).splitlines()
     assert re.fullmatch(r"convex +(yes|no)", lines[2])
+
+
+@pytest.mark.parametrize("power", [3, 4, 6])
+def test_the_report_on_what_is_flat_at_the_reference(power):
+    """Powers above 2 are strictly convex, minimal and smooth, and their second derivative at 0 is 0."""
+    report = check_regularizer(lambda p, r: jnp.sum(jnp.abs(p - r) ** power))
+    assert not report.curved_at_reference
+    assert not report.suits_comal
+    assert any("no finite positive curvature" in sentence for sentence in report.sentences)
+    assert not check_regularizer(lambda p, r: jnp.sum(jnp.abs(p - r) ** 1.5)).curved_at_reference
+    assert check_regularizer(lambda p, r: jnp.sum((p - r) ** power) + kl(p, r) / 10).curved_at_reference
+
+
+SCALED = {
+    "kl": kl,
+    "chi_squared": chi_squared,
+    "kl + 1": lambda p, r: kl(p, r) + 1,
+    "entropy": entropy,
+    "total variation": lambda p, r: jnp.sum(jnp.abs(p - r)),
+    "concave": lambda p, r: -kl(p, r),
+    "flat": lambda p, r: jnp.sum((p - r) ** 4),
+    "one action": lambda p, r: (p[0] - r[0]) ** 2,
+}
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_a_factor_changes_no_property(name):
+    report = check_regularizer(SCALED[name])
+    for scale in (1e-100, 1e-12, 1e-3, 1e6, 1e100):
+
+        def scaled(p, r, scale=scale):
+            return scale * SCALED[name](p, r)
+
+        assert check_regularizer(scaled) == report
+        structure = cg.regularizers.ignores_reference, cg.regularizers.is_separable
+        assert [holds(scaled) for holds in structure] == [holds(SCALED[name]) for holds in structure]
+
+
+@pytest.mark.parametrize("scale", [1e-100, 1e-12, 1e6])
+def test_the_curvature_is_proportional_to_a_factor(scale):
+    assert cg.regularizers.curvature(lambda p, r: scale * kl(p, r)) == pytest.approx(scale, rel=1e-9)
+
+
+def test_a_tiny_factor_is_a_temperature():
+    """1e-12 KL at temperature 1e11 is KL at temperature 0.1, in a step and inside of COMAL."""
+
+    def tiny(p, r):
+        return 1e-12 * kl(p, r)
+
+    ends = [
+        cg.solve(
+            cg.games.comal_cycle(),
+            cg.COMAL(cg.RegularizedMirrorDescent(1.0, temperature, regularizer), 20),
+            200,
+            init=COMAL_START,
+        ).policy
+        for temperature, regularizer in ((0.1, kl), (1e11, tiny))
+    ]
+    np.testing.assert_allclose(ends[1], ends[0], rtol=1e-9)
 
 
 def test_the_report_on_what_returns_nan():

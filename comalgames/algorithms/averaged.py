@@ -28,7 +28,7 @@ class AveragedState(State):
 @guaranteed(
     NASH,
     "around MWU: a step of order T^-1/2; around OptimisticMWU: a small step",
-    "Freund and Schapire 1999",
+    "Freund and Schapire 1999; around OptimisticMWU: Cai et al. 2025",
     queries="inner",
 )
 class Averaged(AbstractWrapper[AveragedState]):
@@ -46,7 +46,9 @@ class Averaged(AbstractWrapper[AveragedState]):
     Raises:
         ValueError: `inner` is not an algorithm.
 
-    Reference: Freund and Schapire, "Adaptive Game Playing Using Multiplicative Weights", 1999.
+    Reference: Freund and Schapire, "Adaptive Game Playing Using Multiplicative Weights", 1999. Averages as
+    policies of their own: Cai et al., "From Average-Iterate to Last-Iterate Convergence in Games", 2025,
+    arXiv 2506.03464.
     """
 
     inner: AbstractAlgorithm[Any]

@@ -41,8 +41,9 @@ class Extragradient(AbstractUpdateRule[State]):
     Raises:
         ValueError: `step_size` is not a finite number above 0, or `temperature` not one of at least 0.
 
-    Reference: Nemirovski, "Prox-Method with Rate of Convergence O(1/t)", 2004; Cen, Wei and Chi, "Fast Policy
-    Extragradient Methods", 2021; Zhou et al., "Extragradient Preference Optimization", 2025.
+    Reference: temperature 0: Korpelevich, "The Extragradient Method for Finding Saddle Points", 1976;
+    Nemirovski, "Prox-Method with Rate of Convergence O(1/t)", 2004. Temperature > 0: Cen, Wei and Chi, "Fast
+    Policy Extragradient Methods", 2021; Zhou et al., "Extragradient Preference Optimization", 2025.
     """
 
     step_size: Number

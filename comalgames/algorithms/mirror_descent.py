@@ -71,7 +71,8 @@ class SPPO(AbstractMirrorRule):
         ValueError: `step_size` is not a finite number above 0, or `exact` is not True or False.
 
     Reference: Wu et al., "Self-Play Preference Optimization for Language Model Alignment", 2024,
-    equation 3.3.
+    equation 3.3. The minimizer by Lambert's function: Xu et al., "Approximation of Log-Partition Function in
+    Policy Mirror Descent Induces Implicit Regularization for LLM Post-Training", 2026, arXiv 2602.05933.
     """
 
     step_size: Number

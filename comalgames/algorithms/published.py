@@ -169,9 +169,7 @@ def NashMirrorProx(step_size: Number, temperature: Number) -> Extragradient:
     return Extragradient(eta / (beta * (1.0 + eta)), beta)
 
 
-@guaranteed(
-    NASH, "a sufficiently long period", "Tiapkin et al. 2026, v2", same_as="COMAL(NashMDPG(...), period)"
-)
+@guaranteed(NASH, "a sufficiently long period", "measured", same_as="COMAL(NashMDPG(...), period)")
 def NashProx(step_size: Number, temperature: Number, period: Any) -> COMAL[Any]:
     """Proximal point Nash learning: self-play policy gradient inside `COMAL`.
 
@@ -180,7 +178,11 @@ def NashProx(step_size: Number, temperature: Number, period: Any) -> COMAL[Any]:
         temperature: of each regularized game, > 0.
         period: gradient steps of each.
 
-    Reference: Tiapkin et al., arXiv 2505.19731, version 2, which is another paper than version 1.
+    Only the abstract of its paper was verified: self-play policy gradient, which is equivalent to online IPO,
+    within a proximal point method. Steps, inner stopping rule and bounds of the paper were not.
+
+    Reference: Tiapkin et al., "Proximal Point Nash Learning from Human Feedback", 2026, arXiv 2505.19731,
+    version 2, which is another paper than version 1.
     """
     return COMAL(OnlineIPOGradient(step_size, temperature), period)
 
@@ -234,7 +236,8 @@ def ONPO(eta: Number) -> OptimisticMWU:
 
         policy[t] ~ anchor[t] * exp(u[t-1] / eta),    anchor[t+1] ~ anchor[t] * exp(u[t] / eta),    u[-1] = 0
 
-    Elimination of the anchor gives one sequence from the two sequences of the paper.
+    Elimination of the anchor gives one sequence from the two sequences of the paper. The paper bounds the
+    gap of the average only; convergence of the last policy is that of `OptimisticMWU`.
 
     Args:
         eta: > 0, the *inverse* of a step size.

@@ -40,6 +40,7 @@ class Watched(NamedTuple):
         lowest: smallest log-probability of an action of the support.
         spread: variation of the probabilities within each part of the run, `[parts]`: half the sum over the
             actions of the largest minus the smallest probability.
+        path: total variation distance covered step by step within each part, `[parts]`.
         logp: the last policy, `[n]`.
     """
 
@@ -47,6 +48,7 @@ class Watched(NamedTuple):
     distance: Any
     lowest: Any
     spread: Any
+    path: Any
     logp: Any
 
 
@@ -93,11 +95,14 @@ def watch(
             lowest=jnp.where(broken, extremes.lowest, lowest),
             high=jnp.maximum(extremes.high, policy),
             low=jnp.minimum(extremes.low, policy),
+            path=extremes.path,
         )
 
     def step(index: Any, carry: tuple[Carry, _Extremes]) -> tuple[Carry, _Extremes]:
         progress, extremes = carry
-        return run.step(progress, index), observe(progress, extremes)
+        after, extremes = run.step(progress, index), observe(progress, extremes)
+        moved = jnp.sum(jnp.abs(jnp.exp(after.state.logp) - jnp.exp(progress.state.logp))) / 2
+        return after, extremes._replace(path=extremes.path + moved)
 
     def block(
         carry: tuple[Carry, _Extremes], ends: Array
@@ -108,38 +113,46 @@ def watch(
         progress, extremes = jax.lax.fori_loop(ends[0], ends[1], step, (progress, extremes))
         return (progress, extremes), (extremes.gap, extremes.distance, extremes.lowest)
 
-    progress, rows, spreads = run.begin(logp, reference), [], []
+    progress, rows, spreads, paths = run.begin(logp, reference), [], [], []
     for edges in parts:
         policy, zero = jnp.exp(progress.state.logp), jnp.zeros((), logp.dtype)
         pairs = jnp.stack([edges[:-1], edges[1:]], axis=1)
-        start = _Extremes(zero, zero, zero, policy, policy)
+        start = _Extremes(zero, zero, zero, policy, policy, zero)
         (progress, extremes), recorded = jax.lax.scan(block, (progress, start), pairs)
         rows.append(recorded)
-        spreads.append(jnp.sum(extremes.high - extremes.low) / 2)
+        last = jnp.exp(progress.state.logp)
+        spread = jnp.maximum(extremes.high, last) - jnp.minimum(extremes.low, last)
+        spreads.append(jnp.sum(spread) / 2)
+        paths.append(extremes.path)
     gap, distance, lowest = (jnp.concatenate(column) for column in zip(*rows, strict=True))
-    return Watched(gap, distance, lowest, jnp.stack(spreads), progress.state.logp)
+    return Watched(gap, distance, lowest, jnp.stack(spreads), jnp.stack(paths), progress.state.logp)
 
 
 class _Extremes(NamedTuple):
-    """Running extremes in the loop of `watch`: of the current block, and of the part (`high` and `low`)."""
+    """Running extremes in the loop of `watch`: of the block, and of the part (`high`, `low`, `path`)."""
 
     gap: Array
     distance: Array
     lowest: Array
     high: Array
     low: Array
+    path: Array
 
 
 _watch = eqx.filter_jit(watch)
 
 
-def evidence_of(watched: Watched, edges: tuple[np.ndarray, ...], aims_at_nash: Any) -> Evidence:
+def evidence_of(
+    watched: Watched, edges: tuple[np.ndarray, ...], aims_at_nash: Any, period: Any, rate: Any
+) -> Evidence:
     """The evidence for the outcome of one or several runs, from records with blocks on the last axis.
 
     Args:
         watched: records of one run or of several.
         edges: block edges as returned by `blocks`.
         aims_at_nash: whether the distance is measured to Nash; a bool, or one for each run.
+        period: number of steps per round, 1 if rounds have no fixed length; or one for each run.
+        rate: predicted factor of the error per step, nan if unknown; or one for each run.
     """
     begin = np.cumsum([len(each) - 1 for each in edges])
     before, last = slice(begin[0], begin[1]), slice(begin[1], begin[2])
@@ -151,6 +164,10 @@ def evidence_of(watched: Watched, edges: tuple[np.ndarray, ...], aims_at_nash: A
         spread_before=watched.spread[..., 1],
         lowest=np.where(np.isfinite(gap), watched.lowest[..., last].min(-1), watched.lowest.min(-1)),
         distance=np.where(aims_at_nash, np.nan, watched.distance[..., last].max(-1)),
+        path=watched.path[..., 2],
+        num_steps=int(edges[2][-1] - edges[2][0]),
+        period=period,
+        rate=rate,
     )
 
 
@@ -189,7 +206,7 @@ class Diagnosis(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """The predicted behaviour: "contracts", "rotates out", "neutral" or "unknown"."""
+        """The predicted behaviour: "contracts", "rotates out", "depends", "neutral" or "unknown"."""
         return self.prediction.verdict
 
     @property
@@ -258,7 +275,7 @@ def diagnose(
         watched = jax.tree.map(np.asarray, watched)
     steps = np.concatenate([each[:-1] for each in edges])
     is_gap = point is None or point.kind == "nash"
-    evidence = evidence_of(watched, edges, is_gap)
+    evidence = evidence_of(watched, edges, is_gap, prediction.round_steps or 1, prediction.rate_per_step)
     code = outcome_codes(evidence, largest_payoff(game))
     return Diagnosis(
         game=game,

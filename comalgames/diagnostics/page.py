@@ -69,6 +69,12 @@ def _local(diagnosis: Any) -> str:
         return "not predicted"
     if prediction.round_steps is None:
         return f"{prediction.verdict}: factor {factor(prediction.radius)} per round solved exactly"
+    if prediction.verdict == "depends":
+        low, high = prediction.members
+        return (
+            f"depends on the member of the Nash set: the error is multiplied by {factor(low)} to "
+            f"{factor(high)} per round, by {factor(prediction.radius)} at the policy shown"
+        )
     if prediction.verdict == "neutral":
         return "neutral: the error neither shrinks nor grows"
     per_round = ""
@@ -93,6 +99,8 @@ def _steps(diagnosis: Any) -> str:
         return f"no limit: {stable.reason}"
     low, high = stable.low, stable.high
     who = "the rule" if diagnosis.prediction.round_steps is not None else "the inner rule"
+    if diagnosis.prediction.point.dimension:
+        who = f"near the policy shown, {who}"
     if low == high:
         return f"{who} converges for no {name}"
     if low == 0 and math.isinf(high):
@@ -115,8 +123,9 @@ def _periods(diagnosis: Any) -> str:
     if periods.smallest is None:
         return f"no period from 1 to {tried} contracts; here period = {here}"
     fails = f" except {ranges(failing)}" if failing else ""
+    near = "near the policy shown, " if diagnosis.prediction.point.dimension else ""
     return (
-        f"contracts for periods 1 to {tried}{fails}; the fastest per step is {periods.best}; "
+        f"{near}contracts for periods 1 to {tried}{fails}; the fastest per step is {periods.best}; "
         f"here period = {here}"
     )
 

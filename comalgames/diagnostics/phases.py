@@ -69,7 +69,8 @@ def phase_diagram(
           Nash, of the total variation distance to its fixed point); nan if the convergence is not linear;
         - `radius`: predicted spectral radius of one round at the fixed point, where a round is one step, or
           the steps of `COMAL` between two moves of its reference. The fixed point is attracting if it is
-          below 1. nan if the fixed point is not known from theory, and for a self-tuning `COMAL`;
+          below 1. nan if the fixed point is not known from theory, and for a self-tuning `COMAL`. In a set of
+          Nash policies it is that of the policy that `nash` returns; `diagnose` compares others;
         - `predicted_rate`: predicted factor per step, the radius to the power 1 / (steps per round).
 
     Raises:
@@ -120,8 +121,9 @@ def phase_diagram(
     rate = np.asarray([fit.rate if fit is not None and fit.kind == "linear" else np.nan for fit in fits])
     with np.errstate(invalid="ignore"):
         predicted = radius ** (1 / np.maximum(periods, 1))
+    evidence = evidence_of(watched, edges, aims_at_nash, periods, predicted)
     columns = {
-        "outcome": outcome_codes(evidence_of(watched, edges, aims_at_nash), largest_payoff(game)),
+        "outcome": outcome_codes(evidence, largest_payoff(game)),
         "final_gap": final_gap,
         "rate": rate,
         "radius": radius,

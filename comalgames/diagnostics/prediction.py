@@ -14,15 +14,18 @@ from comalgames import validation
 from comalgames.algorithms.base import AbstractAlgorithm, AbstractUpdateRule, with_dtype
 from comalgames.algorithms.contract import questions_of
 from comalgames.algorithms.schedules import AbstractSchedule
-from comalgames.diagnostics.fixed_points import WORDS, FixedPoint, fixed_point
+from comalgames.diagnostics.fixed_points import FAINT, WORDS, FixedPoint, fixed_point
 from comalgames.diagnostics.local import rotation_frequencies, tangent_basis
+from comalgames.diagnostics.members import NUM_MEMBERS, nash_members
 from comalgames.diagnostics.stability import (
     NEUTRAL,
     StablePeriods,
     StableSteps,
     has_inner_steps,
     maps,
+    maps_of_many,
     multipliers,
+    radii,
     round_maps,
     stable_periods,
     stable_steps,
@@ -55,6 +58,8 @@ class Prediction(NamedTuple):
             length.
         queries: number of queries per step.
         radius: spectral radius of one round: the largest of the moduli and decays.
+        members: the smallest and the largest radius found at members of a set of Nash policies, see
+            `nash_members`; both are `radius` if the fixed point is isolated.
         decided_by: the mode that attains the radius, in words.
         steps: the range of step sizes for which the fixed point is attracting.
         periods: the spectral radius for each period of `COMAL`.
@@ -68,6 +73,7 @@ class Prediction(NamedTuple):
     round_steps: int | None
     queries: int
     radius: float
+    members: tuple[float, float]
     decided_by: str
     steps: StableSteps
     periods: StablePeriods
@@ -75,9 +81,14 @@ class Prediction(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """The verdict: "contracts", "rotates out", "neutral" (radius 1 to 11 digits) or "unknown"."""
+        """The verdict: "contracts", "rotates out", "neutral" (radius 1 to 11 digits) or "unknown".
+
+        "depends" if a set of Nash policies has members where the rule contracts and others where it does not.
+        """
         if math.isnan(self.radius):
             return "unknown"
+        if self.members[0] < 1 - NEUTRAL and self.members[1] > 1 + NEUTRAL:
+            return "depends"
         if abs(self.radius - 1) <= NEUTRAL:
             return "neutral"
         return "contracts" if self.radius < 1 else "rotates out"
@@ -167,8 +178,8 @@ def _of_point(game: PreferenceGame, rule: Any, point: FixedPoint | None) -> Pred
         nothing = np.zeros(0)
         why = "no fixed point was found"
         return Prediction(
-            None, nothing, nothing.astype(complex), nothing, period, queries, math.nan, why,
-            StableSteps("", math.nan, math.nan, why), StablePeriods(nothing, why), _notes(rule, point),
+            None, nothing, nothing.astype(complex), nothing, period, queries, math.nan, (math.nan, math.nan),
+            why, StableSteps("", math.nan, math.nan, why), StablePeriods(nothing, why), _notes(rule, point),
         )  # fmt: skip
     with np.errstate(divide="ignore"):
         frequencies = rotation_frequencies(game, np.log(point.policy))
@@ -189,10 +200,42 @@ def _of_point(game: PreferenceGame, rule: Any, point: FixedPoint | None) -> Pred
         decided = _slack_in_words(game, point, decay, unit)
     else:
         decided = _mode_in_words(game, point, factors[0], basis, unit)
+    others = _radii_of_members(game, rule, point) if point.dimension and moves else np.zeros(0)
+    members = float(np.min(others, initial=radius)), float(np.max(others, initial=radius))
     return Prediction(
-        point, frequencies, factors, decay, period, queries, radius, decided,
-        stable_steps(game, rule, point), stable_periods(game, rule, point), _notes(rule, point),
+        point, frequencies, factors, decay, period, queries, radius, members, decided,
+        stable_steps(game, rule, point), stable_periods(game, rule, point), _notes(rule, point, members),
     )  # fmt: skip
+
+
+def _radii_of_members(game: PreferenceGame, rule: Any, point: FixedPoint) -> np.ndarray:
+    """Spectral radius of one round at members of the set of Nash policies around a fixed point."""
+    policies = nash_members(game, point.policy, point.support)
+    logps = np.where(point.support, np.log(np.where(point.support, policies, 1.0)), FAINT)
+    period = rule.form(0).period
+    if period is None:
+        found = []
+        for logp, policy in zip(logps, policies, strict=True):
+            with np.errstate(divide="ignore"):
+                frequencies = rotation_frequencies(game, np.log(policy))
+            factors, decay = _self_tuned(game, rule, point._replace(logp=logp), frequencies)
+            found.append(max(np.abs(factors).max(initial=0.0), decay.max(initial=0.0)))
+        return np.asarray(found)
+    with jax.enable_x64(True):
+        game64, rule64 = with_dtype((game.without_names(), rule), jnp.float64)
+        rules = jax.tree.map(
+            lambda leaf: (
+                jnp.broadcast_to(leaf, (len(logps), *jnp.shape(leaf))) if eqx.is_array(leaf) else leaf
+            ),
+            rule64,
+        )
+        held = logps if rule.form(0).moves_reference else np.broadcast_to(point.reference, logps.shape)
+        periods = jnp.full(len(logps), period)
+        parts = jax.tree.map(
+            np.asarray, maps_of_many(game64, rules, jnp.asarray(logps), jnp.asarray(held), periods)
+        )
+    counts = np.full(len(logps), period) if has_inner_steps(rule) else None
+    return radii(parts, point.support, point.dimension, counts)
 
 
 def _linear(
@@ -275,12 +318,16 @@ def _slack_in_words(game: PreferenceGame, point: FixedPoint, decay: np.ndarray, 
     )
 
 
-def _notes(rule: Any, point: FixedPoint | None) -> tuple[str, ...]:
+def _notes(
+    rule: Any, point: FixedPoint | None, members: tuple[float, float] = (math.nan, math.nan)
+) -> tuple[str, ...]:
     notes = []
     if point is not None and point.dimension:
         notes.append(
             f"The Nash policy is not unique: the Nash set has dimension {point.dimension}, and along it the "
-            f"multiplier is 1. The verdict concerns the distance to the set."
+            f"multiplier is 1, so that rates are those of the distance to the set. The prediction above is "
+            f"that of the policy shown; here and at {NUM_MEMBERS} other members of the set the error is "
+            f"multiplied by {members[0]:.4g} to {members[1]:.4g} per round, no bound over all members."
         )
     leaves = jax.tree.leaves(rule, is_leaf=lambda leaf: isinstance(leaf, AbstractSchedule))
     if any(isinstance(leaf, AbstractSchedule) for leaf in leaves):

@@ -27,6 +27,13 @@ STEADY = 1.5
 # with STEADIER as the ratio. exp(-sqrt(t)) exceeds that too, for every beginning of the window.
 LATER, STEADIER = (0.25, 0.44), 1.15
 
+# A power with a logarithmic factor, (log t)^k t^a, is almost a line in log t: its slope a + k / log t changes
+# slowly. The slope of a shifted power (t + c)^a changes too, but as 1 / t. In log t the change of the slope
+# between the last two quarters of the window is attributed to a logarithm if it is at least LOGARITHMIC of
+# that of one logarithm, has the sign of the changes before it, and has decreased since the first two quarters
+# less than halfway (on a logarithmic scale) between the decrease for a logarithm and that for a shift.
+LOGARITHMIC = 0.2
+
 # Smallest number of records in the window; the two models are compared on at most twice SAMPLES records.
 FEWEST, SAMPLES = 8, 50
 
@@ -41,7 +48,7 @@ class RateFit(NamedTuple):
     """The result of `fit_rate`.
 
     Attributes:
-        kind: "linear" (a constant factor per step), "power" (a power of the steps) or "none" (see `reason`).
+        kind: "linear" (a constant factor per step), "power" (a pure power of them) or "none" (see `reason`).
         rate: linear: the factor per unit of the steps, below 1; power: the exponent, below 0; none: nan.
         window: first and last step of the fit, after burn-in and before rounding errors dominate; (nan, nan)
             if no record is left.
@@ -82,8 +89,9 @@ def fit_rate(steps: Any, gaps: Any, *, floor: float | None = None, burn_in: floa
     in the steps and half in their logarithm: one line in the steps, one in their logarithm. The line with the
     smaller AIC is reported if the window is long enough (3 decades of the gap, or 1.5 decades of the steps),
     if the decreases over its quarters are similar, and if they show no curvature (otherwise the window may
-    begin later). The reported rate is the slope of a line with weights that vanish at both ends of the
-    window, which makes it insensitive to the phase of an oscillation there.
+    begin later). A power with a logarithmic factor, such as `log(t) / t`, is no pure power: it has no rate,
+    and the reason gives the range of its exponent. The reported rate is the slope of a line with weights that
+    vanish at both ends of the window, which makes it insensitive to the phase of an oscillation there.
 
     AIC assumes independent residuals, which those of a smooth curve are not: read `evidence` together with
     `variance_ratio`. Records must be dense enough to resolve the maxima of the gap, and a change of rate
@@ -185,7 +193,30 @@ def _complaint(kind: str, t: np.ndarray, log_gap: np.ndarray, seen: float, stead
     if falls.min() * steady < falls.mean() or falls.max() > steady * falls.mean():
         unequal = ", ".join(f"{fall:.3g}" for fall in falls)
         return f"{WORDS[kind]} fits better, but over the quarters of the window log gap falls by {unequal}"
+    if kind == "power" and _has_logarithm(x, log_gap):
+        first, last = -falls[[0, -1]] * 4 / (x[-1] - x[0])
+        return (
+            f"{WORDS[kind]} fits better, but its exponent changes from {first:.3g} in the first quarter of "
+            f"the window to {last:.3g} in the last as if by a logarithmic factor, such as log(t) / t, and "
+            f"cannot be distinguished from that"
+        )
     return ""
+
+
+def _has_logarithm(x: np.ndarray, log_gap: np.ndarray) -> bool:
+    """Whether the slope of a line in `x = log t` changes as if by a factor (log t)^k.
+
+    The slope must increase or decrease through all eighths of the window, unlike that of an oscillation.
+    """
+    ends = np.linspace(x[0], x[-1], 9)
+    slopes = np.diff(np.interp(ends, x, log_gap))
+    if not (np.all(np.diff(slopes) > 0) or np.all(np.diff(slopes) < 0)):
+        return False
+    changes = np.abs(np.diff(slopes[::2] + slopes[1::2]))
+    width = 2 * (ends[1] - ends[0])
+    of_logarithm = np.abs(np.diff(np.log(np.maximum(ends[::2], width)), 2))
+    decrease = math.sqrt(math.exp(-2 * width) * of_logarithm[-1] / of_logarithm[0])
+    return bool(changes[-1] >= max(LOGARITHMIC * of_logarithm[-1], decrease * changes[0]))
 
 
 def _nothing(

@@ -31,8 +31,13 @@ class RegressedPairs(AbstractFeedback):
     The result of a query is the least-squares solution h of `h(chosen) - h(rejected) = 1/2` over pairs of a
     chosen and a rejected action: the minimizer of the loss of INPO, IPO and COMAL is the rule's target with h
     in place of the advantage. With two candidates drawn from the policy and labels drawn by the preferences,
-    h is the advantage up to a constant per prompt. Any other way of collecting pairs gives another algorithm
-    with another limit:
+    h is the advantage up to a constant per prompt, if every possible set has its exact weight. From N drawn
+    sets h is a ratio of random numbers, and its bias is of order 1/N. With n actions it is, up to a constant,
+
+        E[h] = advantage + n / (2 N) (advantage - mean payoff against the uniform policy) + O(1/N^2)
+
+    A constant N therefore displaces Nash by the order of n/N on average; `Sampled` is unbiased. Any other way
+    of collecting pairs gives another algorithm with another limit:
 
     - with pairs drawn from a fixed `behaviour`, h is the win rate against that policy;
     - with the best and the worst (or second) of several candidates, labelled by their rank, the limit of
@@ -40,8 +45,8 @@ class RegressedPairs(AbstractFeedback):
 
     Args:
         game: a preference game; leading axes are prompts.
-        num_sets: number of sets of candidates per query; None weights every possible set with its exact
-            probability, which is limited to 131,072 sets.
+        num_sets: number N of sets of candidates per query, drawn independently; None weights every possible
+            set with its exact probability, which is limited to 131,072 sets.
         num_candidates: number of actions in a set, >= 2. They are ranked by their mean win rate against the
             set, with ties in the order of drawing.
         rejected: "worst" or "second", the candidate that is paired with the best one.

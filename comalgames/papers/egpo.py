@@ -2,7 +2,9 @@
 
 Zhou et al., "Extragradient Preference Optimization (EGPO)", 2025, arXiv 2503.08942. Ten random games of ten
 answers; references with standard normal scores; policies begin at them. Temperatures, steps of SGD and
-numbers of iterations are those of its public code; the games are our own draws.
+numbers of iterations are those of its public simulation, except for fewer iterations at temperature 0.001;
+the games are our own draws. The mixture share of Nash-MD-PG is that of its language-model script, and Nash-MD
+mixes twice as much as in its simulation: see docs/deviations.md.
 """
 
 from __future__ import annotations
@@ -67,7 +69,7 @@ def step_of(learning_rate: float, temperature: float, num_answers: int) -> float
 def rules(
     temperature: float, learning_rate: float, num_answers: int, mixture_share: float
 ) -> dict[str, AbstractAlgorithm[Any]]:
-    """The five methods with the steps of the public code (whose Nash-MD mixes half as much as this)."""
+    """The five methods with the steps of the public simulation, whose Nash-MD mixes half as much as this."""
     step = step_of(learning_rate, temperature, num_answers)
     # The gradient of online IPO's loss, on pairs of the policy, is 4 / beta times that of the payoff.
     made = (

@@ -340,8 +340,9 @@ class PolicyGradient(AbstractObjective):
 class NCA(AbstractObjective):
     """The loss of NCA on answers drawn from the policy, minimized at `anchor + step_size log(2 win_rate)`.
 
-    The minimizer is in general not normalized. With `MWU` and step size 1 it is: it is the distribution of
-    the better of two samples.
+    The minimizer is in general not normalized, and softmax policies then come to rest elsewhere: see
+    `cg.NCA` for the difference. With `MWU` and step size 1 it is normalized: it is the distribution of the
+    better of two samples.
 
     Reference: Chen et al., "Noise Contrastive Alignment of Language Models with Explicit Rewards", 2024.
     """
@@ -358,7 +359,8 @@ class NCA(AbstractObjective):
 class BCO(AbstractObjective):
     """The loss of BCO on answers drawn from the policy, minimized at `anchor + step_size logit(win_rate)`.
 
-    The minimizer is in general not normalized.
+    The minimizer is in general not normalized, and softmax policies then come to rest elsewhere: see
+    `cg.BCO` for the difference.
 
     Reference: Jung et al., "Binary Classifier Optimization for Large Language Model Alignment", 2024.
     """

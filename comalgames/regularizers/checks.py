@@ -20,7 +20,8 @@ SIZES = (2, 3, 4, 5, 10)
 # Exceptions raised by a regularizer for a number of actions that it does not accept.
 WRONG_SIZE = (IndexError, TypeError, ValueError)
 
-CURVATURE_DECIMALS = 10
+# Significant digits of a curvature.
+CURVATURE_DIGITS = 10
 
 
 def check(regularizer: Any) -> None:
@@ -127,7 +128,9 @@ def curvature(regularizer: Regularizer) -> float:
         directions = np.linalg.svd(np.ones((1, size)))[2][1:]
         smallest = float(np.linalg.eigvalsh(directions @ hessian @ directions.T)[0])
         # Rounded, because rounding errors would change the period that `COMAL` recommends.
-        return round(smallest, CURVATURE_DECIMALS) if np.isfinite(smallest) and smallest > 0 else 1.0
+        if not (np.isfinite(smallest) and smallest > 0):
+            return 1.0
+        return float(f"{smallest:.{CURVATURE_DIGITS - 1}e}")
     return 1.0
 
 
@@ -147,7 +150,7 @@ def ignores_reference(regularizer: Regularizer) -> bool:
         except WRONG_SIZE:
             continue
         first, second = np.asarray(values, np.float64)
-        rounding = 8 * float(np.finfo(dtype).eps) * (1 + np.abs(values).max())
+        rounding = 32 * float(np.finfo(dtype).eps) * np.abs(values).max()
         return bool(np.ptp(first - second) <= rounding)
     return False
 
@@ -171,6 +174,6 @@ def is_separable(regularizer: Regularizer) -> bool:
                     slopes.append(jax.grad(regularizer)(jnp.asarray(p), jnp.asarray(reference))[0])
         except WRONG_SIZE:
             continue
-        rounding = 64 * float(np.finfo(dtype).eps) * (1 + np.abs(slopes).max())
+        rounding = 64 * float(np.finfo(dtype).eps) * np.abs(slopes).max()
         return bool(np.ptp(slopes) <= rounding)
     return False

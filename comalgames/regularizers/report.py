@@ -27,8 +27,10 @@ class RegularizerReport(NamedTuple):
         minimal_at_reference: whether the regularizer is minimized at the reference.
         zero_at_reference: whether its value at the reference is 0.
         depends_on_reference: whether differences of values between policies depend on the reference.
+        curved_at_reference: whether its second derivative at the reference is finite, and positive in all
+            directions.
         finite_at_boundary: whether it has a finite limit as a probability converges to 0.
-        suits_comal: whether the first seven properties hold, except for `zero_at_reference`.
+        suits_comal: whether the first eight properties hold, except for `zero_at_reference`.
         sentences: the consequences for COMAL, in words.
     """
 
@@ -39,6 +41,7 @@ class RegularizerReport(NamedTuple):
     minimal_at_reference: bool
     zero_at_reference: bool
     depends_on_reference: bool
+    curved_at_reference: bool
     finite_at_boundary: bool
     suits_comal: bool
     sentences: tuple[str, ...]
@@ -63,12 +66,16 @@ CONSEQUENCES = {
     "zero_at_reference": "Its value at the reference is not 0: this changes no step, only reported values.",
     "depends_on_reference": "It ignores the reference: COMAL cannot move the regularized equilibrium, and "
     "refuses it.",
+    "curved_at_reference": "It has no finite positive curvature at the reference, where COMAL's fixed points "
+    "are: near them it does not damp cycling, and no step size of an inner rule is small enough or large "
+    "enough for it.",
 }
 SUITS = "It is suitable for COMAL, whose fixed points without zeros are then the Nash policies."
 INTERIOR = "It is unbounded near the boundary: regularized equilibria have only positive probabilities."
 BOUNDARY = "It is finite at the boundary: whether regularized equilibria reach it depends on its slope there."
 
-# Numbers of random segments and references, and tolerance of values relative to their size.
+# Numbers of random segments and references, and tolerance of values relative to their size and to the scale
+# of the regularizer.
 NUM_SEGMENTS, NUM_REFERENCES, TOLERANCE = 2000, 20, 1e-10
 
 
@@ -78,7 +85,8 @@ def check_regularizer(
     """Test numerically whether a function is a regularizer that is suitable for COMAL.
 
     The test evaluates the function at thousands of random policies in float64. A property is reported as
-    missing if a counter-example was found, and as present if none was found.
+    missing if a counter-example was found, and as present if none was found. A positive factor in front of
+    the regularizer has no effect on the result.
 
     Args:
         regularizer: a function `(p, reference) -> number` of two probability vectors.
@@ -104,8 +112,9 @@ def check_regularizer(
         references = np.broadcast_to(validation.policy("reference", reference, n), references.shape)
     with jax.enable_x64(True):
         _check_call(regularizer, references[0])
-        value = _over_pairs(regularizer, "()")
-        slope = _over_pairs(jax.grad(regularizer), "(n)")
+        scale = _scale(_over_pairs(regularizer, "()"), references)
+        value = _over_pairs(lambda p, reference: regularizer(p, reference) / scale, "()")
+        slope = _over_pairs(jax.grad(lambda p, reference: regularizer(p, reference) / scale), "(n)")
         finite = _is_finite(value, slope, rng, references)
         convex, strictly = _is_convex(value, rng, references)
         minimal, zero = _is_minimal(value, rng, references)
@@ -117,6 +126,7 @@ def check_regularizer(
             "minimal_at_reference": minimal,
             "zero_at_reference": zero,
             "depends_on_reference": _depends(value, rng, n),
+            "curved_at_reference": _is_curved(regularizer, references, reference is None),
         }
         at_boundary = _is_finite_at_boundary(value, references)
     suits = all(holds for key, holds in properties.items() if key != "zero_at_reference")
@@ -149,6 +159,16 @@ def _check_call(regularizer: Regularizer, policy: np.ndarray) -> None:
 def _over_pairs(function: Any, out: str) -> Evaluate:
     compiled = jax.jit(jnp.vectorize(function, signature=f"(n),(n)->{out}"))
     return lambda p, reference: np.asarray(compiled(p, reference))
+
+
+def _scale(value: Evaluate, references: np.ndarray) -> float:
+    """The median increase of a regularizer from a reference to a policy; 1 if it is 0 or not finite.
+
+    It is rounded to a power of two, by which values are divided without rounding errors.
+    """
+    policies = _policies(np.random.default_rng(1), len(references), references.shape[-1])
+    change = np.median(np.abs(value(policies, references) - value(references, references)))
+    return float(2.0 ** np.round(np.log2(change))) if np.isfinite(change) and change > 0 else 1.0
 
 
 def _policies(rng: np.random.Generator, count: int, n: int) -> np.ndarray:
@@ -217,6 +237,25 @@ def _is_differentiable(
     # For a smooth function the error decreases with the length, down to rounding error over length.
     rounding = 1e-15 * _size(here) / (1e-5 * p.min(-1))
     return bool(np.all(errors[1] <= 0.3 * errors[0] + 10 * rounding))
+
+
+def _is_curved(regularizer: Regularizer, references: np.ndarray, mixes: bool) -> bool:
+    """Whether the Hessian at references is finite, and positive in all directions that sum to 0.
+
+    Args:
+        regularizer: a function of a policy and a reference.
+        references: positive policies `[references, n]`.
+        mixes: whether to move them halfway to uniform, because curvatures at small probabilities can be a
+            rounding error of others.
+    """
+    n = references.shape[-1]
+    places = (references + 1 / n) / 2 if mixes else references[:1]
+    hessians = np.asarray(jax.vmap(jax.hessian(regularizer))(jnp.asarray(places), jnp.asarray(places)))
+    if not np.all(np.isfinite(hessians)):
+        return False
+    directions = np.linalg.svd(np.ones((1, n)))[2][1:]
+    curvatures = np.linalg.eigvalsh(directions @ hessians @ directions.T)
+    return bool(np.all(curvatures[:, 0] > TOLERANCE * curvatures[:, -1]) and np.all(curvatures[:, 0] > 0))
 
 
 def _depends(value: Evaluate, rng: np.random.Generator, n: int) -> bool:
