@@ -54,19 +54,27 @@ def real_array(name: str, value: Any) -> np.ndarray:
 def payoffs(name: str, value: Any) -> jax.Array:
     """`value` in JAX's default precision, unless finite numbers would become infinite or 0 in it."""
     if is_concrete(value):
-        given = np.asarray(value)
-        dtype = jax.dtypes.canonicalize_dtype(given.dtype)
-        if given.dtype.kind == "f" and dtype.itemsize < given.dtype.itemsize:
-            size = np.abs(given)
-            kind = np.finfo(dtype)
-            lost = (size > kind.max) | ((size < kind.tiny) & (size > 0))
-            if np.any(lost):
-                where = tuple(int(i) for i in np.argwhere(lost)[0])
-                raise ValueError(
-                    f"`{name}` does not fit into {dtype}: the entry at {where} is {given[where]:.3g}. "
-                    f"Multiply all payoffs by a number, or set jax.config.update('jax_enable_x64', True)."
-                )
+        fits(name, value, jax.dtypes.canonicalize_dtype(np.asarray(value).dtype))
     return jnp.asarray(value)
+
+
+def fits(name: str, value: Any, dtype: Any) -> None:
+    """Raise a ValueError if finite numbers would become infinite or 0 in a less precise `dtype`."""
+    if not is_concrete(value):
+        return
+    given, kind = np.asarray(value), np.dtype(dtype)
+    if given.dtype.kind not in "fiu" or kind.kind != "f" or kind.itemsize >= given.dtype.itemsize:
+        return
+    size, limits = np.abs(given.astype(np.float64)), np.finfo(kind)
+    lost = np.isfinite(size) & ((size > limits.max) | ((size < limits.tiny) & (size > 0)))
+    if np.any(lost):
+        where = tuple(int(i) for i in np.argwhere(lost)[0])
+        entry = f"the entry at {where}" if where else "it"
+        raise ValueError(
+            f"`{name}` does not fit into {kind}: {entry} is {given[where]:.3g}. Use numbers of another size "
+            f"(multiplying all payoffs by a number divides step sizes by it), or set "
+            f"jax.config.update('jax_enable_x64', True) before the game is made."
+        )
 
 
 def positive(name: str, value: Any) -> None:

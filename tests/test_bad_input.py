@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import re
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jaxtyping
@@ -51,6 +52,30 @@ def refused(call, *words):
 def test_a_run_that_nothing_is_wrong_with_is_compiled():
     with pytest.raises(AssertionError, match="the run was compiled"):
         cg.solve(GAME, RULE, 3)
+
+
+# Numbers that float32 cannot hold
+
+SINGLE = cg.PreferenceGame.from_skew(np.asarray(GAME.skew, np.float32))
+
+
+@pytest.mark.parametrize("name", CONTRACT)
+@pytest.mark.parametrize("value", [1e300, 1e-300])
+def test_numbers_of_a_rule_that_become_infinite_or_zero_in_float32_are_refused(name, value):
+    """Step sizes, temperatures and shares, also those inside of a rule; whole numbers and 0 fit."""
+    entry = CONTRACT[name]
+    paths = jax.tree.leaves_with_path(entry.rule)
+    tried = 0
+    for k, (path, leaf) in enumerate(paths):
+        if not isinstance(leaf, float) or leaf == 0:
+            continue
+        odd = eqx.tree_at(lambda rule, k=k: jax.tree.leaves(rule)[k], entry.rule, value)
+        field = jax.tree_util.keystr(path, simple=True, separator=".")
+        refused(
+            lambda odd=odd: cg.solve(SINGLE, odd, 3), f"`{field}` does not fit into float32", f"{value:.3g}"
+        )
+        tried += 1
+    assert tried > 0
 
 
 # Payoffs

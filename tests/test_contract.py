@@ -792,6 +792,17 @@ def test_a_step_reads_every_schedule_at_its_own_number(entry: Entry) -> None:
 # -----------------------------------------------------------------------------------------------------------
 
 
+def test_a_note_says_why_a_run_is_not_finite() -> None:
+    """The sentence that `throw=True` raises, except for its advice to pass throw=False."""
+    rule = cg.MirrorDescent(1e200, 1.0)
+    with pytest.raises(FloatingPointError, match="stopped being finite") as caught:
+        cg.solve(CYCLE, rule, 5, init=COMAL_START)
+    result = cg.solve(CYCLE, rule, 5, init=COMAL_START, throw=False)
+    assert result.status == "nonfinite"
+    assert str(caught.value).startswith(result.notes[-1].removesuffix("."))
+    assert f"at step {result.first_nonfinite}" in result.notes[-1]
+
+
 def test_gaps_below_what_float32_resolves_are_noted() -> None:
     single = cg.PreferenceGame.from_skew(CYCLE.skew.astype(np.float32))
     rule = cg.COMAL(cg.MirrorDescent(1.0, 0.1), 20)

@@ -1,5 +1,7 @@
 """`diagnose`: its page against closed forms of local theory, printed tables, and the run it makes."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -459,3 +461,29 @@ def test_it_is_drawn():
         assert right.get_yscale() == "log"
     with pytest.raises(ValueError, match="a result of `diagnose`"):
         cg.plot_diagnosis("diagnosis")
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-3, 1e-9])
+def test_rules_whose_map_is_not_finite_have_a_diagnosis(size):
+    """Newton's method ends where a map is not finite, and a mode near a vertex may have no length."""
+    game = cg.PreferenceGame.from_skew(size * np.array([[0, 1, 1], [-1, 0, 1], [-1, -1, 0]]) / 2)
+    for beta, damping in itertools.product((1e-8, 1e-4, 1e4, 1e8), (1e-8, 1e-4, 0.5, 1.0)):
+        found = cg.diagnose(game, cg.OnlineDPO(beta, damping), num_steps=8)
+        assert found.verdict in ("contracts", "rotates out", "neutral", "unknown")
+        if found.prediction.point is not None:
+            assert np.all(np.isfinite(found.prediction.point.policy))
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        cg.RegularizedMirrorDescent(1e200, 1e8, cg.regularizers.chi_squared, cg.mirrors.euclidean),
+        cg.COMAL(cg.NashMDPG(1e8, 1e-8), 150),
+        cg.COMAL(cg.MirrorDescent(1e8, 1e-8), 20),
+        cg.COMAL(cg.Extragradient(1e8, 1e-8), 10),
+    ],
+    ids=lambda rule: type(rule).__name__,
+)
+def test_rules_with_absurd_numbers_do_not_contract(rule):
+    """Their maps grow beyond floating point, or the run does."""
+    assert cg.diagnose(CYCLE, rule, num_steps=8).verdict in ("rotates out", "unknown")

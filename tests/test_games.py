@@ -488,3 +488,31 @@ def test_payoffs_that_float32_cannot_hold_are_refused(make):
         assert make(cycle * 1e-30).dtype == np.float32
         assert make(np.asarray(cycle, np.float32)).dtype == np.float32
     assert make(cycle * 1e-50).dtype == np.float64
+
+
+def test_a_policy_that_plays_absent_actions_has_no_payoffs():
+    """A share of up to 1e-6 is rounding; above it the gap of the player's actions would be another game's."""
+    game = cg.ZeroSumGame([[2.0, 0.0, 1.0], [0.0, 1.0, 3.0]])
+    fair = np.asarray(game.uniform())
+    for share, is_game in ((0.0, True), (1e-7, True), (1e-5, False), (0.5, False)):
+        policy = np.exp(fair)
+        policy[0] = (1 - share) / 2, (1 - share) / 2, share
+        with np.errstate(divide="ignore"):
+            gap = cg.duality_gap(game, np.log(policy))
+        assert bool(np.isfinite(gap)) == is_game
+        if is_game:
+            np.testing.assert_allclose(gap, cg.duality_gap(game, fair), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "rule", [cg.MirrorDescent(1000.0, 0.1), cg.COMAL(cg.MirrorDescent(30.0, 0.2), 5), cg.MWU(1e25)], ids=repr
+)
+@pytest.mark.parametrize("metrics", [None, ()])
+def test_rules_that_let_absent_actions_grow_are_not_finite(rule, metrics):
+    """With a pull above 2, or steps of 1e16 times the log-probability of an absent action."""
+    game = cg.ZeroSumGame(np.array([[3.0], [2.0], [-1.0], [1.0]]))
+    joint = game.joint(*map(np.log, (np.array([0.1, 0.5, 0.2, 0.2]), np.ones(1))), -2e4)
+    state = rule.init(joint, game.uniform())
+    result = cg.solve(game, rule, 8, state=state, metrics=metrics, throw=False)
+    assert result.status == "nonfinite"
+    assert "stopped being finite" in result.notes[-1]

@@ -15,6 +15,7 @@ import scipy.optimize
 from helpers import COMAL_START, log_normalize, one_step, random_game, random_policy
 
 import comalgames as cg
+from comalgames.numerics.lambert import least_squares_policy
 
 N = 4
 GAME = random_game(N, seed=3)
@@ -418,6 +419,39 @@ def test_sppos_minimizer_is_a_policy_at_any_step() -> None:
         )
         # Log-probabilities of -1e4 carry roundings of 1e-12.
         np.testing.assert_allclose(np.exp(state[0]).sum(), 1.0, rtol=0, atol=1e-13 * (1 + eta))
+
+
+# An action of probability d = exp(-rarity) and aim x has log q/p = r. The other one, of aim -d x, loses W = c
+# with c / d = exp(r) - 1 - x, so that sum q = 1, and x - r = W(c exp(x)) = c exp(r), up to terms of d exp(r).
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rarity", [100.0, 300.0, 800.0, 2000.0])
+@pytest.mark.parametrize("aim", [3.0, 50.0, 400.0, 5000.0])
+def test_sppos_minimizer_does_not_forget_actions_whose_probability_underflows(dtype, rarity, aim) -> None:
+    def excess(r: float) -> float:
+        return np.log(max(aim - r, 1e-300)) - (2 * r - rarity + np.log1p(-(1 + aim) * np.exp(-r)))
+
+    lowest = np.log1p(aim) * (1 + 1e-12)
+    grown = scipy.optimize.brentq(excess, lowest, aim, xtol=1e-13) if excess(aim) < 0 else aim
+    logp = jnp.asarray([0.0, -rarity], dtype)
+    found = least_squares_policy(logp, jnp.asarray([-np.exp(-rarity) * aim, aim], dtype))
+    tolerance = 16 * np.finfo(dtype).eps * (rarity + aim) + 1e-12
+    np.testing.assert_allclose(found[1] + rarity, grown, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("eta", [10.0, 100.0, 1000.0])
+def test_sppos_minimizer_is_the_same_in_float32(eta: float) -> None:
+    """On COMAL's cycle, where most probabilities underflow; each of 50 steps adds a rounding error of eta."""
+    single, double = (
+        cg.solve(
+            cg.PreferenceGame.from_skew(np.asarray(cg.games.comal_cycle().skew, dtype)),
+            cg.SPPO(eta, exact=True),
+            50,
+            init=[0.2, 0.5, 0.3],
+            metrics=["logp"],
+        ).history["logp"]
+        for dtype in (np.float32, np.float64)
+    )
+    np.testing.assert_allclose(single, double, rtol=1e-5, atol=50 * eta * np.finfo(np.float32).eps)
 
 
 def test_rlhf_with_a_reward_that_stays_is_done_in_one_round() -> None:

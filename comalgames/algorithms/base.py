@@ -98,13 +98,24 @@ class AbstractAlgorithm(eqx.Module, Generic[S]):
 
 
 def with_dtype(tree: Any, dtype: Any) -> Any:
-    """The pytree with its numbers as arrays of `dtype`, so that other numbers need no compilation."""
+    """The pytree with its numbers as arrays of `dtype`, so that other numbers need no compilation.
 
-    def convert(leaf: Any) -> Any:
+    Args:
+        tree: an algorithm, or any other pytree.
+        dtype: a floating-point type.
+
+    Raises:
+        ValueError: a number would become infinite or 0 in `dtype`.
+    """
+
+    def convert(path: Any, leaf: Any) -> Any:
         is_number = isinstance(leaf, (int, float, np.number)) and not isinstance(leaf, bool)
-        return jnp.asarray(leaf, dtype) if is_number or eqx.is_inexact_array(leaf) else leaf
+        if not is_number and not eqx.is_inexact_array(leaf):
+            return leaf
+        validation.fits(jax.tree_util.keystr(path, simple=True, separator="."), leaf, dtype)
+        return jnp.asarray(leaf, dtype)
 
-    return jax.tree.map(convert, tree)
+    return jax.tree_util.tree_map_with_path(convert, tree)
 
 
 class AbstractUpdateRule(AbstractAlgorithm[S]):

@@ -227,6 +227,7 @@ LONGEST = 1.0
 
 
 def _newton_step(game: Any, rule: Any, state: Any) -> tuple[Any, float]:
+    """The state after a Newton step and the size of the step; nan where the map is not finite."""
     after, jacobian = _newton_parts(game, rule, state)
     others = eqx.tree_at(both_policies, jax.tree.map(eqx.is_inexact_array, state), (False, False))
     flat, unravel = ravel_pytree((*both_policies(state), eqx.filter(state, others)))
@@ -237,6 +238,8 @@ def _newton_step(game: Any, rule: Any, state: Any) -> tuple[Any, float]:
     inside, directions = on_support(np.asarray(jacobian), everything)
     free = np.delete(np.arange(len(inside)), np.s_[directions : 2 * directions])  # the reference stays
     difference = np.asarray(moved - flat)
+    if not (np.all(np.isfinite(inside)) and np.all(np.isfinite(difference))):
+        return state, np.nan
     residual = np.concatenate([basis.T @ difference[:n], difference[2 * n :]])
     move = np.linalg.lstsq(np.eye(len(free)) - inside[np.ix_(free, free)], residual, rcond=None)[0]
     size = float(np.max(np.abs(move), initial=0.0))

@@ -192,7 +192,9 @@ def _of_point(game: PreferenceGame, rule: Any, point: FixedPoint | None) -> Pred
     # If all policies nearby are fixed points, the multipliers of the rule's memory are irrelevant.
     moves = game.num_actions - 1 - point.dimension > 0
     radius = max(on, off) if moves else 1.0
-    if not moves:
+    if moves and not (math.isfinite(on) and math.isfinite(off)):
+        radius, decided = math.nan, f"none: the linearized map of a {unit} is not finite"
+    elif not moves:
         decided = "none: every policy nearby is a fixed point"
     elif radius < FORGOTTEN:
         decided = f"none: one {unit} reaches the fixed point from any policy nearby"
@@ -300,10 +302,10 @@ def _frequency_of(
     basis = tangent_basis(np.ones(len(p), bool))
     vector = basis @ vectors[: basis.shape[1], int(np.argmin(np.abs(values - multiplier)))]
     turned = basis @ (basis.T @ (turn @ vector))
-    norm = np.linalg.norm(vector)
-    if norm == 0:
+    norm, length = np.linalg.norm(vector), vector.conj() @ metric @ vector
+    if norm == 0 or length == 0:  # near a vertex the variance underflows
         return None
-    weight = (vector.conj() @ metric @ turned) / (vector.conj() @ metric @ vector)
+    weight = (vector.conj() @ metric @ turned) / length
     same = np.linalg.norm(turned - weight * vector) <= SAME_MODE * norm
     return float(abs(weight)) if same else None
 

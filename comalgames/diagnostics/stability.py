@@ -179,7 +179,8 @@ def round_maps(parts: Maps, support: np.ndarray, periods: np.ndarray | None) -> 
     keep = np.delete(np.arange(size), held)
     merge = np.eye(size)[:, keep]
     merge[held, policy] = np.eye(directions)
-    return np.asarray((whole @ merge)[..., keep, :])
+    with np.errstate(invalid="ignore"):
+        return np.asarray((whole @ merge)[..., keep, :])
 
 
 def _power(matrix: np.ndarray, exponent: int) -> np.ndarray:

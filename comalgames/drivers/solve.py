@@ -213,7 +213,17 @@ def solve(
         )
         warnings.warn(note, stacklevel=2)
         notes += (note,)
-    result = Result(
+    if np.any(failed_at >= 0):
+        where = np.argwhere(failed_at >= 0)[0]
+        member = f" (member {tuple(int(k) for k in where)})" if where.size else ""
+        failure = (
+            f"the policy of {algorithm!r} stopped being finite at step {failed_at[tuple(where)]}{member}. "
+            f"Lower the step size"
+        )
+        if throw:
+            raise FloatingPointError(f"{failure}, or pass throw=False to inspect the run up to this step.")
+        notes += (f"{failure}.",)
+    return Result(
         policy=np.exp(last_logp),
         logp=last_logp,
         state=carried.state,
@@ -225,14 +235,6 @@ def solve(
         notes=notes,
         dtype=game.dtype,
     )
-    if throw and np.any(failed_at >= 0):
-        where = np.argwhere(failed_at >= 0)[0]
-        member = f" (member {tuple(int(k) for k in where)})" if where.size else ""
-        raise FloatingPointError(
-            f"the policy of {algorithm!r} stopped being finite at step {failed_at[tuple(where)]}{member}. "
-            f"Lower the step size, or pass throw=False to inspect the run up to this step."
-        )
-    return result
 
 
 @eqx.filter_jit

@@ -171,7 +171,7 @@ def first_nonfinite(
     A policy that is not finite has a gap that is not. Where no gap was recorded the last policy is looked at.
     """
     if "duality_gap" not in records:
-        members = game.over_players(jnp.max(jnp.asarray(logp), axis=-1))
+        members = game.gap(game.advantage(jnp.asarray(logp)))
         return xp.where(xp.isfinite(xp.asarray(members)), -1, steps[-1])
     bad = ~xp.isfinite(records["duality_gap"])
     return xp.where(bad.any(record_axis), xp.asarray(steps)[bad.argmax(record_axis)], -1)

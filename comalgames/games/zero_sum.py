@@ -95,10 +95,14 @@ class ZeroSumGame(AbstractGame):
 
     def advantage(self, opponent_logp: LogPolicy) -> Float[Array, "*batch n"]:
         """Expected payoff of each action of each player against the other player of the joint policy."""
-        row, column = self.players(jax.nn.softmax(opponent_logp, axis=-1))
+        policy = jax.nn.softmax(opponent_logp, axis=-1)
+        row, column = self.players(policy)
         earned = jnp.einsum("...ij,...j->...i", self.payoff, column, precision=PRECISION)
         paid = jnp.einsum("...ij,...i->...j", self.payoff, row, precision=PRECISION)
         least = jnp.stack(jnp.broadcast_arrays(jnp.min(earned, -1), jnp.min(-paid, -1)), axis=-1)
+        if not self._present().all():
+            absent = jnp.sum(jnp.where(self._present(), 0.0, policy), axis=-1)
+            least = jnp.where(absent > validation.SUM_TOLERANCE, jnp.nan, least)
         return self.joint(earned, -paid, least[..., None])
 
     def log_probabilities(self, name: str, policy: Any) -> Float[np.ndarray, "*batch n"]:

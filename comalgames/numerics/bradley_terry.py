@@ -17,8 +17,11 @@ CLIP = 1e-6
 # score.
 PSEUDO_COMPARISONS = 1.0
 
-# Largest residual of a converged fit, in units of the machine epsilon.
+# Largest residual of a converged fit, in units of its rounding error.
 TOLERANCE = 8.0
+
+# Preferences further than this from 1/2 are compared by win and loss, which keeps small ones accurate.
+FAR = 0.25
 
 # Largest Newton step on a sample, in nats. Rows of a sample have different opponents, so that the start may
 # be beyond the solution, where the sigmoid is flat.
@@ -34,7 +37,8 @@ class BradleyTerryFit(NamedTuple):
     Attributes:
         scores: scores in nats of log-odds, `[..., n]`; 0 for the most probable action.
         residual: largest `|sum_j p_j (P_ij - sigmoid(scores_i - scores_j))|`, in units of win rate.
-        converged: whether the residual is of the size of rounding errors.
+        converged: whether every action's residual is of the size of its rounding errors, so that scores are
+            accurate to a few roundings of themselves.
         num_solves: number of linear systems solved.
     """
 
@@ -101,7 +105,7 @@ def smoothed(
     return skew, jnp.where(row > 0, total / jnp.where(row > 0, row, 1.0), expected)
 
 
-_Carry: TypeAlias = tuple[Array, Array, Array]
+_Carry: TypeAlias = tuple[Array, tuple[Array, Array], Array]
 
 
 # The gradient of the likelihood in f_i is p_i r_i with r_i = sum_j p_j [P_ij - sigmoid(f_i - f_j)]: the win
@@ -114,23 +118,41 @@ _Carry: TypeAlias = tuple[Array, Array, Array]
 # a tie. In general it lies roughly between 0 and the solution, where the sigmoid is steeper than at the
 # solution: Newton steps are then too short rather than too long, and need no limit. (From 0 they need a limit
 # of 2 nats.)
+#
+# Rounding: near 1/2, P - sigmoid(d) is computed as (P - 1/2) - tanh(d / 2) / 2. Near 0 and 1 that would lose
+# the smaller of P and 1 - P, on which d depends, and it is computed as P sigmoid(-d) - (1 - P) sigmoid(d).
+# Either way its error is epsilon times the sum of the two sizes, and epsilon |f| times the slope for that of d.
 def _fit(skew: Array, logp: Array, weights: Array, longest: Array) -> tuple[Array, Array, Array, Array]:
     target = jnp.clip(skew, CLIP - 0.5, 0.5 - CLIP)
+    wins, losses = (jnp.clip(0.5 + side, CLIP, 1.0 - CLIP) for side in (skew, -skew))
+    itself = jnp.eye(len(logp), dtype=bool)
     likeliest = jnp.argmax(logp)
     pinned = jnp.arange(len(logp)) == likeliest
     tolerance = TOLERANCE * float(np.finfo(skew.dtype).eps)
 
-    def residual(scores: Array) -> Array:
-        expected = jnp.tanh((scores[:, None] - scores[None, :]) / 2.0) / 2.0  # accurate near ties
-        return jnp.where(pinned, 0.0, jnp.sum(weights * (target - expected), axis=1))
+    def residual(scores: Array) -> tuple[Array, Array]:
+        """Of every row, and its rounding error in units of epsilon."""
+        odds = scores[:, None] - scores[None, :]
+        won, lost = wins * jax.nn.sigmoid(-odds), losses * jax.nn.sigmoid(odds)
+        expected = jnp.tanh(odds / 2.0) / 2.0
+        is_far = jnp.abs(target) > FAR
+        difference = jnp.where(is_far, won - lost, target - expected)
+        size = jnp.where(is_far, won + lost, jnp.abs(target) + jnp.abs(expected))
+        lengths = jnp.where(itself, 0.0, jnp.abs(scores)[:, None] + jnp.abs(scores)[None, :])
+        error = size + lengths * jax.nn.sigmoid(odds) * jax.nn.sigmoid(-odds)
+        rows = jnp.where(pinned, 0.0, jnp.sum(weights * difference, axis=1))
+        return rows, jax.lax.stop_gradient(jnp.sum(weights * error, axis=1))
+
+    def is_settled(r: Array, error: Array) -> Array:
+        return jnp.all(jnp.abs(r) <= tolerance * error)
 
     def unfinished(carry: _Carry) -> Array:
-        _, r, count = carry
+        _, (r, error), count = carry
         # At least one step, because the derivative of the fit is that of its last step.
-        return ((jnp.max(jnp.abs(r)) > tolerance) | (count == 0)) & (count < MAX_STEPS)
+        return (~is_settled(r, error) | (count == 0)) & (count < MAX_STEPS)
 
     def newton(carry: _Carry) -> _Carry:
-        scores, r, count = carry
+        scores, (r, _), count = carry
         odds = scores[:, None] - scores[None, :]
         slope = weights * jax.nn.sigmoid(odds) * jax.nn.sigmoid(-odds)
         jacobian = jnp.diag(jnp.sum(slope, axis=1)) - slope
@@ -143,8 +165,7 @@ def _fit(skew: Array, logp: Array, weights: Array, longest: Array) -> tuple[Arra
 
     log_odds = 2.0 * jnp.arctanh(2.0 * jnp.clip(jnp.sum(weights * skew, axis=1), CLIP - 0.5, 0.5 - CLIP))
     start = log_odds - log_odds[likeliest]
-    scores, r, count = jax.lax.while_loop(
+    scores, (r, error), count = jax.lax.while_loop(
         unfinished, newton, (start, residual(start), jnp.zeros((), jnp.int32))
     )
-    worst = jnp.max(jnp.abs(r))
-    return scores, worst, worst <= tolerance, count
+    return scores, jnp.max(jnp.abs(r)), is_settled(r, error), count

@@ -55,13 +55,13 @@ def kl_divergence(logp: LogPolicy, other_logp: LogPolicy) -> Float[Array, "*batc
     other = jnp.exp(other_logp)
     d = jnp.where(inside, other_logp - jnp.where(inside, logp, 0.0), 0.0)
     near = jnp.abs(d) < 0.5
-    close_term = p * _expm1_minus(jnp.where(near, d, 0.0))
+    close_term = p * expm1_minus(jnp.where(near, d, 0.0))
     # An underflown p = 0 times an infinite d would be nan.
     far_term = jnp.where(d == -jnp.inf, jnp.inf, other - p - p * jnp.where(near | (d == -jnp.inf), 0.0, d))
     return jnp.sum(jnp.where(inside, jnp.where(near, close_term, far_term), other), axis=-1)
 
 
-def _expm1_minus(d: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+def expm1_minus(d: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """exp(d) - 1 - d for |d| <= 1/2 with full relative accuracy: d^2/2 (1 + d/3 (1 + d/4 (1 + ...))).
 
     The first neglected term of the factor, d^14 2! / 16!, is below 1e-17. (`expm1(d) - d` would amplify
