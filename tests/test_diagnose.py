@@ -377,6 +377,19 @@ def test_members_of_a_set_for_other_rules(rule):
     assert (low < high) == (found.point.kind == "nash")
 
 
+@pytest.mark.parametrize("rule", [cg.Extragradient(2.0), cg.COMAL(cg.MirrorDescent(1.0, 0.1), 20)], ids=repr)
+def test_an_action_that_ties_at_an_end_of_the_set_does_not_change_the_verdict(rule):
+    """The last action earns 0 against one end of the set, and less than 0 against all other members."""
+    skew = np.zeros((5, 5))
+    skew[:4, :4] = RPS[np.ix_([0, 1, 2, 2], [0, 1, 2, 2])]
+    skew[4, :4] = 0.1, -0.2, 0.1, -0.3
+    skew[:4, 4] = -skew[4, :4]
+    found = cg.diagnose(skew_game(skew), rule, num_steps=400).prediction
+    assert found.point.support.tolist() == [True] * 4 + [False]
+    assert found.verdict == "contracts"
+    assert found.members[1] <= 1.0
+
+
 def test_members_of_a_nash_set_are_nash_and_far_apart():
     for game in (two_triangles(), skew_game(RPS[np.ix_([0, 1, 2, 2, 2], [0, 1, 2, 2, 2])])):
         solution = cg.nash(game)

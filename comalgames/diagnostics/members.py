@@ -10,6 +10,9 @@ from comalgames.games.preference import PreferenceGame
 # Number of members, of which half are near ends of the set.
 NUM_MEMBERS = 64
 
+# Largest payoff against a member, in units of the game's largest: a rounding error.
+EXACT = 1e-13
+
 # Share of the given policy in every member, which keeps its probabilities away from 0.
 SHARE = 1e-3
 
@@ -36,9 +39,15 @@ def nash_members(game: PreferenceGame, policy: np.ndarray, support: np.ndarray) 
             rng.normal(size=used), A_ub=outside, b_ub=np.zeros(len(outside)), A_eq=equal,
             b_eq=np.append(np.zeros(used), 1.0),
         )  # fmt: skip
-        ends.append(np.maximum(found.x, 0.0) if found.status == 0 else policy[support])
+        end = (
+            np.maximum(found.x, 0.0) / np.maximum(found.x, 0.0).sum()
+            if found.status == 0
+            else policy[support]
+        )
+        # The solver's tolerance is 1e-7, at which an action off the support could win.
+        is_nash = np.max(skew[:, support] @ end) <= EXACT * np.abs(skew).max()
+        ends.append(end if is_nash else policy[support])
     inside = rng.dirichlet(np.full(len(ends), 0.2), NUM_MEMBERS - len(ends)) @ np.stack(ends)
     members = np.zeros((NUM_MEMBERS, len(policy)))
     members[:, support] = np.vstack([ends, inside])
-    members /= members.sum(-1, keepdims=True)
     return np.asarray((1 - SHARE) * members + SHARE * policy)

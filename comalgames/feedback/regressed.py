@@ -36,8 +36,8 @@ class RegressedPairs(AbstractFeedback):
 
         E[h] = advantage + n / (2 N) (advantage - mean payoff against the uniform policy) + O(1/N^2)
 
-    A constant N therefore displaces Nash by the order of n/N on average; `Sampled` is unbiased. Any other way
-    of collecting pairs gives another algorithm with another limit:
+    With a constant N the mean step of a rule therefore vanishes near Nash and not at it; `Sampled` is
+    unbiased. Any other way of collecting pairs gives another algorithm with another limit:
 
     - with pairs drawn from a fixed `behaviour`, h is the win rate against that policy;
     - with the best and the worst (or second) of several candidates, labelled by their rank, the limit of
