@@ -231,6 +231,7 @@ def trajectory(
     *,
     logp: Float[Array, "*batch n"] | None = None,
     reference: Float[Array, "*batch n"] | None = None,
+    state: Any = None,
     feedback: AbstractFeedback | None = None,
     key: PRNGKeyArray | None = None,
     metrics: Mapping[str, Metric] | Sequence[str | Metric] | None = None,
