@@ -596,6 +596,38 @@ def test_a_run_that_goes_on_is_the_whole_run_to_the_bit(name: str, is_random: bo
     assert np.abs(whole.logp - first.logp).max() > 1e-6
 
 
+@pytest.mark.parametrize("name", CONTINUED)
+@pytest.mark.parametrize("is_random", [False, True], ids=["exact", "sampled"])
+def test_a_trajectory_goes_on_to_the_bit_with_its_state_known_or_traced(name: str, is_random: bool) -> None:
+    rule = CONTRACT[name].rule
+    settings: dict[str, Any] = {"metrics": ["logp"]}
+    if is_random:
+        settings |= {"feedback": cg.Sampled(CYCLE, 4), "key": jax.random.key(3)}
+    logp, reference = (jnp.log(jnp.asarray(policy)) for policy in (COMAL_START, STARTS[0]))
+    whole, first = (
+        cg.trajectory(CYCLE, rule, num, logp=logp, reference=reference, **settings) for num in (20, 9)
+    )
+
+    def rest(state: Any) -> cg.Trajectory:
+        return cg.trajectory(CYCLE, rule, 11, state=state, **settings)
+
+    for then in (rest(first.state), eqx.filter_jit(rest)(first.state)):
+        np.testing.assert_array_equal(then.steps, np.arange(9, 21))
+        for metric in ("duality_gap", "logp"):
+            np.testing.assert_array_equal(then.records[metric], whole.records[metric][9:])
+        for leaf, other in zip(jax.tree.leaves(whole.state), jax.tree.leaves(then.state), strict=True):
+            assert np.asarray(leaf).tobytes() == np.asarray(other).tobytes()
+
+
+def test_a_trajectory_refuses_what_its_state_replaces() -> None:
+    state = cg.trajectory(CYCLE, cg.MWU(1.0), 2).state
+    for name in ("logp", "reference"):
+        with pytest.raises(ValueError, match=f"`state` and `{name}` exclude each other"):
+            cg.trajectory(CYCLE, cg.MWU(1.0), 2, state=state, **{name: state.logp})
+    with pytest.raises(ValueError, match="pass it as `logp`"):
+        cg.trajectory(CYCLE, cg.MWU(1.0), 2, state=state.logp)
+
+
 @pytest.mark.parametrize("record_every", [1, 7])
 def test_a_run_that_goes_on_records_from_where_it_is(record_every: int) -> None:
     start = random_policy(2, 3)

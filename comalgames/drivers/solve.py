@@ -172,15 +172,9 @@ def solve(
         chunk_steps = validation.count("chunk_steps", chunk_steps, minimum=1)
     check_pair(game, algorithm)
     rule = with_dtype(algorithm, game.dtype)
-    given = [name for name, value in (("init", init), ("reference", reference)) if value is not None]
-    if state is not None and given:
-        raise ValueError(
-            f"`state` and `{given[0]}` exclude each other: a state contains its policy and its reference. "
-            f"Omit `{given[0]}` to continue the run, or `state` to start a new one."
-        )
     before = 0
     if state is not None:
-        state, before = continued(state, game, rule, num_steps)
+        state, before = continued(state, game, rule, num_steps, init=init, reference=reference)
         logp = anchor = state.logp
     else:
         logp = starting_policy("init", init, game)
