@@ -226,7 +226,7 @@ def _check_policy(algorithm: Any, method: str, state: Any, logp: Array) -> None:
 
 
 def _kind(state: Any) -> dict[str, Any]:
-    """Shape and dtype of every leaf of a state by its path (None for numbers, which fit), and its structure."""
+    """Shape and dtype of every leaf of a state by its path (None for a number, which fits); its structure."""
     kinds = {
         jax.tree_util.keystr(path): f"{leaf.shape} {leaf.dtype}" if hasattr(leaf, "dtype") else None
         for path, leaf in jax.tree.leaves_with_path(state)
