@@ -596,6 +596,38 @@ def test_a_run_that_goes_on_is_the_whole_run_to_the_bit(name: str, is_random: bo
     assert np.abs(whole.logp - first.logp).max() > 1e-6
 
 
+@pytest.mark.parametrize("name", CONTINUED)
+@pytest.mark.parametrize("is_random", [False, True], ids=["exact", "sampled"])
+def test_a_trajectory_goes_on_to_the_bit_with_its_state_known_or_traced(name: str, is_random: bool) -> None:
+    rule = CONTRACT[name].rule
+    settings: dict[str, Any] = {"metrics": ["logp"]}
+    if is_random:
+        settings |= {"feedback": cg.Sampled(CYCLE, 4), "key": jax.random.key(3)}
+    logp, reference = (jnp.log(jnp.asarray(policy)) for policy in (COMAL_START, STARTS[0]))
+    whole, first = (
+        cg.trajectory(CYCLE, rule, num, logp=logp, reference=reference, **settings) for num in (20, 9)
+    )
+
+    def rest(state: Any) -> cg.Trajectory:
+        return cg.trajectory(CYCLE, rule, 11, state=state, **settings)
+
+    for then in (rest(first.state), eqx.filter_jit(rest)(first.state)):
+        np.testing.assert_array_equal(then.steps, np.arange(9, 21))
+        for metric in ("duality_gap", "logp"):
+            np.testing.assert_array_equal(then.records[metric], whole.records[metric][9:])
+        for leaf, other in zip(jax.tree.leaves(whole.state), jax.tree.leaves(then.state), strict=True):
+            assert np.asarray(leaf).tobytes() == np.asarray(other).tobytes()
+
+
+def test_a_trajectory_refuses_what_its_state_replaces() -> None:
+    state = cg.trajectory(CYCLE, cg.MWU(1.0), 2).state
+    for name in ("logp", "reference"):
+        with pytest.raises(ValueError, match=f"`state` and `{name}` exclude each other"):
+            cg.trajectory(CYCLE, cg.MWU(1.0), 2, state=state, **{name: state.logp})
+    with pytest.raises(ValueError, match="pass it as `logp`"):
+        cg.trajectory(CYCLE, cg.MWU(1.0), 2, state=state.logp)
+
+
 @pytest.mark.parametrize("record_every", [1, 7])
 def test_a_run_that_goes_on_records_from_where_it_is(record_every: int) -> None:
     start = random_policy(2, 3)
@@ -814,18 +846,35 @@ def test_gaps_below_what_float32_resolves_are_noted() -> None:
     assert cg.solve(CYCLE, rule, 1000, init=COMAL_START).notes == ()
 
 
-def test_the_note_on_float32_begins_where_its_rounding_does() -> None:
-    """A gap of 1e-6 is resolved, one below 8 times 1.2e-7 is not, whatever the length of the run."""
-    single = cg.PreferenceGame.from_skew(CYCLE.skew.astype(np.float32))
-    rule = cg.COMAL(cg.MirrorDescent(1.0, 0.1), 20)
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_the_note_on_float32_begins_where_its_rounding_does(scale: float) -> None:
+    """At 16 times epsilon times the largest payoff, 0.4 here, whatever the unit and the length of the run."""
+    payoff = np.asarray(CYCLE.skew) * scale
+    single = cg.ZeroSumGame(payoff.astype(np.float32))
+    rule = cg.COMAL(cg.MirrorDescent(1.0 / scale, 0.1 * scale), 20)
     with pytest.warns(UserWarning, match="float32"):
-        gaps = cg.solve(single, rule, 300, init=COMAL_START).history["duality_gap"]
-    coarse = int(np.argmax(gaps < 8 * 1.2e-7))
+        gaps = cg.solve(single, rule, 400, init=[COMAL_START] * 2).history["duality_gap"] / scale
+    coarse = int(np.argmax(gaps < 16 * 1.19e-7 * 0.4))
     assert gaps[:coarse].min() < 2e-6
-    assert cg.solve(single, rule, coarse - 1, init=COMAL_START).notes == ()
+    assert cg.solve(single, rule, coarse - 1, init=[COMAL_START] * 2).notes == ()
     with pytest.warns(UserWarning, match="float32"):
-        (note,) = cg.solve(single, rule, coarse, init=COMAL_START).notes
-    assert "1e-06" in note
+        (note,) = cg.solve(single, rule, coarse, init=[COMAL_START] * 2).notes
+    assert f"{16 * 1.19e-7 * 0.4 * scale:.0e}" in note
+
+
+@pytest.mark.parametrize("num_actions", [3, 10, 100])
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_gaps_that_are_not_noted_are_not_rounding(num_actions: int, scale: float) -> None:
+    """The gap in float32 of a rounded policy with rounded payoffs, against float64, at and away from Nash."""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        payoff = scale * rng.uniform(-1, 1, (num_actions, num_actions))
+        game, single = cg.ZeroSumGame(payoff), cg.ZeroSumGame(payoff.astype(np.float32))
+        random = rng.dirichlet(np.ones(num_actions), 2)
+        for policy in (cg.nash(game).policy, random):
+            logp = np.log(0.999999 * policy + 1e-6 / num_actions)
+            gaps = cg.duality_gap(single, logp.astype(np.float32)), cg.duality_gap(game, logp)
+            assert abs(float(gaps[0]) - float(gaps[1])) < 4 * np.finfo(np.float32).eps * np.abs(payoff).max()
 
 
 def test_a_short_period_is_noted_with_one_that_would_do() -> None:

@@ -434,3 +434,104 @@ def test_a_sound_rule_of_ones_own_is_not_refused_for_being_strange():
 
     game = random_game(5)
     assert np.isfinite(cg.solve(game, Strange(), 20).logp).all()
+
+
+# Algorithms that are no update rules ------------------------------------------------------------------------
+
+
+class Walk(cg.AbstractAlgorithm):
+    """MWU by hand; `mistake` is what a user may get wrong in it."""
+
+    step_size: float
+    mistake: Any = dataclasses.field(default=None, metadata={"static": True})
+
+    def init(self, logp, reference):
+        return cg.State(logp, reference, jnp.zeros((), jnp.int32))
+
+    def step(self, key, state, feedback):
+        advantage = feedback.advantage(key, state.logp)
+        logp = jax.nn.log_softmax(state.logp + self.step_size * advantage)
+        state = dataclasses.replace(state, logp=logp, step=state.step + 1)
+        return state if self.mistake is None else self.mistake(state)
+
+
+def narrow(state):
+    return dataclasses.replace(state, logp=state.logp[..., :-1])
+
+
+def probable(state):
+    return dataclasses.replace(state, logp=jnp.exp(state.logp))
+
+
+def loose(state):
+    return dataclasses.replace(state, logp=state.logp + 0.5)
+
+
+def single(state):
+    return dataclasses.replace(state, logp=state.logp.astype(jnp.float32))
+
+
+def double(state):
+    return dataclasses.replace(state, logp=state.logp.astype(jnp.float64))
+
+
+def counted(state):
+    return dataclasses.replace(state, step=state.step.astype(jnp.float32))
+
+
+def grown(state):
+    return dataclasses.replace(state, reference=jnp.stack([state.reference, state.reference]))
+
+
+def bare(state):
+    return state.logp
+
+
+def numpy(state):
+    return dataclasses.replace(state, logp=np.maximum(np.asarray(state.logp), -1e3))
+
+
+def branching(state):
+    return state if state.logp[..., 0].sum() > -1.0 else probable(state)
+
+
+MISTAKES = {
+    probable: ("Walk.step", "its logarithm"),
+    loose: ("Walk.step", "sum to 1.64872", "log_softmax"),
+    narrow: ("Walk.step", "shape (3,)", "shape (2,)"),
+    single: ("Walk.step", "float64", "float32"),
+    double: ("Walk.step", "float32", "float64"),
+    counted: ("Walk.step", ".step was () int32 and became () float32"),
+    grown: ("Walk.step", ".reference was (3,) float64 and became (2, 3) float64"),
+    bare: ("Walk.step", "`logp`", "cg.State"),
+    numpy: ("Walk.step", "jax.numpy", "np.maximum(np.asarray(state.logp), -1e3)"),
+    branching: ("Walk.step", "jnp.where", "state.logp[..., 0].sum() > -1.0"),
+}
+
+
+@pytest.mark.usefixtures("as_users_have_it")
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.__name__)
+@pytest.mark.parametrize("wrap", [lambda rule: rule, cg.Averaged], ids=["alone", "Averaged"])
+def test_mistakes_in_an_algorithm_of_a_users_own_are_answered_at_its_line(mistake, wrap):
+    for run in (cg.solve, cg.trajectory):
+        with pytest.raises(ValueError, match=re.escape(MISTAKES[mistake][0])) as caught:
+            run(CYCLE, wrap(Walk(0.3, mistake)), 5)
+        for word in (*MISTAKES[mistake], "test_protocol.py, line "):
+            assert word in str(caught.value)
+        assert len(str(caught.value)) < 600
+
+
+class Counting(Walk):
+    """A state may begin with numbers that become arrays."""
+
+    def init(self, logp, reference):
+        return cg.State(logp, reference, 0)
+
+
+@pytest.mark.usefixtures("as_users_have_it")
+def test_an_algorithm_of_a_users_own_without_mistakes_runs():
+    assert cg.solve(CYCLE, Counting(0.3), 5).state.step == 5
+    for dtype in (np.float32, np.float64):
+        game = cg.PreferenceGame.from_skew(np.asarray(CYCLE.skew, dtype))
+        found = cg.solve(game, Walk(0.3), 20, init=COMAL_START)
+        np.testing.assert_array_equal(found.logp, cg.solve(game, cg.MWU(0.3), 20, init=COMAL_START).logp)

@@ -1,4 +1,4 @@
-"""Checks of a user's own rule before anything compiles, with errors that point at the user's line."""
+"""Checks of a user's own algorithm before anything compiles, with errors that point at the user's line."""
 
 from __future__ import annotations
 
@@ -22,6 +22,9 @@ from comalgames.feedback import AbstractFeedback, Asked, asked
 
 # Rounding errors of a rule's own sums stay far below this, and mistakes far above.
 TOLERANCE = 1e-6
+
+# The same for policies that an algorithm returns in float32.
+SINGLE_TOLERANCE = 1e-4
 
 # What a rule remembers differs from where it began only after its first step.
 STEPS = 3
@@ -91,12 +94,18 @@ def questions_of(algorithm: AbstractAlgorithm[Any], shape: tuple[int, ...]) -> A
 
     Raises:
         ValueError: the step uses NumPy or `if` on values, assigns to a field, asks about an opponent that is
-            not normalized, or returns probabilities instead of their logarithms.
+            not normalized, returns probabilities instead of their logarithms, or a state of another kind.
     """
-    name = f"{type(innermost(algorithm)).__name__}.propose"
+    written = innermost(algorithm) if _is_ours(algorithm) else algorithm
+    name = f"{type(written).__name__}.{_method(written)}"
     try:
+        inside = innermost(algorithm)
+        others = [each for each in (inside, algorithm) if not isinstance(each, AbstractUpdateRule)]
+        for each in others:  # first, because a wrapper would be traced around a state of another kind
+            _check_values(each, shape)
         found = asked(algorithm, shape)
-        _check_values(algorithm, shape)
+        if isinstance(inside, AbstractUpdateRule):
+            _check_values(inside, shape)
     except NEEDS_VALUES as error:
         raise ValueError(
             f"{name} needs the value of a JAX array{_where(error)}, which is not known while the step is "
@@ -113,12 +122,18 @@ def questions_of(algorithm: AbstractAlgorithm[Any], shape: tuple[int, ...]) -> A
     return found
 
 
-def _check_values(algorithm: Any, shape: tuple[int, ...]) -> None:
-    """Take a few steps of a rule that is not the package's own, with known values."""
-    rule = innermost(algorithm)
-    if not isinstance(rule, AbstractUpdateRule) or type(rule).__module__.split(".")[0] == PACKAGE.name:
-        return
-    if not all(validation.is_concrete(leaf) for leaf in jax.tree.leaves(rule)):
+def _is_ours(algorithm: Any) -> bool:
+    return type(algorithm).__module__.split(".")[0] == PACKAGE.name
+
+
+def _method(algorithm: Any) -> str:
+    """The name of the method in which a user writes a step."""
+    return "propose" if isinstance(algorithm, AbstractUpdateRule) else "step"
+
+
+def _check_values(rule: Any, shape: tuple[int, ...]) -> None:
+    """Take a few steps of an algorithm that is not the package's own, with known values."""
+    if _is_ours(rule) or not all(validation.is_concrete(leaf) for leaf in jax.tree.leaves(rule)):
         return
     kinds = (jax.tree.structure(rule), type(rule), shape)
     try:
@@ -126,32 +141,109 @@ def _check_values(algorithm: Any, shape: tuple[int, ...]) -> None:
             return
     except TypeError:
         return
-    name = f"{type(rule).__name__}.propose"
+    check = _check_rule if isinstance(rule, AbstractUpdateRule) else _check_states
     with jax.enable_x64(True), jax.disable_jit():
-        rule = with_dtype(rule, jnp.float64)
-        ranks = jnp.linspace(0.0, 1.0, shape[-1])
-        logp, reference = (
-            jnp.broadcast_to(jax.nn.log_softmax(scores), shape) for scores in (-ranks, ranks**2)
-        )
-        key, payoffs = jax.random.key(0), Checking(0.5 * jnp.cos(5.0 * ranks), 0.5 * jnp.sin(5.0 * ranks))
         try:
-            state = rule.init(logp, reference)
-            for _ in range(STEPS):
-                if np.all(np.isfinite(state.logp)):  # a run says where it stopped being finite
-                    state = rule.step(key, state, payoffs)
-            nothing = Checking(jnp.zeros(shape[-1]), jnp.zeros(shape[-1]))
-            target, _ = rule.propose(key, rule.init(logp, logp), nothing)
+            check(rule, shape)
         except ValueError as error:
             if _where(error):
+                name = f"{type(rule).__name__}.{_method(rule)}"
                 raise ValueError(f"{name}{_where(error)}: {error}") from error
             raise
-    target, policy = np.asarray(target), np.asarray(logp)
+    _checked.add(kinds)
+
+
+def _tried(shape: tuple[int, ...], dtype: Any) -> tuple[Array, Array, Checking]:
+    """A policy, a reference and feedback of which no two numbers are equal."""
+    ranks = jnp.linspace(0.0, 1.0, shape[-1], dtype=dtype)
+    logp, reference = (jnp.broadcast_to(jax.nn.log_softmax(scores), shape) for scores in (-ranks, ranks**2))
+    return logp, reference, Checking(0.5 * jnp.cos(5.0 * ranks), 0.5 * jnp.sin(5.0 * ranks))
+
+
+def _check_rule(rule: AbstractUpdateRule[Any], shape: tuple[int, ...]) -> None:
+    """Refuse proposals that are probabilities."""
+    rule = with_dtype(rule, jnp.float64)
+    key = jax.random.key(0)
+    logp, reference, payoffs = _tried(shape, jnp.float64)
+    state = rule.init(logp, reference)
+    for _ in range(STEPS):
+        if np.all(np.isfinite(state.logp)):  # a run says where it stopped being finite
+            state = rule.step(key, state, payoffs)
+    nothing = Checking(jnp.zeros(shape[-1]), jnp.zeros(shape[-1]))
+    target, policy = np.asarray(rule.propose(key, rule.init(logp, logp), nothing)[0]), np.asarray(logp)
     if np.all(target > 0) and _differ(np.log(target), policy) < TOLERANCE < _differ(target, policy):
         raise ValueError(
-            f"{name} ({_definition(rule)}) must return log-probabilities, up to a constant, but it returned "
-            f"probabilities. Return their logarithms, such as state.logp + step_size * advantage."
+            f"{type(rule).__name__}.propose ({_definition(rule, 'propose')}) must return log-probabilities, "
+            f"up to a constant, but it returned probabilities. Return their logarithms, such as state.logp + "
+            f"step_size * advantage."
         )
-    _checked.add(kinds)
+
+
+def _check_states(algorithm: AbstractAlgorithm[Any], shape: tuple[int, ...]) -> None:
+    """Refuse states without a log-policy, and steps that change the kind of the state."""
+    for dtype in (jnp.float64, jnp.float32):
+        own = with_dtype(algorithm, dtype)
+        logp, reference, payoffs = _tried(shape, dtype)
+        state = own.init(logp, reference)
+        _check_policy(own, "init", state, logp)
+        for _ in range(STEPS):
+            if not np.all(np.isfinite(state.logp)):
+                break
+            after = own.step(jax.random.key(0), state, payoffs)
+            _check_policy(own, "step", after, logp)
+            difference = _difference(_kind(state), _kind(after))
+            if difference:
+                raise ValueError(
+                    f"{type(own).__name__}.step ({_definition(own, 'step')}) must return a state of the same "
+                    f"kind as the one before it, {difference}."
+                )
+            state = after
+
+
+def _check_policy(algorithm: Any, method: str, state: Any, logp: Array) -> None:
+    name = f"{type(algorithm).__name__}.{method} ({_definition(algorithm, method)})"
+    found = getattr(state, "logp", None)
+    if found is None or not hasattr(found, "dtype"):
+        raise ValueError(
+            f"{name} must return a state with the policy `logp`, such as a cg.State, got a "
+            f"{type(state).__name__}."
+        )
+    if (found.shape, found.dtype) != (logp.shape, logp.dtype):
+        raise ValueError(
+            f"{name} must return a policy `logp` of shape {logp.shape} in {logp.dtype} for policies of that "
+            f"kind, got shape {found.shape} in {found.dtype}."
+        )
+    values = np.asarray(found, np.float64)
+    totals = np.exp(values).sum(-1).ravel()
+    if not np.all(np.isfinite(totals)) or np.all(np.abs(totals - 1.0) < SINGLE_TOLERANCE):
+        return
+    is_probable = np.all(values >= 0) and np.allclose(values.sum(-1), 1.0, rtol=0, atol=SINGLE_TOLERANCE)
+    remedy = "return its logarithm" if is_probable else "pass it through jax.nn.log_softmax"
+    raise ValueError(
+        f"{name} must return a normalized log-policy `logp`, got one whose probabilities sum to "
+        f"{totals[np.argmax(np.abs(totals - 1.0))]:.6g}; {remedy}."
+    )
+
+
+def _kind(state: Any) -> dict[str, Any]:
+    """Shape and dtype of every leaf of a state by its path (None for a number, which fits); its structure."""
+    kinds = {
+        jax.tree_util.keystr(path): f"{leaf.shape} {leaf.dtype}" if hasattr(leaf, "dtype") else None
+        for path, leaf in jax.tree.leaves_with_path(state)
+    }
+    return {**kinds, "structure": str(jax.tree.structure(state))}
+
+
+def _difference(before: dict[str, Any], after: dict[str, Any]) -> str:
+    """The first entry in which two kinds differ; "" if there is none."""
+    if before.keys() != after.keys():
+        return f"but only one of them has {min(before.keys() ^ after.keys())}"
+    for path, kind in before.items():
+        if None not in (kind, after[path]) and kind != after[path]:
+            is_leaf = path != "structure"
+            detail = f"but {path} was {kind} and became {after[path]}"
+            return detail if is_leaf else "but their classes or static fields differ"
+    return ""
 
 
 def _differ(one: np.ndarray, other: np.ndarray) -> float:
@@ -168,7 +260,7 @@ def _where(error: BaseException) -> str:
     return ""
 
 
-def _definition(rule: Any) -> str:
-    """File and line of a rule's `propose`."""
-    code = inspect.unwrap(type(rule).propose).__code__
+def _definition(algorithm: Any, method: str) -> str:
+    """File and line of a method of an algorithm."""
+    code = inspect.unwrap(getattr(type(algorithm), method)).__code__
     return f"{Path(code.co_filename).name}, line {code.co_firstlineno}"

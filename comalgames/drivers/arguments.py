@@ -114,8 +114,8 @@ def with_reference(logp: Any, reference: Any) -> tuple[Float[Array, "*batch n"],
 
 
 def continued(
-    state: Any, game: AbstractGame, algorithm: AbstractAlgorithm[Any], num_steps: int
-) -> tuple[Any, int]:
+    state: Any, game: AbstractGame, algorithm: AbstractAlgorithm[Any], num_steps: int, **starts: Any
+) -> tuple[Any, Any]:
     """The state with which a run goes on, and the number of steps that it has behind it.
 
     Args:
@@ -123,22 +123,30 @@ def continued(
         game: what is played, which must be of the same shape.
         algorithm: what goes on, with numbers of the game's dtype; its state must have the same structure.
         num_steps: how many steps are to come.
+        starts: the arguments that a state replaces, by name, the first policy first; they must be None.
     """
+    for name, value in starts.items():
+        if value is not None:
+            raise ValueError(
+                f"`state` and `{name}` exclude each other: a state contains its policy and its reference. "
+                f"Omit `{name}` to continue the run, or `state` to start a new one."
+            )
     kind = type(state).__name__
     state = jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, np.ndarray) else leaf, state)
     try:
-        shape, step = np.shape(state.logp), int(state.step)
+        shape = np.shape(state.logp)
+        step = int(state.step) if validation.is_concrete(state.step) else state.step
     except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(
             f"`state` must be the state of an earlier run, result.state, got a value of type {kind}. To "
-            f"start from a policy, pass it as `init`."
+            f"start from a policy, pass it as `{next(iter(starts))}`."
         ) from error
     if not _fits(game.policy_shape, shape):
         raise ValueError(
             f"`state` has policies of shape {shape}, which do not fit the game's policies of shape "
             f"{game.policy_shape}."
         )
-    if not 0 <= step <= validation.LARGEST - num_steps:
+    if validation.is_concrete(step) and not 0 <= step <= validation.LARGEST - num_steps:
         raise ValueError(
             f"`state` has taken {step} steps; with `num_steps` of {num_steps} they must be at most "
             f"{validation.LARGEST}."

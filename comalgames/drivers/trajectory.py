@@ -7,6 +7,7 @@ the same expression, and the compiler computes it once.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -21,6 +22,7 @@ from comalgames.drivers.arguments import (
     check_feedback,
     check_pair,
     check_questions,
+    continued,
     starting_logp,
     with_reference,
 )
@@ -182,13 +184,13 @@ class Trajectory(NamedTuple):
 
     Attributes:
         state: the algorithm's last state; `state.logp` is the last policy.
-        steps: the step number of each record, `[num_records]`.
+        steps: the step number of each record, `[num_records]`, an array of JAX if `state` was traced.
         records: recorded values by name, each `[num_records, ...]`.
         first_nonfinite: per member, the step of the first record whose policy was not finite; -1 if none was.
     """
 
     state: Any
-    steps: np.ndarray
+    steps: Any
     records: Records
     first_nonfinite: Int[Array, "*prompts"]
 
@@ -231,6 +233,7 @@ def trajectory(
     *,
     logp: Float[Array, "*batch n"] | None = None,
     reference: Float[Array, "*batch n"] | None = None,
+    state: Any = None,
     feedback: AbstractFeedback | None = None,
     key: PRNGKeyArray | None = None,
     metrics: Mapping[str, Metric] | Sequence[str | Metric] | None = None,
@@ -248,6 +251,8 @@ def trajectory(
         num_steps: how many steps, a Python int (it sets the shape of the records).
         logp: the first policy, log-probabilities `[..., n]`; uniform by default.
         reference: the first reference, log-probabilities; `logp` by default.
+        state: the `state` of an earlier run of this function, from which the run goes on to the bit, as in
+            `solve`, in place of `logp` and `reference`.
         feedback: where the rule's information comes from; exact by default.
         key: random key; needed when `feedback` is random.
         metrics: what to record besides the curves of the gap: names, functions, or a dict of functions.
@@ -261,19 +266,27 @@ def trajectory(
     num_steps = validation.count("num_steps", num_steps)
     record_every = validation.count("record_every", record_every, minimum=1)
     check_pair(game, algorithm)
-    logp = starting_logp("logp", logp, game)
-    anchor = logp if reference is None else starting_logp("reference", reference, game)
-    logp, anchor = with_reference(logp, anchor)
-    check_questions(game, algorithm, logp.shape)
+    if state is None:
+        before, start = None, starting_logp("logp", logp, game)
+        anchor = start if reference is None else starting_logp("reference", reference, game)
+        start, anchor = with_reference(start, anchor)
+    else:
+        state, before = continued(state, game, algorithm, num_steps, logp=logp, reference=reference)
+        start = anchor = state.logp
+    check_questions(game, algorithm, start.shape)
     run = prepare(game, algorithm, feedback, key, metrics, record_every)
-    steps = record_steps(num_steps, record_every)
+    taken = steps = record_steps(num_steps, record_every)
+    if before is None:
+        progress = run.begin(start, anchor)
+    else:
+        run = replace(run, first_step=jnp.asarray(before, jnp.int32))
+        steps, progress = before + taken.astype(np.int32), run.begin_at(state)
     # NumPy's, for under jit a JAX array has no known value.
     zero, last = np.int32(0), np.int32(num_steps)
-    progress = run.begin(logp, anchor)
-    progress, buffer = run.advance(progress, zero, last, len(steps))
+    progress, buffer = run.advance(progress, zero, last, len(taken))
     final = run.observe(progress)
     records = jax.tree.map(lambda rows, row: rows.at[-1].set(row), buffer, final)
-    records = named_curves(records, steps)
+    records = named_curves(records, taken)
     return Trajectory(
         progress.state, steps, records, first_nonfinite(game, records, progress.state.logp, steps)
     )

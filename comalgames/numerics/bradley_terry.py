@@ -121,8 +121,7 @@ _Carry: TypeAlias = tuple[Array, tuple[Array, Array], Array]
 #
 # Rounding: near 1/2, P - sigmoid(d) is computed as (P - 1/2) - tanh(d / 2) / 2. Near 0 and 1 that would lose
 # the smaller of P and 1 - P, on which d depends, and it is computed as P sigmoid(-d) - (1 - P) sigmoid(d).
-# Either way its error is epsilon times the sum of the two sizes, and epsilon |f| times the slope for the
-# error of d.
+# Either way its error is epsilon times the sum of both sizes, and epsilon |f| times the slope for that of d.
 def _fit(skew: Array, logp: Array, weights: Array, longest: Array) -> tuple[Array, Array, Array, Array]:
     target = jnp.clip(skew, CLIP - 0.5, 0.5 - CLIP)
     wins, losses = (jnp.clip(0.5 + side, CLIP, 1.0 - CLIP) for side in (skew, -skew))
