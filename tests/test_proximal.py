@@ -7,6 +7,7 @@ import pytest
 import scipy.optimize
 from scipy.special import log_softmax, softmax
 
+import comalgames as cg
 from comalgames.numerics import proximal
 
 # Most tests use these with 60 games of 10 actions, or one of 3 or 10, so that they are compiled once.
@@ -298,3 +299,14 @@ def test_float32_is_as_good_as_float32_can_be():
         assert np.all(solution.converged)
         # eps / temperature = 1.2e-5 relative in the worst case, on probabilities below 1
         np.testing.assert_allclose(np.exp(solution.logp), np.exp(exact.logp), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1e300, 1e307])
+@pytest.mark.parametrize("temperature", [1e-8, 1e-2, 1e-300])
+def test_payoffs_that_overflow_in_units_of_the_temperature_are_a_failure_not_a_warning(size, temperature):
+    for payoff in ([[0.0, 0.0, 0.0], [0.0, 0.0, 1.0]], [[1.0, -1.0], [-1.0, 1.0]], [[3.0], [2.0]]):
+        found = cg.qre(cg.ZeroSumGame(size * np.array(payoff)), temperature)
+        assert found.status in ("certified", "failed")
+        if found.status == "certified":
+            assert np.all(np.isfinite(found.logp))
+            assert 0 <= found.regularized_gap <= 1e-12 * (size + temperature)

@@ -115,7 +115,8 @@ def qre(
         if regularizer is regularizers.kl:
             solution = _equilibrium(skew, anchor, strength, num_players=players)
             found, converged = np.asarray(solution.logp), np.asarray(solution.converged)
-            best = anchor + np.einsum("...ij,...j->...i", payoffs, np.exp(found)) / tau[..., None]
+            with np.errstate(over="ignore", invalid="ignore"):  # then the gap is nan, and the status failed
+                best = anchor + np.einsum("...ij,...j->...i", payoffs, np.exp(found)) / tau[..., None]
             mine, theirs = jnp.stack([solution.logp, best]).reshape(2, *found.shape[:-1], players, -1)
             loss = simplex.kl_divergence(mine, simplex.log_normalize(theirs))
             gap = 2 / players * tau * np.asarray(jnp.sum(loss, axis=-1))
