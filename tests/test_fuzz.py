@@ -262,7 +262,7 @@ def test_measures_and_equilibria(case):
 
 
 @pytest.mark.usefixtures("as_users_have_it")
-@fuzz(6)
+@fuzz(3)
 @given(CASES)
 def test_a_diagnosis(case):
     game = game_of(case)
