@@ -52,9 +52,16 @@ def real_array(name: str, value: Any) -> np.ndarray:
 
 
 def payoffs(name: str, value: Any) -> jax.Array:
-    """`value` in JAX's default precision, unless finite numbers would become infinite or 0 in it."""
+    """`value` in JAX's default precision; refuse numbers that become 0 there, or whose sums overflow."""
     if is_concrete(value):
-        fits(name, value, jax.dtypes.canonicalize_dtype(np.asarray(value).dtype))
+        dtype = jax.dtypes.canonicalize_dtype(np.asarray(value).dtype)
+        fits(name, value, dtype)
+        largest = np.max(np.abs(np.asarray(value)), initial=0)
+        if dtype.kind == "f" and largest > np.finfo(dtype).max / LARGEST:
+            raise ValueError(
+                f"`{name}` must be at most {np.finfo(dtype).max / LARGEST:.2g} in {dtype}, so that sums over "
+                f"steps are finite, got {largest:.3g}. Divide all payoffs by a number."
+            )
     return jnp.asarray(value)
 
 

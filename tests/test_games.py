@@ -516,3 +516,17 @@ def test_rules_that_let_absent_actions_grow_are_not_finite(rule, metrics):
     result = cg.solve(game, rule, 8, state=state, metrics=metrics, throw=False)
     assert result.status == "nonfinite"
     assert "stopped being finite" in result.notes[-1]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_payoffs_whose_sums_overflow_are_refused(dtype):
+    """The sum over 2^31 steps is that of `average_duality_gap`; log-probabilities fall by as much."""
+    payoff = np.array([[1, -1], [-1, 1]])
+    most = np.finfo(dtype).max / 2**31
+    for scale in (2 * most, np.finfo(dtype).max / 8):
+        with pytest.raises(ValueError, match="`payoff` must be at most"):
+            cg.ZeroSumGame((payoff * scale).astype(dtype))
+    game = cg.ZeroSumGame((payoff * (most / 2)).astype(dtype))
+    result = cg.solve(game, cg.MWU(1.0), 200, init=[[0.4, 0.6], [0.3, 0.7]])
+    for rows in result.history.values():
+        assert np.all(np.isfinite(rows))
