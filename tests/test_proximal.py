@@ -301,8 +301,8 @@ def test_float32_is_as_good_as_float32_can_be():
         np.testing.assert_allclose(np.exp(solution.logp), np.exp(exact.logp), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("size", [1e300, 1e307])
-@pytest.mark.parametrize("temperature", [1e-8, 1e-2, 1e-300])
+@pytest.mark.parametrize("size", [1e297, 2e298])
+@pytest.mark.parametrize("temperature", [1e-10, 1e-12, 1e-300])
 def test_payoffs_that_overflow_in_units_of_the_temperature_are_a_failure_not_a_warning(size, temperature):
     for payoff in ([[0.0, 0.0, 0.0], [0.0, 0.0, 1.0]], [[1.0, -1.0], [-1.0, 1.0]], [[3.0], [2.0]]):
         found = cg.qre(cg.ZeroSumGame(size * np.array(payoff)), temperature)
