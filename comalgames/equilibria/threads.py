@@ -7,9 +7,9 @@ from functools import cache
 
 from threadpoolctl import ThreadpoolController
 
-# Matrices with at most this number of rows are solved as fast by one thread on two idle cores, and three to
+# Matrices with at most this number of rows are solved as fast by one thread on two idle cores, and two to
 # five times as fast if the cores are busy.
-ONE_THREAD = 1000
+ONE_THREAD = 600
 
 
 def blas_threads(size: int) -> AbstractContextManager[object]:
