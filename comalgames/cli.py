@@ -236,6 +236,7 @@ def _nash(arguments: argparse.Namespace) -> int:
     from comalgames import games
     from comalgames.equilibria import nash
     from comalgames.equilibria.picks import picks
+    from comalgames.equilibria.solution import SETTLED
 
     exclude = [label for label in arguments.exclude.split(",") if label.strip()]
     with jax.enable_x64(True), warnings.catch_warnings(record=True) as caught:
@@ -248,7 +249,7 @@ def _nash(arguments: argparse.Namespace) -> int:
         chosen = picks(game, solution.policy)
     for warning in caught:
         print(f"comalgames: {warning.message}", file=sys.stderr)
-    if solution.status not in ("certified", "tied"):
+    if solution.status not in SETTLED:
         gap = f"the best policy has a duality gap of {solution.gap:.3g}"
         doubt = f"{gap}, but its support depends on payoffs no larger than rounding error"
         print(

@@ -63,7 +63,7 @@ def cases():
 
 
 def fuzz(examples):
-    """The settings of a test of so many examples in the suite, and in proportion more on demand."""
+    """Hypothesis settings: `examples` in the suite, and proportionally more on demand."""
     number = examples if not EXAMPLES else max(examples * EXAMPLES // 300, 1)
     return settings(
         max_examples=number,

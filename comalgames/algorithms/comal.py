@@ -142,8 +142,10 @@ def check_inner(inner: Any) -> None:
 
 
 def _asks_nothing(inner: AbstractUpdateRule[Any]) -> bool:
-    """Whether a step of the rule asks nothing; False if it cannot be traced, which a run says better."""
+    """Whether a step of the rule makes no query; False if it cannot be traced."""
     try:
         return asked(inner, 3).cost == 0
-    except Exception:  # a user's rule may raise anything; its first checked step reports it
+    # A user's rule may raise any exception when it is traced. It is not hidden: the checks before a run call
+    # the rule again and report it with the user's file and line.
+    except Exception:
         return False

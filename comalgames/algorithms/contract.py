@@ -235,7 +235,7 @@ def _kind(state: Any) -> dict[str, Any]:
 
 
 def _difference(before: dict[str, Any], after: dict[str, Any]) -> str:
-    """The first entry in which two kinds differ; "" if there is none."""
+    """Describe the first entry in which two kinds differ; return "" if they are equal."""
     if before.keys() != after.keys():
         return f"but only one of them has {min(before.keys() ^ after.keys())}"
     for path, kind in before.items():

@@ -193,7 +193,7 @@ class NearState(eqx.Module, Generic[S]):
 # probability 1e-60, still grows, both KLs consist of rounding errors, and comparing them could keep the
 # reference for ever. So the reference also moves when KL(z || x+) is at most the machine epsilon and has not
 # fallen for `PATIENCE` time constants of the inner rule. By the equation above KL(x* || r) then rises by at
-# most the machine epsilon, and usually by the square of it.
+# most the machine epsilon.
 PATIENCE = 4.0
 
 # More than any error, and finite in every precision.

@@ -12,12 +12,9 @@ from jaxtyping import Array, Float, Int
 
 from comalgames import validation
 from comalgames.equilibria.interior_point import EPSILONS
-from comalgames.equilibria.solution import NashSolution, certify
+from comalgames.equilibria.solution import SETTLED, NashSolution, certify
 from comalgames.games.preference import PreferenceGame
 from comalgames.games.zero_sum import ZeroSumGame
-
-# The statuses with which the set of Nash policies is known.
-SETTLED = ("certified", "tied")
 
 # Step lengths tried along a direction; they share one linear solve.
 LENGTHS = 0.5 ** np.arange(30)

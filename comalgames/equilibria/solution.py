@@ -13,6 +13,9 @@ from comalgames.games.zero_sum import ZeroSumGame
 # A solution is certified when its gap is below this share of the largest payoff.
 CERTIFIED = 1e-12
 
+# The statuses with which the set of Nash policies is known.
+SETTLED = ("certified", "tied")
+
 
 class NashSolution(NamedTuple):
     """The result of `nash`, as float64 NumPy arrays with the game's leading axes.

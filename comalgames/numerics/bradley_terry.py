@@ -37,8 +37,8 @@ class BradleyTerryFit(NamedTuple):
     Attributes:
         scores: scores in nats of log-odds, `[..., n]`; 0 for the most probable action.
         residual: largest `|sum_j p_j (P_ij - sigmoid(scores_i - scores_j))|`, in units of win rate.
-        converged: whether every action's residual is of the size of its rounding errors, so that scores are
-            accurate to a few roundings of themselves.
+        converged: whether every action's residual is of the size of its rounding errors. The scores solve
+            the equations up to rounding; if these are ill-conditioned, the error of the scores is larger.
         num_solves: number of linear systems solved.
     """
 
