@@ -8,6 +8,9 @@ from pathlib import Path
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+# One may read what another has not yet written to its end, and compiles it itself. (The same filter for the
+# workers is in pyproject.toml.)
+os.environ.setdefault("PYTHONWARNINGS", "ignore:Error reading persistent compilation cache entry:UserWarning")
 
 # Compiling is most of what the tests cost. Without optimization, and with the older emitters up to JAX 0.10
 # (XLA ends a process with a flag that it does not know), it takes half the time, and the last bits differ.

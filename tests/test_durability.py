@@ -1,8 +1,10 @@
-"""A saved run survives a power cut: every file is on the disk before the folder has its name."""
+"""Files that are not written to their end: no saved run has any, and the cache of the tests may have some."""
 
 import os
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
@@ -40,3 +42,21 @@ def test_every_file_is_synced_before_the_folder_gets_its_name(
     assert renamed == [len(names)]
     assert unsynced == []
     assert (folder / "figures" / "gap.csv").read_text() == "0"
+
+
+def test_a_cache_entry_that_is_not_written_to_its_end_is_compiled_again() -> None:
+    """As when another process is still writing it."""
+
+    @jax.jit
+    def half_written(x: jax.Array) -> jax.Array:
+        return jnp.tanh(x) + 20261128.0
+
+    expected = half_written(jnp.arange(3.0))
+    entries = list(Path(os.environ["JAX_COMPILATION_CACHE_DIR"]).glob("jit_half_written-*-cache"))
+    assert entries
+    for entry in entries:
+        entry.write_bytes(entry.read_bytes()[:100])
+    half_written.clear_cache()
+    np.testing.assert_array_equal(half_written(jnp.arange(3.0)), expected)
+    for entry in entries:
+        entry.unlink()
