@@ -28,11 +28,12 @@ STEADY = 1.5
 LATER, STEADIER = (0.25, 0.44), 1.15
 
 # A power with a logarithmic factor, (log t)^k t^a, is almost a line in log t: its slope a + k / log t changes
-# slowly. The slope of a shifted power (t + c)^a changes too, but as 1 / t. In log t the change of the slope
-# between the last two quarters of the window is attributed to a logarithm if it is at least LOGARITHMIC of
-# that of one logarithm, has the sign of the changes before it, and has decreased since the first two quarters
-# less than halfway (on a logarithmic scale) between the decrease for a logarithm and that for a shift.
-LOGARITHMIC = 0.2
+# slowly. The slope of a shifted power (t + c)^a changes too, but as 1 / t. A power is reported if a shifted
+# power leaves less variance than a power with |k| >= LEAST_LOGARITHM, by at least the factor DISTINCT. Both
+# are fitted to means over BINS equal parts of log t, which smooth oscillations; c is one of SHIFTS, in units
+# of the first step.
+LEAST_LOGARITHM, DISTINCT, BINS, PER_BIN = 0.5, 2.0, 16, 8
+SHIFTS = (0.0, *(10 ** (k / 8) for k in range(-16, 9)), *(-(10 ** (k / 8)) for k in range(-16, 0)))
 
 # Smallest number of records in the window; the two models are compared on at most twice SAMPLES records.
 FEWEST, SAMPLES = 8, 50
@@ -89,8 +90,9 @@ def fit_rate(steps: Any, gaps: Any, *, floor: float | None = None, burn_in: floa
     in the steps and half in their logarithm: one line in the steps, one in their logarithm. The line with the
     smaller AIC is reported if the window is long enough (3 decades of the gap, or 1.5 decades of the steps),
     if the decreases over its quarters are similar, and if they show no curvature (otherwise the window may
-    begin later). A power with a logarithmic factor, such as `log(t) / t`, is no pure power: it has no rate,
-    and the reason gives the range of its exponent. The reported rate is the slope of a line with weights that
+    begin later). A power with a logarithmic factor, such as `log(t) / t`, is no pure power and has no rate;
+    nor has one whose transient, oscillations or noise may hide such a factor. The reason says which of the
+    two it is, and gives the range of the exponent. The reported rate is the slope of a line with weights that
     vanish at both ends of the window, which makes it insensitive to the phase of an oscillation there.
 
     AIC assumes independent residuals, which those of a smooth curve are not: read `evidence` together with
@@ -193,30 +195,40 @@ def _complaint(kind: str, t: np.ndarray, log_gap: np.ndarray, seen: float, stead
     if falls.min() * steady < falls.mean() or falls.max() > steady * falls.mean():
         unequal = ", ".join(f"{fall:.3g}" for fall in falls)
         return f"{WORDS[kind]} fits better, but over the quarters of the window log gap falls by {unequal}"
-    if kind == "power" and _has_logarithm(x, log_gap):
+    if kind == "power":
+        shifted, logarithmic = _rivals(x, log_gap)
         first, last = -falls[[0, -1]] * 4 / (x[-1] - x[0])
-        return (
-            f"{WORDS[kind]} fits better, but its exponent changes from {first:.3g} in the first quarter of "
-            f"the window to {last:.3g} in the last as if by a logarithmic factor, such as log(t) / t, and "
-            f"cannot be distinguished from that"
+        exponents = (
+            f"{WORDS[kind]} fits better, but its exponent is {first:.3g} in the first quarter of the window "
+            f"and {last:.3g} in the last"
         )
+        if DISTINCT * logarithmic < shifted:
+            return f"{exponents}, as if by a logarithmic factor, such as that of log(t) / t"
+        if logarithmic < DISTINCT * shifted:
+            return f"{exponents}, so that a pure power cannot be distinguished from one with a factor log(t)"
     return ""
 
 
-def _has_logarithm(x: np.ndarray, log_gap: np.ndarray) -> bool:
-    """Whether the slope of a line in `x = log t` changes as if by a factor (log t)^k.
+def _rivals(x: np.ndarray, log_gap: np.ndarray) -> tuple[float, float]:
+    """Residual variances of shifted powers, and of powers with a logarithmic factor, over `x = log t`."""
+    # The envelope of an oscillating gap is a staircase: lines between the ends of its steps replace it.
+    ends = np.append(np.diff(log_gap) < 0, True)
+    x, log_gap = x[ends], log_gap[ends]
+    fine = np.linspace(x[0], x[-1], BINS * PER_BIN + 1)
+    fine = (fine[1:] + fine[:-1]) / 2
 
-    The slope must increase or decrease through all eighths of the window, unlike that of an oscillation.
-    """
-    ends = np.linspace(x[0], x[-1], 9)
-    slopes = np.diff(np.interp(ends, x, log_gap))
-    if not (np.all(np.diff(slopes) > 0) or np.all(np.diff(slopes) < 0)):
-        return False
-    changes = np.abs(np.diff(slopes[::2] + slopes[1::2]))
-    width = 2 * (ends[1] - ends[0])
-    of_logarithm = np.abs(np.diff(np.log(np.maximum(ends[::2], width)), 2))
-    decrease = math.sqrt(math.exp(-2 * width) * of_logarithm[-1] / of_logarithm[0])
-    return bool(changes[-1] >= max(LOGARITHMIC * of_logarithm[-1], decrease * changes[0]))
+    def means(values: np.ndarray) -> np.ndarray:
+        return np.asarray(values.reshape(BINS, PER_BIN).mean(-1))
+
+    y, line = means(np.interp(fine, x, log_gap)), means(fine)
+    since = fine - x[0]
+    shifted = min(_variance(means(np.log(np.exp(since) + c)), y) for c in SHIFTS)
+    # The unit of the steps is arbitrary: the logarithm counts from 1 where they begin below e.
+    logarithm = means(np.log(since + max(x[0], 1.0)))
+    design = np.stack([np.ones(BINS), line, logarithm], axis=1)
+    power = float(np.linalg.lstsq(design, y, rcond=None)[0][2])
+    tried = (power,) if abs(power) >= LEAST_LOGARITHM else (LEAST_LOGARITHM, -LEAST_LOGARITHM)
+    return shifted, min(_variance(line, y - k * logarithm) for k in tried)
 
 
 def _nothing(
