@@ -435,6 +435,37 @@ def test_the_report_on_what_is_flat_at_the_reference(power):
     assert check_regularizer(lambda p, r: jnp.sum((p - r) ** power) + kl(p, r) / 10).curved_at_reference
 
 
+# Functions of a divergence without a linear term. Their curvature at the reference is 0 up to rounding errors
+# of either sign, which are relative to the square of the divergence's slope, or to its value.
+FLAT = {
+    "square of KL": lambda p, r: kl(p, r) ** 2,
+    "square of forward KL": lambda p, r: forward_kl(p, r) ** 2,
+    "square of chi-squared": lambda p, r: chi_squared(p, r) ** 2,
+    "square of Jensen-Shannon": lambda p, r: (kl(p, (p + r) / 2) + kl(r, (p + r) / 2)) ** 2,
+    "exponential of KL": lambda p, r: jnp.exp(kl(p, r)) - 1 - kl(p, r),
+    "hyperbolic cosine of KL": lambda p, r: jnp.cosh(kl(p, r)) - 1,
+}
+
+
+@pytest.mark.parametrize("reference", [None, np.arange(1.0, 6.0) / 15], ids=["random", "rising"])
+@pytest.mark.parametrize("name", FLAT)
+def test_rounding_errors_are_no_curvature(name, reference):
+    num_actions = 2 if reference is None else len(reference)
+    assert not check_regularizer(FLAT[name], num_actions, reference=reference).curved_at_reference
+    assert cg.regularizers.curvature(FLAT[name]) == 1.0  # cannot be determined
+
+
+@pytest.mark.parametrize("least", [1e-6, 1e-11, 1e-15])
+def test_unlikely_actions_do_not_hide_the_curvature(least):
+    """KL's curvature is the inverse of the probability, and that of squares is 2."""
+    reference = [least, 0.4, 0.6 - least]
+    for regularizer in (kl, chi_squared, lambda p, r: jnp.sum((p - r) ** 2)):
+        assert check_regularizer(regularizer, 3, reference=reference).curved_at_reference
+    assert not check_regularizer(
+        lambda p, r: jnp.sum((p - r) ** 4), 3, reference=reference
+    ).curved_at_reference
+
+
 SCALED = {
     "kl": kl,
     "chi_squared": chi_squared,

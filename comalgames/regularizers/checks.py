@@ -127,9 +127,11 @@ def curvature(regularizer: Regularizer) -> float:
             continue
         directions = np.linalg.svd(np.ones((1, size)))[2][1:]
         smallest = float(np.linalg.eigvalsh(directions @ hessian @ directions.T)[0])
-        # Rounded, because rounding errors would change the period that `COMAL` recommends.
-        if not (np.isfinite(smallest) and smallest > 0):
+        # Entries of the Hessian can cancel along directions, up to their rounding errors.
+        rounding = 64 * float(np.finfo(dtype).eps) * np.abs(hessian).max()
+        if not (np.isfinite(smallest) and smallest > rounding):
             return 1.0
+        # Rounded, because rounding errors would change the period that `COMAL` recommends.
         return float(f"{smallest:.{CURVATURE_DIGITS - 1}e}")
     return 1.0
 

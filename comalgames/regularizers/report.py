@@ -126,7 +126,7 @@ def check_regularizer(
             "minimal_at_reference": minimal,
             "zero_at_reference": zero,
             "depends_on_reference": _depends(value, rng, n),
-            "curved_at_reference": _is_curved(regularizer, references, reference is None),
+            "curved_at_reference": _is_curved(regularizer, rng, references, reference is None),
         }
         at_boundary = _is_finite_at_boundary(value, references)
     suits = all(holds for key, holds in properties.items() if key != "zero_at_reference")
@@ -239,23 +239,38 @@ def _is_differentiable(
     return bool(np.all(errors[1] <= 0.3 * errors[0] + 10 * rounding))
 
 
-def _is_curved(regularizer: Regularizer, references: np.ndarray, mixes: bool) -> bool:
+def _is_curved(
+    regularizer: Regularizer, rng: np.random.Generator, references: np.ndarray, mixes: bool
+) -> bool:
     """Whether the Hessian at references is finite, and positive in all directions that sum to 0.
 
     Args:
         regularizer: a function of a policy and a reference.
+        rng: source of policies away from the references.
         references: positive policies `[references, n]`.
         mixes: whether to move them halfway to uniform, because curvatures at small probabilities can be a
             rounding error of others.
     """
     n = references.shape[-1]
     places = (references + 1 / n) / 2 if mixes else references[:1]
-    hessians = np.asarray(jax.vmap(jax.hessian(regularizer))(jnp.asarray(places), jnp.asarray(places)))
-    if not np.all(np.isfinite(hessians)):
+    hessian = jax.vmap(jax.hessian(regularizer))
+    halfway = (places + _policies(rng, len(places), n)) / 2
+    here, away = (np.asarray(hessian(jnp.asarray(p), jnp.asarray(places))) for p in (places, halfway))
+    if not np.all(np.isfinite(here)):
         return False
-    directions = np.linalg.svd(np.ones((1, n)))[2][1:]
-    curvatures = np.linalg.eigvalsh(directions @ hessians @ directions.T)
-    return bool(np.all(curvatures[:, 0] > TOLERANCE * curvatures[:, -1]) and np.all(curvatures[:, 0] > 0))
+
+    def is_positive(lengths: np.ndarray) -> np.ndarray:
+        """Above rounding errors, for changes `lengths * v` of the probabilities, where v has length 1."""
+        directions = np.linalg.svd(lengths[:, None, :])[2][:, 1:]
+        scaled, other = (each * lengths[:, :, None] * lengths[:, None, :] for each in (here, away))
+        least = np.linalg.eigvalsh(directions @ scaled @ np.swapaxes(directions, 1, 2))[:, 0]
+        # Entries can cancel along directions, and all of them can be rounding errors of those elsewhere.
+        largest = np.fmax(np.abs(scaled).max((1, 2)), np.abs(other).max((1, 2)))
+        return np.asarray(least > TOLERANCE * largest)
+
+    # Of a small probability, KL has a large curvature, but not in units of its square root. That of squares
+    # is the other way around.
+    return bool(np.all(is_positive(np.ones_like(places)) | is_positive(np.sqrt(places))))
 
 
 def _depends(value: Evaluate, rng: np.random.Generator, n: int) -> bool:
