@@ -27,8 +27,9 @@ class ZeroSumGame(AbstractGame):
     `max_i (payoff q)_i - min_j (p payoff)_j`, in units of the payoff; it is 0 exactly at an equilibrium.
 
     If one player has fewer actions, the last entries of its policies have probability 0 and a log-probability
-    of -10,000, or any that is as low. Its advantages there are the smallest of its others, so that these
-    entries never gain. `players` returns a policy without them.
+    of -10,000, or any that is as low. Its advantages there are below its others by at least the largest
+    difference of payoffs, so that these entries never gain, neither on the others nor in a rule that
+    extrapolates advantages. `players` returns a policy without them.
 
     Args:
         payoff: `[..., m, n]`, finite and real, any scale. Leading axes are prompts (or a batch of games).
@@ -99,10 +100,12 @@ class ZeroSumGame(AbstractGame):
         row, column = self.players(policy)
         earned = jnp.einsum("...ij,...j->...i", self.payoff, column, precision=PRECISION)
         paid = jnp.einsum("...ij,...i->...j", self.payoff, row, precision=PRECISION)
+        if self._present().all():
+            return self.joint(earned, -paid)
+        absent = jnp.sum(jnp.where(self._present(), 0.0, policy), axis=-1)
         least = jnp.stack(jnp.broadcast_arrays(jnp.min(earned, -1), jnp.min(-paid, -1)), axis=-1)
-        if not self._present().all():
-            absent = jnp.sum(jnp.where(self._present(), 0.0, policy), axis=-1)
-            least = jnp.where(absent > validation.SUM_TOLERANCE, jnp.nan, least)
+        spread = jnp.max(self.payoff, axis=(-2, -1)) - jnp.min(self.payoff, axis=(-2, -1))
+        least = jnp.where(absent > validation.SUM_TOLERANCE, jnp.nan, least - spread[..., None])
         return self.joint(earned, -paid, least[..., None])
 
     def log_probabilities(self, name: str, policy: Any) -> Float[np.ndarray, "*batch n"]:
