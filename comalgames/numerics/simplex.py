@@ -18,8 +18,12 @@ def log_normalize(scores: LogPolicy) -> Float[Array, "*batch n"]:
     """Log-probabilities proportional to `exp(scores)`, over the last axis.
 
     log_normalize(x) = x - logsumexp(x)
+
+    They are at least -1/8 of the largest number of their type, so that steps that would overflow, and a step
+    after them, give finite numbers.
     """
-    return jax.nn.log_softmax(scores, axis=-1)
+    logp = jax.nn.log_softmax(scores, axis=-1)
+    return jnp.maximum(logp, -jnp.finfo(logp.dtype).max / 8)
 
 
 def uniform(num_actions: int, dtype: jnp.dtype | None = None) -> Float[Array, " n"]:
