@@ -61,8 +61,8 @@ _ = cg.plot_diagnosis(inpo)
 mirror = cg.phase_diagram(
     game,
     cg.MirrorDescent,
-    x={"step_size": np.geomspace(0.1, 12, 30)},
-    y={"temperature": np.geomspace(0.01, 0.4, 24)},
+    x={"step_size": np.geomspace(0.1, 12, 24)},
+    y={"temperature": np.geomspace(0.01, 0.4, 16)},
     init=start,
     num_steps=5_000,
 )
@@ -83,8 +83,8 @@ _ = cg.plot_phase(mirror)
 comal = cg.phase_diagram(
     game,
     lambda step_size, period: cg.COMAL(cg.MirrorDescent(step_size, tau), period),
-    x={"step_size": np.geomspace(0.1, 6, 30)},
-    y={"period": np.arange(1, 41)},
+    x={"step_size": np.geomspace(0.1, 6, 24)},
+    y={"period": np.arange(1, 31)},
     init=start,
 )
 _ = cg.plot_phase(comal)
@@ -107,8 +107,8 @@ print(cg.diagnose(game, cg.COMAL(cg.MirrorDescent(step_size=3.5, temperature=tau
 tuned = cg.phase_diagram(
     game,
     lambda step_size, temperature: cg.COMAL(cg.MirrorDescent(step_size, temperature)),
-    x={"step_size": np.geomspace(0.1, 12, 30)},
-    y={"temperature": np.geomspace(0.01, 0.4, 24)},
+    x={"step_size": np.geomspace(0.1, 12, 24)},
+    y={"temperature": np.geomspace(0.01, 0.4, 16)},
     init=start,
 )
 _ = cg.plot_phase(tuned)
