@@ -36,6 +36,9 @@ class RegressedPairs(AbstractFeedback):
 
         E[h] = advantage + n / (2 N) (advantage - mean payoff against the uniform policy) + O(1/N^2)
 
+    for N so large that every action is drawn many times. An action that was not drawn has the mean of the
+    others.
+
     With a constant N the mean step of a rule therefore vanishes near Nash and not at it; `Sampled` is
     unbiased. Any other way of collecting pairs gives another algorithm with another limit:
 
