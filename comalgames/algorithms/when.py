@@ -268,7 +268,7 @@ class Near(AbstractWhen):
     ) -> tuple[Float[Array, "*batch n"], Any]:
         """The proposal of the inner rule; near equilibrium, the best response in the regularized game."""
         logp, reference = state.logp, state.reference
-        # The answer that the inner rule would get with its own key, or another draw if it never asks.
+        # The answer that the inner rule would get with its own key; another draw if it makes no such query.
         own_key = key if asked(inner, logp.shape).itself else jax.random.fold_in(key, 1)
         advantage = feedback.advantage(own_key, logp)
         target, after = inner.propose(key, state.inner, Known(feedback, logp, advantage))

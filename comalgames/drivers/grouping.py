@@ -55,10 +55,10 @@ def kind(rule: AbstractAlgorithm[Any]) -> tuple[Any, ...]:
 
 def groups(things: Mapping[str, Any], structure: Callable[[Any], Any]) -> Iterable[list[str]]:
     """Groups of the names of objects with equal structure."""
-    found: dict[Any, list[str]] = {}
+    names: dict[Any, list[str]] = {}
     for name, thing in things.items():
-        found.setdefault(structure(thing), []).append(name)
-    return found.values()
+        names.setdefault(structure(thing), []).append(name)
+    return names.values()
 
 
 def stack(trees: Sequence[Any]) -> Any:

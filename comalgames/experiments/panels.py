@@ -80,10 +80,10 @@ def _gap_panel(
     runs = runs if algorithms is None else runs.sel(algorithm=list(algorithms))
 
     def curves(of: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        found = sweep_curves(runs, of)
+        rows_by_name = sweep_curves(runs, of)
         if until is None:
-            return found
-        return {name: (x[x <= until], rows[:, x <= until]) for name, (x, rows) in found.items()}
+            return rows_by_name
+        return {name: (x[x <= until], rows[:, x <= until]) for name, (x, rows) in rows_by_name.items()}
 
     draw_curves(ax, curves(curve), "queries", ylabel or curve_title(curve))
     for k, (x, rows) in enumerate(curves(beside).values() if beside else ()):

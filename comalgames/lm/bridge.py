@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from comalgames import regularizers, validation
 from comalgames.algorithms.base import AbstractUpdateRule, with_dtype
-from comalgames.algorithms.contract import questions_of
+from comalgames.algorithms.contract import traced_queries
 from comalgames.algorithms.schedules import AbstractSchedule
 from comalgames.drivers.arguments import check_odds
 from comalgames.feedback import Candidates, Recording, asked
@@ -76,7 +76,7 @@ def policies_of(rule: AbstractUpdateRule[Any]) -> tuple[str, ...]:
     if not isinstance(rule, AbstractUpdateRule):
         raise ValueError(f"`rule` must be an update rule such as INPO(1.0, 0.1), got {rule!r}.")
     name = type(rule).__name__
-    questions_of(rule, PROBE.shape)
+    traced_queries(rule, PROBE.shape)
     if rule.form(0).needs_all_actions:
         raise ValueError(
             f"`rule` must be defined on sampled answers, got {rule!r}: {name} needs the probabilities of all "

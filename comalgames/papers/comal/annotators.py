@@ -70,11 +70,11 @@ def annotators_left_out() -> Any:
 @reads("annotators")
 def gain_of_robustness(data: Data) -> float:
     """Worst gap of Nash minus that of the robust policy; nan unless the latter is certified as minimal."""
-    found = data["annotators"]
-    worst = found["worst"]
-    excess = float(worst.sel(policy_name="robust")) - found.attrs["lower_bound"]
+    gaps = data["annotators"]
+    worst = gaps["worst"]
+    excess = float(worst.sel(policy_name="robust")) - gaps.attrs["lower_bound"]
     gain = float(worst.sel(policy_name="Nash") - worst.sel(policy_name="robust"))
-    return gain if found.attrs["status"] == "certified" and excess < 1e-9 else float("nan")
+    return gain if gaps.attrs["status"] == "certified" and excess < 1e-9 else float("nan")
 
 
 @reads("annotators left out")

@@ -91,11 +91,11 @@ def truth(temperature: float, reference: tuple[float, ...]) -> Any:
 @reads("truth")
 def nash_error(data: Data) -> float:
     """Largest error of the cycle's Nash policy and its win rates; inf unless it is certified as unique."""
-    found = data["truth"]
-    if not (found.attrs["unique"] and found.attrs["status"] == "certified"):
+    answers = data["truth"]
+    if not (answers.attrs["unique"] and answers.attrs["status"] == "certified"):
         return float("inf")
-    rates = found["win_rate_against_nash"].values
-    return float(max(np.abs(found["nash_policy"].values - NASH).max(), np.abs(rates - 0.5).max()))
+    rates = answers["win_rate_against_nash"].values
+    return float(max(np.abs(answers["nash_policy"].values - NASH).max(), np.abs(rates - 0.5).max()))
 
 
 @reads("headline", "truth")

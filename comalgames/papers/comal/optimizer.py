@@ -90,12 +90,12 @@ def phases(
 @reads("fit steps")
 def misjudged_cells(data: Data, num_rounds: int, decided: float, fewest: int) -> float:
     """Number of decided cells in which the run contradicts the theory; nan if too few cells are decided."""
-    found = data["fit steps"]
-    change = found["growth"] ** (num_rounds / found["period"])
+    cells = data["fit steps"]
+    change = cells["growth"] ** (num_rounds / cells["period"])
     shrinks, grows = change < 1 / decided, change > decided
     if int((shrinks | grows).sum()) < fewest:
         return float("nan")
-    wrong = (shrinks & ~(found["gap"] <= 0.02)) | (grows & ~(found["gap"] >= 0.1))
+    wrong = (shrinks & ~(cells["gap"] <= 0.02)) | (grows & ~(cells["gap"] >= 0.1))
     return float(wrong.sum())
 
 

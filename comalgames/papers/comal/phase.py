@@ -76,8 +76,8 @@ def share_at_nash_above(data: Data, growth: float) -> float:
 @reads("phases")
 def rate_error(data: Data) -> float:
     """Median error of log(predicted factor per step), relative, over the cells where a rate was measured."""
-    found = data["phases"]
-    measured, predicted = np.log(found["rate"].values), np.log(found["predicted_rate"].values)
+    cells = data["phases"]
+    measured, predicted = np.log(cells["rate"].values), np.log(cells["predicted_rate"].values)
     return float(np.nanmedian(np.abs(measured / predicted - 1)))
 
 

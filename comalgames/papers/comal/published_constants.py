@@ -70,8 +70,8 @@ def published_highest(data: Data, share: float) -> float:
 @reads("published constants")
 def published_improvement(data: Data, share: float) -> float:
     """The gap after the published number of rounds over that of the start."""
-    found = data["published constants"].sel(share=share)
-    return float(found["last"] / found["start"])
+    gaps = data["published constants"].sel(share=share)
+    return float(gaps["last"] / gaps["start"])
 
 
 EXPERIMENTS = (

@@ -32,7 +32,7 @@ def mariner() -> Any:
     import xarray as xr
 
     game = games.mariner()
-    found = picks(game, nash(game).policy)
+    choice = picks(game, nash(game).policy)
     preference = np.asarray(game.preference)
 
     def number(action: int) -> int:
@@ -40,16 +40,16 @@ def mariner() -> Any:
 
     return xr.Dataset(
         {
-            "against_nash": ("option", preference @ found.nash_policy),
-            "against_reward": ("option", preference[:, found.reward_pick]),
-            "scores": ("option", found.scores),
-            "nash_policy": ("option", found.nash_policy),
+            "against_nash": ("option", preference @ choice.nash_policy),
+            "against_reward": ("option", preference[:, choice.reward_pick]),
+            "scores": ("option", choice.scores),
+            "nash_policy": ("option", choice.nash_policy),
         },
         {"option": list(game.names)},
         attrs={
-            "reward_pick": number(found.reward_pick),
-            "nash_pick": number(int(np.argmax(found.nash_policy))),
-            "nash_beats_reward": found.nash_beats_reward,
+            "reward_pick": number(choice.reward_pick),
+            "nash_pick": number(int(np.argmax(choice.nash_policy))),
+            "nash_beats_reward": choice.nash_beats_reward,
         },
     )
 
@@ -77,11 +77,11 @@ def random_judges(num_games: int, num_judges: int, num_answers: int, spread: flo
 @reads("mariner")
 def condorcet_and_nash(data: Data) -> float:
     """The number of the trajectory that Nash plays alone and that beats every other; else nan."""
-    found = data["mariner"]
-    k = int(found["nash_policy"].values.argmax())
-    beaten = np.delete(found["against_nash"].values, k) < 0.5
-    alone = float(found["nash_policy"][k]) == 1.0
-    return float(found.attrs["nash_pick"]) if alone and beaten.all() else float("nan")
+    votes = data["mariner"]
+    k = int(votes["nash_policy"].values.argmax())
+    beaten = np.delete(votes["against_nash"].values, k) < 0.5
+    alone = float(votes["nash_policy"][k]) == 1.0
+    return float(votes.attrs["nash_pick"]) if alone and beaten.all() else float("nan")
 
 
 EXPERIMENTS = (

@@ -128,31 +128,31 @@ def noise_exponent(data: Data) -> float:
 @reads("sampled gaps")
 def noise_prediction_error(data: Data, num_comparisons: int) -> float:
     """Largest |measured / predicted - 1| of COMAL's mean gap, with at least this number of comparisons."""
-    found = data["sampled gaps"].sel(algorithm="COMAL")
-    found = found.sel(comparisons=found["comparisons"] >= num_comparisons)
-    return float(np.abs(found["gap"].mean("seed", skipna=False) / found["predicted"] - 1).max(skipna=False))
+    comal = data["sampled gaps"].sel(algorithm="COMAL")
+    comal = comal.sel(comparisons=comal["comparisons"] >= num_comparisons)
+    return float(np.abs(comal["gap"].mean("seed", skipna=False) / comal["predicted"] - 1).max(skipna=False))
 
 
 @reads("sampled gaps")
 def sampled_ratio(data: Data, num_comparisons: int) -> float:
     """Largest ratio of COMAL's gap to INPO's with at least this number of comparisons, medians over seeds."""
-    found = data["sampled gaps"]["gap"].median("seed", skipna=False)
-    found = found.sel(comparisons=found["comparisons"] >= num_comparisons)
-    return float((found.sel(algorithm="COMAL") / found.sel(algorithm="INPO")).max(skipna=False))
+    gaps = data["sampled gaps"]["gap"].median("seed", skipna=False)
+    gaps = gaps.sel(comparisons=gaps["comparisons"] >= num_comparisons)
+    return float((gaps.sel(algorithm="COMAL") / gaps.sel(algorithm="INPO")).max(skipna=False))
 
 
 @reads("sampled gaps")
 def inpo_above_bias(data: Data) -> float:
     """The smallest ratio of INPO's gap to its bias, over the numbers of comparisons, medians over seeds."""
-    found = data["sampled gaps"].sel(algorithm="INPO")
-    return float((found["gap"].median("seed", skipna=False) / found["bias"]).min(skipna=False))
+    inpo = data["sampled gaps"].sel(algorithm="INPO")
+    return float((inpo["gap"].median("seed", skipna=False) / inpo["bias"]).min(skipna=False))
 
 
 @reads("sampled gaps")
 def inpo_bias_left(data: Data) -> float:
     """|INPO's gap / its bias - 1| with the most comparisons."""
-    found = data["sampled gaps"].isel(comparisons=-1)
-    return float(abs(found["gap"].sel(algorithm="INPO").median("seed") / found["bias"] - 1))
+    most = data["sampled gaps"].isel(comparisons=-1)
+    return float(abs(most["gap"].sel(algorithm="INPO").median("seed") / most["bias"] - 1))
 
 
 @reads("five sampled")

@@ -59,7 +59,7 @@ def moves(
 
     cycle, many = PreferenceGame.from_skew(games.comal_cycle().skew), _random_games(**random_games)
     starts = jnp.log(jnp.asarray(init)), many.uniform()
-    found: dict[str, list[list[float]]] = {"rise": [], "excess": [], "moved": []}
+    rows_by_name: dict[str, list[list[float]]] = {"rise": [], "excess": [], "moved": []}
     for step_size, temperature in settings:
         rule = COMAL(MirrorDescent(step_size, temperature))
         rows = []
@@ -67,10 +67,10 @@ def moves(
             before, after, way, moving = _walk(game, rule, start, jnp.asarray(nash(game).logp), num_steps)
             promised = np.where(moving, (1 - relative_error**2) * way, 0.0)
             rows.append(((after - before).max(), (after - before + promised).max(), moving.sum(0).min()))
-        for name, values in zip(found, zip(*rows, strict=True), strict=True):
-            found[name].append([float(value) for value in values])
+        for name, values in zip(rows_by_name, zip(*rows, strict=True), strict=True):
+            rows_by_name[name].append([float(value) for value in values])
     return xr.Dataset(
-        {name: (("setting", "games"), values) for name, values in found.items()},
+        {name: (("setting", "games"), values) for name, values in rows_by_name.items()},
         {"setting": [_label(setting) for setting in settings], "games": ["cycle", "random"]},
     )
 
@@ -149,15 +149,15 @@ def fewest_moves(data: Data, settings: tuple[Setting, ...]) -> float:
 @reads("cost of no period")
 def largest_cost(data: Data) -> float:
     """Queries without a period over those with the best period in hindsight, largest over the settings."""
-    found = data["cost of no period"]
-    return float((found["tuned"] / found["fixed"].min("period")).max())
+    queries = data["cost of no period"]
+    return float((queries["tuned"] / queries["fixed"].min("period")).max())
 
 
 @reads("cost of no period")
 def gain_over_a_wrong_period(data: Data) -> float:
     """Queries with the worst of the periods over those without one, smallest over the settings."""
-    found = data["cost of no period"]
-    return float((found["fixed"].max("period") / found["tuned"]).min())
+    queries = data["cost of no period"]
+    return float((queries["fixed"].max("period") / queries["tuned"]).min())
 
 
 EXPERIMENTS = (

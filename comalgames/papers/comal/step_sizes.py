@@ -77,8 +77,8 @@ def threshold(growth: Callable[[Any], float], rule: Callable[[float], Any], pred
 @reads("step sizes")
 def threshold_error(data: Data, rule: str) -> float:
     """Largest relative error of the predicted thresholds that are finite."""
-    found = data["step sizes"]
-    predicted, measured = found[f"{rule} predicted"].values, found[f"{rule} measured"].values
+    thresholds = data["step sizes"]
+    predicted, measured = thresholds[f"{rule} predicted"].values, thresholds[f"{rule} measured"].values
     finite = np.isfinite(predicted)
     return float(np.abs(measured[finite] / predicted[finite] - 1).max())
 
@@ -86,9 +86,9 @@ def threshold_error(data: Data, rule: str) -> float:
 @reads("step sizes")
 def growth_where_always_stable(data: Data) -> float:
     """Largest growth of MMD over the trial steps where the temperature is at least the frequency."""
-    found = data["step sizes"]
-    calm = found["temperature"].values >= found["frequency"].values
-    return float(found["MMD largest growth"].values[calm].max())
+    settings = data["step sizes"]
+    calm = settings["temperature"].values >= settings["frequency"].values
+    return float(settings["MMD largest growth"].values[calm].max())
 
 
 EXPERIMENTS = (

@@ -112,5 +112,5 @@ def sampled_ratio(data: Data) -> float:
 @reads("fit steps")
 def gap_after_fits(data: Data, algorithm: str, num_fit_steps: int) -> float:
     """A rule's largest late gap with a number of gradient steps a round, median over networks and prompts."""
-    found = data["fit steps"]["gap"].sel(algorithm=algorithm, fit_steps=num_fit_steps)
-    return float(found.median(skipna=False))
+    gaps = data["fit steps"]["gap"].sel(algorithm=algorithm, fit_steps=num_fit_steps)
+    return float(gaps.median(skipna=False))
