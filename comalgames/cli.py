@@ -67,7 +67,7 @@ class _Parser(argparse.ArgumentParser):
 
     @property
     def options(self) -> tuple[str, ...]:
-        """The options that it knows."""
+        """The options that the parser knows."""
         return tuple(self._option_string_actions)
 
 

@@ -95,7 +95,7 @@ class COMAL(AbstractRuleWrapper[S]):
         return proposal
 
     def commit(self, state: S, logp: Float[Array, "*batch n"]) -> S:
-        """The commit of the inner rule, and the move of its reference where it is due."""
+        """Commit with the inner rule, and move its reference where a move is due."""
         after: S = self.when.commit(self.inner, state, logp)
         return after
 

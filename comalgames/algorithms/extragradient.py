@@ -54,7 +54,7 @@ class Extragradient(AbstractUpdateRule[State]):
         validation.non_negative("temperature", self.temperature)
 
     def form(self, step: Any) -> Form:
-        """Pull eta tau."""
+        """The pull is eta tau."""
         step_size, temperature = at(self.step_size, step), at(self.temperature, step)
         return Form(
             pull=step_size * temperature,

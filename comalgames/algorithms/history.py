@@ -103,7 +103,7 @@ class HistoryMirrorDescent(AbstractUpdateRule[HistoryState]):
         return HistoryState(logp, reference, none, past=(logp,) * (self.memory - 1), known=none)
 
     def form(self, step: Any) -> Form:
-        """Pull eta tau; if all policies in memory are the regularized equilibrium, a step keeps it."""
+        """The pull is eta tau; a memory of only the regularized equilibrium is kept by a step."""
         step_size, temperature = at(self.step_size, step), at(self.temperature, step)
         return Form(
             pull=step_size * temperature,
@@ -125,7 +125,7 @@ class HistoryMirrorDescent(AbstractUpdateRule[HistoryState]):
     def propose(
         self, key: PRNGKeyArray, state: HistoryState, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], HistoryState]:
-        """The formula of the class; mixtures are computed from logarithms, which do not underflow."""
+        """Apply the formula of the class; mixtures are computed from logarithms, which do not underflow."""
         step_size = at(self.step_size, state.step)
         pull = step_size * at(self.temperature, state.step)
         policies = (state.logp, *state.past)

@@ -116,7 +116,7 @@ def with_reference(logp: Any, reference: Any) -> tuple[Float[Array, "*batch n"],
 def continued(
     state: Any, game: AbstractGame, algorithm: AbstractAlgorithm[Any], num_steps: int, **starts: Any
 ) -> tuple[Any, Any]:
-    """The state with which a run goes on, and the number of steps that it has behind it.
+    """The state from which a run continues, and the number of steps taken before.
 
     Args:
         state: of an earlier run, as `Result.state`.

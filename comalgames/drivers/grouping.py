@@ -62,7 +62,7 @@ def groups(things: Mapping[str, Any], structure: Callable[[Any], Any]) -> Iterab
 
 
 def stack(trees: Sequence[Any]) -> Any:
-    """One pytree with a new leading axis. Functions and static fields are those of the first."""
+    """Stack pytrees along a new leading axis; functions and static fields are those of the first."""
     leaves = [jax.tree.leaves(tree) for tree in trees]
     stacked = [
         same[0] if callable(same[0]) else jnp.stack([jnp.asarray(leaf) for leaf in same])

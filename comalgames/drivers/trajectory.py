@@ -83,7 +83,7 @@ class Run(eqx.Module):
         return Carry(state, zeros, last_above)
 
     def observe(self, progress: Carry) -> Records:
-        """The record of the current policy, the one that enters the next step."""
+        """The record of the current policy, before the next step."""
         logp = progress.state.logp
         records = {name: jnp.asarray(metric(self.game, logp)) for name, metric in self.metrics.items()}
         if self.curves:

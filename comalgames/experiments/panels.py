@@ -1,4 +1,4 @@
-"""Draw a paper's figures from its saved results: kinds of panels, side by side."""
+"""Drawing of a paper's figures from its saved results: one function for each kind of panel."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FEW_POINTS = 48
 
 
 def draw(figure: Figure, data: Data) -> MplFigure:
-    """A paper's figure, from saved results: its panels side by side.
+    """Draw a figure of a paper from saved results, with its panels side by side.
 
     Args:
         figure: what to draw.

@@ -267,7 +267,7 @@ def _passes(rule: AbstractUpdateRule[Any], num_rounds: int, num_passes: int) -> 
 
 
 def fits_labels(rule: AbstractUpdateRule[Any]) -> bool:
-    """Whether the proposal is a fit to labels, which need not be finite for a few answers."""
+    """Whether the proposal is a fit to labels; such a fit may be infinite for a few answers."""
     return asked(rule, PROBE.shape).pairs and rule.form(0).logistic_beta is not None
 
 

@@ -1,4 +1,4 @@
-"""Averages of exponential weights reach Nash only for the win rate; that of GPO is Nash for the log-odds.
+"""Averages of exponential weights reach Nash only for the win rate; GPO's average is Nash for log-odds.
 
 Zhang et al., "Beyond Bradley-Terry Models: A General Preference Model for Language Model Alignment", 2024,
 arXiv 2410.02197; NCA and BCO as in Chen et al. 2024 and Jung et al. 2024.

@@ -70,7 +70,7 @@ def rate_error(data: Data, lambdas: tuple[float, ...]) -> float:
 
 @reads("distance to data")
 def growth(data: Data, value: float) -> float:
-    """The last error over the first, for one lambda."""
+    """The last error divided by the first, for one lambda."""
     row = data["distance to data"]["error"].sel(regularization=f"lambda = {value:g}").values
     return float(row[-1] / row[0])
 

@@ -58,7 +58,7 @@ def time_to(data: Data, algorithm: str, level: float) -> float:
 
 @reads("dynamics")
 def ratio_of_times(data: Data, algorithm: str, other: str, level: float) -> float:
-    """Queries until the gap of one rule exceeds a level, over those of another."""
+    """Queries until the gap of one rule exceeds a level, divided by the queries of another rule."""
     return time_to(data, algorithm, level) / time_to(data, other, level)
 
 

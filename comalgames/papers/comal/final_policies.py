@@ -56,7 +56,7 @@ def highest_lowest_win_rate(data: Data, names: tuple[str, ...]) -> float:
 
 @reads("final policies")
 def lead_in_lowest_win_rate(data: Data, names: tuple[str, ...], name: str) -> float:
-    """The highest of the lowest win rates of some policies, minus that of one."""
+    """The highest of the lowest win rates of some policies, minus the lowest win rate of one policy."""
     return max(lowest_win_rate(data, each) for each in names) - lowest_win_rate(data, name)
 
 

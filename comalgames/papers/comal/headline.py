@@ -107,7 +107,7 @@ def distance_to_regularized(data: Data) -> float:
 
 @reads()
 def growth_of_kl(data: Data, experiment: str, algorithm: str) -> float:
-    """KL(Nash || last policy) over KL(Nash || start)."""
+    """KL(Nash || last policy) / KL(Nash || start)."""
     with np.errstate(divide="ignore"):
         final = np.log(data[experiment]["final_policy"].sel(game="cycle", algorithm=algorithm, seed=0).values)
     nash_policy = np.array(NASH)

@@ -67,7 +67,7 @@ def growth_below_necessary(data: Data) -> float:
 
 @reads("inner steps")
 def growth_above_sufficient(data: Data, share: float) -> float:
-    """Largest growth, minus 1, with 2 / sqrt(eta tau) or more steps of at most a share of their limit."""
+    """Largest growth, minus 1, with 2 / sqrt(eta tau) or more steps, each at most a share of its limit."""
     growths = data["inner steps"]
     many = growths["period"] >= 2 / np.sqrt(growths["step_size"] * growths["temperature"])
     small = growths["step_size"] <= share * growths["largest_stable_step"]

@@ -62,7 +62,7 @@ INNER_LOSSES: Mapping[str, Any] = {
 
 
 def log_odds_game() -> PreferenceGame:
-    """The cycle's log-odds of preferences as payoffs, scaled to a largest of 1/2: a score reward's game."""
+    """The game whose payoffs are the log-odds of the cycle, scaled to a maximum of 1/2."""
     skew = np.asarray(games.comal_cycle().skew)
     odds = np.log(0.5 + np.triu(skew)) - np.log(0.5 - np.triu(skew))
     odds = np.triu(odds, 1)

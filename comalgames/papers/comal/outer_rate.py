@@ -21,7 +21,7 @@ from comalgames.papers.setting import NEW, START, cycle_game, random_games
 
 
 class DistanceOnAndOff(eqx.Module):
-    """KL on Nash's support, and the log of the policy's mass off it."""
+    """The metrics KL on the support of Nash, and log of the mass of the policy off the support."""
 
     target_logp: Any
     on: Any

@@ -63,13 +63,13 @@ def arrived(data: Data) -> np.ndarray:
 
 @reads("phases")
 def share_at_nash_below(data: Data, growth: float) -> float:
-    """Share of the cells whose linearized growth is smaller whose run ended at Nash."""
+    """Share of runs that ended at Nash, among cells with a smaller linearized growth."""
     return float(arrived(data)[data["phases"]["radius"].values < growth].mean())
 
 
 @reads("phases")
 def share_at_nash_above(data: Data, growth: float) -> float:
-    """Share of the cells whose linearized growth is larger whose run ended at Nash."""
+    """Share of runs that ended at Nash, among cells with a larger linearized growth."""
     return float(arrived(data)[data["phases"]["radius"].values > growth].mean())
 
 

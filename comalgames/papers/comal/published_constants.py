@@ -69,7 +69,7 @@ def published_highest(data: Data, share: float) -> float:
 
 @reads("published constants")
 def published_improvement(data: Data, share: float) -> float:
-    """The gap after the published number of rounds over that of the start."""
+    """The gap after the published number of rounds, divided by the gap at the start."""
     gaps = data["published constants"].sel(share=share)
     return float(gaps["last"] / gaps["start"])
 

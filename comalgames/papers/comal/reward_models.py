@@ -1,4 +1,4 @@
-"""Claim A29: a Bradley-Terry reward's pick beside the Nash policy, on real votes and among several judges."""
+"""Claim A29: the pick of a Bradley-Terry reward and the Nash policy, on real votes and with judges."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from comalgames.papers.setting import NEW
 
 
 def mariner() -> Any:
-    """Both picks on the Mariner votes, and every trajectory's win rate against each."""
+    """The picks of reward and Nash on the Mariner votes, and every trajectory's win rate against each."""
     import xarray as xr
 
     game = games.mariner()
@@ -76,7 +76,7 @@ def random_judges(num_games: int, num_judges: int, num_answers: int, spread: flo
 
 @reads("mariner")
 def condorcet_and_nash(data: Data) -> float:
-    """The number of the trajectory that Nash plays alone and that beats every other; else nan."""
+    """Number of the trajectory that Nash plays alone and that beats every other one; nan if none does."""
     votes = data["mariner"]
     k = int(votes["nash_policy"].values.argmax())
     beaten = np.delete(votes["against_nash"].values, k) < 0.5

@@ -157,7 +157,7 @@ def inpo_bias_left(data: Data) -> float:
 
 @reads("five sampled")
 def smallest_gap_at_the_end(data: Data, algorithms: tuple[str, ...]) -> float:
-    """The smallest over the rules of the median, over seeds, of their smallest gap in the last tenth."""
+    """Smallest gap in the last tenth of a run: median over the seeds, minimized over the rules."""
     runs = data["five sampled"]["duality_gap"].isel(game=0)
     tail = runs.isel(record=slice(-(runs.sizes["record"] // 10), None)).min("record", skipna=False)
     middle = tail.median("seed", skipna=False)

@@ -148,14 +148,14 @@ def fewest_moves(data: Data, settings: tuple[Setting, ...]) -> float:
 
 @reads("cost of no period")
 def largest_cost(data: Data) -> float:
-    """Queries without a period over those with the best period in hindsight, largest over the settings."""
+    """Queries without a period / queries with the best period in hindsight, maximized over the settings."""
     queries = data["cost of no period"]
     return float((queries["tuned"] / queries["fixed"].min("period")).max())
 
 
 @reads("cost of no period")
 def gain_over_a_wrong_period(data: Data) -> float:
-    """Queries with the worst of the periods over those without one, smallest over the settings."""
+    """Queries with the worst period / queries without a period, minimized over the settings."""
     queries = data["cost of no period"]
     return float((queries["fixed"].max("period") / queries["tuned"]).min())
 

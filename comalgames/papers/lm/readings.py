@@ -98,7 +98,7 @@ def median_residual(data: Data, algorithm: str, first: int, last: int | None) ->
 
 @reads("exact")
 def way_left(data: Data, algorithm: str) -> float:
-    """Length of a rule's last round, the largest over networks and prompts, in nats."""
+    """Distance to the target at the start of the last round, nats, the largest over networks and prompts."""
     return float(data["exact"]["distance"].sel(algorithm=algorithm).isel(record=-1).max(skipna=False))
 
 
