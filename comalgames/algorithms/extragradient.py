@@ -19,10 +19,10 @@ from comalgames.numerics.updates import mirror_target
 
 @guaranteed(
     NASH,
-    "step < 1 / w; tau > 0: regularized",
+    "step < 1 / w; for tau > 0 the limit is the regularized equilibrium",
     "Korpelevich 1976; Nemirovski 2004; tau > 0: Cen, Wei and Chi 2021",
     queries="2",
-    anywhere="step <= 2; tau > 0: step <= 1 / (1 + tau)",
+    anywhere="step <= 2; for tau > 0: step <= 1 / (1 + tau)",
 )
 class Extragradient(AbstractUpdateRule[State]):
     """Entropic extragradient (mirror prox): step along the advantage against the policy half a step ahead.

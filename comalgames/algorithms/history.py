@@ -34,8 +34,8 @@ class HistoryState(State):
 @guaranteed(
     REGULARIZED,
     "temperature > 0 and a small step; at 0 the limit is Nash if the opponent is the current policy, the "
-    "base weights satisfy sum_j j^2 b_j > 1, the j + 1 with a weight share no divisor above 2, and the step "
-    "is small",
+    "base weights satisfy sum_j j^2 b_j > 1, the numbers j + 1 with b_j > 0 have no common divisor above 2, "
+    "and the step is small",
     "measured; derived",
 )
 class HistoryMirrorDescent(AbstractUpdateRule[HistoryState]):

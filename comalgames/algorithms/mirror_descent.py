@@ -48,7 +48,7 @@ class MWU(AbstractMirrorRule):
         )
 
 
-@guaranteed(AVERAGE, "step of order T^-1/2; exact: a small step", "Wu et al. 2024")
+@guaranteed(AVERAGE, "step of order T^-1/2; with exact=True a small step", "Wu et al. 2024")
 class SPPO(AbstractMirrorRule):
     """Self-play preference optimization with the intended step, exponential weights on the win rate.
 

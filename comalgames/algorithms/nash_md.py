@@ -23,7 +23,7 @@ ROUNDING = 1e-6
 
 @guaranteed(
     REGULARIZED,
-    "step 2 / (tau (t + 2)); a constant one is biased",
+    "step 2 / (tau (t + 2)); the limit of a constant step is biased",
     "Munos et al. 2023",
     anywhere="the same",
 )

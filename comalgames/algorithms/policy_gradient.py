@@ -19,7 +19,11 @@ from comalgames.numerics import simplex
 UNLIKELY = 0.05
 
 
-@guaranteed(REGULARIZED, "share 0 and a small step; any other share is biased", "Calandriello et al. 2024")
+@guaranteed(
+    REGULARIZED,
+    "share 0 and a small step; with any other share the limit is biased",
+    "Calandriello et al. 2024",
+)
 class NashMDPG(AbstractUpdateRule[State]):
     """Nash-MD by policy gradient: one gradient step on the scores, against a mixture with the reference.
 

@@ -245,7 +245,7 @@ STATEMENTS = (
         "equilibrium at temperature 0.01 on random games of ten answers.",
         Claim(
             id="A19.cool",
-            quantity="EGPO's median last regularized gap over the smallest of the others",
+            quantity="EGPO's median last regularized gap divided by the smallest of the others",
             source="EGPO, simulations",
             reading=ratio_to_others(name_of(0.01), "EGPO", OTHERS),
             bound=at_most(1e-3),
@@ -257,7 +257,7 @@ STATEMENTS = (
         "of ten answers.",
         Claim(
             id="A19.cold",
-            quantity="EGPO's median last regularized gap over the smallest of the others",
+            quantity="EGPO's median last regularized gap divided by the smallest of the others",
             source="EGPO, simulations",
             reading=ratio_to_others(name_of(0.001), "EGPO", OTHERS),
             bound=at_most(0.2),
@@ -292,7 +292,8 @@ FIGURES = tuple(
     Figure(
         f"egpo_{label}",
         f"Regularized duality gap at temperature {beta:g} with the published steps, median and quartiles "
-        "over ten random games of ten answers. (Nash-MD covers online IPO 1 where they agree.)",
+        "over ten random games of ten answers. (Where the curves of Nash-MD and online IPO 1 coincide, only "
+        "that of Nash-MD is visible.)",
         (
             Panel(
                 "lines",

@@ -91,7 +91,7 @@ STATEMENTS = (
         "SPIN diverges from the data for lambda = 0.45, below 1/2.",
         Claim(
             id="A27.diverges",
-            quantity="last distance over first, lambda = 0.45",
+            quantity="last distance divided by the first, lambda = 0.45",
             source=NEW,
             reading=growth(0.45),
             bound=at_least(10.0),

@@ -143,9 +143,9 @@ STATEMENTS = (
 FIGURES = (
     Figure(
         "sppo",
-        "Left: one step from (.2, .5, .3) on the three-answer cycle; the exact minimizer of SPPO's loss "
-        "and exponential weights differ like the third power of the step size. Right: self-play by either "
-        "spirals away from Nash.",
+        "Left: one step from (.2, .5, .3) on the three-answer cycle; the exact minimizer of SPPO's loss and "
+        "exponential weights differ in proportion to the third power of the step size. Right: self-play by "
+        "either spirals away from Nash.",
         (
             Panel(
                 "lines",
@@ -177,7 +177,7 @@ PAPER = Paper(
         ),
         Experiment(
             "dynamics",
-            "Where does self-play by either step go?",
+            "To which policies does self-play with either step lead?",
             cycle_game,
             RULES,
             {"num_queries": 4000, "init": START},

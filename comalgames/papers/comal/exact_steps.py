@@ -66,7 +66,8 @@ EXPERIMENTS = (
     ),
     Experiment(
         ON_CYCLE,
-        "Does exact COMAL come closer to Nash from COMAL's own start on the cycle, where rotation shows?",
+        "Does exact COMAL come closer to Nash from COMAL's own start on the cycle, where rotation is "
+        "visible?",
         cycle_game,
         RULES,
         {"num_steps": 150, "init": START, "game_metrics": kl_to_nash},

@@ -119,7 +119,8 @@ def growth_of_kl(data: Data, experiment: str, algorithm: str) -> float:
 EXPERIMENTS = (
     Experiment(
         "headline",
-        "Which rules reach the Nash policy of the three-answer cycle, which stop short and which cycle?",
+        "Which rules reach the Nash policy of the three-answer cycle, which stop short of it, and which "
+        "cycle?",
         cycle_game,
         {**FIVE, **OTHERS},
         HEADLINE,
@@ -145,7 +146,7 @@ EXPERIMENTS = (
     ),
     Experiment(
         "random games",
-        "Is the picture the same on random games of ten answers, from uniform?",
+        "Do the rules have the same limits on random games of ten answers, from the uniform policy?",
         partial(random_games, num_games=10, num_answers=10, first_seed=0),
         FIVE,
         {"num_queries": 20_000, "record_every": 20},
@@ -153,7 +154,7 @@ EXPERIMENTS = (
     ),
     Measurement(
         "truth",
-        "What are the exact answers on the three-answer cycle?",
+        "Which policy is Nash on the three-answer cycle, and which is the regularized equilibrium?",
         truth,
         {"temperature": TEMPERATURE, "reference": START},
     ),
@@ -255,10 +256,10 @@ STATEMENTS = (
 FIGURES = (
     Figure(
         "headline",
-        "Left: the first 200 steps of five rules on the simplex of the three-answer cycle; squares mark "
-        "the policies after them. Right: the duality gap of the last policy against queries. The three "
-        "rules without a reference spiral to the boundary (SPPO as a table is iterative IPO, so its line "
-        "lies on the other), INPO stops at the equilibrium of the regularized game, COMAL reaches Nash.",
+        "Left: the first 200 steps of five rules on the simplex of the three-answer cycle; squares mark the "
+        "policies after them. Right: the duality gap of the last policy against queries. The three rules "
+        "without a reference spiral to the boundary (SPPO as a table is iterative IPO, so that their lines "
+        "coincide), INPO stops at the equilibrium of the regularized game, and COMAL reaches Nash.",
         (
             Panel(
                 "simplex",
@@ -290,9 +291,9 @@ FIGURES = (
     ),
     Figure(
         "random_games",
-        "The same five rules on ten random games of ten answers, from uniform: median and quartiles over the "
-        "games. COMAL converges to Nash, on some games slowly; INPO stops at the regularized equilibrium; "
-        "the others keep cycling.",
+        "The same five rules on ten random games of ten answers, from the uniform policy: median and "
+        "quartiles over the games. COMAL converges to Nash, on some games slowly; INPO stops at the "
+        "regularized equilibrium; the others keep cycling.",
         (Panel("gap", "random games", "ten random games of 10 answers"),),
     ),
 )

@@ -15,8 +15,8 @@ from comalgames.experiments import Claim, Data, Figure, Measurement, Statement, 
 from comalgames.papers.setting import NEW
 
 GROWTH = (
-    "|g(K, w)|, g = tau/(tau - iw) + lambda^K (1 - tau/(tau - iw)), lambda = 1 - eta tau + i eta w, w the "
-    "frequency of rotation"
+    "|g(K, w)|, g = tau/(tau - iw) + lambda^K (1 - tau/(tau - iw)), lambda = 1 - eta tau + i eta w, where w "
+    "is the rotation frequency"
 )
 
 

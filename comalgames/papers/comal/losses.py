@@ -125,14 +125,14 @@ SECTION = "COMAL, on the losses that an inner step may use"
 EXPERIMENTS = (
     Experiment(
         "inner losses",
-        "Through which losses can COMAL's inner step be taken?",
+        "With which losses can COMAL's inner step be trained?",
         cycle_game,
         INNER_LOSSES,
         {"num_queries": 5000, "init": START, "record_every": 10, "metrics": ["policy"]},
     ),
     Experiment(
         "score reward",
-        "Where does COMAL go if answers are rewarded by log-odds?",
+        "To which policy does COMAL converge if the reward is the log-odds of winning?",
         cycle_game,
         {"COMAL on scores": COMAL(PLAIN, PERIOD)},
         {"num_steps": 4000, "init": START, "feedback": log_odds_feedback, "record_every": 10},

@@ -104,7 +104,7 @@ def outer_rate_error(data: Data, part: str) -> float:
 EXPERIMENTS = (
     Measurement(
         "outer rate",
-        "How fast is exact COMAL near Nash?",
+        "How fast does exact COMAL converge near Nash?",
         outer_rate,
         {
             "temperature": 0.03,

@@ -84,7 +84,7 @@ def rate_error(data: Data) -> float:
 EXPERIMENTS = (
     Measurement(
         "phases",
-        "Where does COMAL end, over all step sizes and periods?",
+        "Which limit does COMAL have at each step size and period?",
         diagram,
         {
             "smallest_step": 0.1,
@@ -123,8 +123,8 @@ STATEMENTS = (
         ),
     ),
     Statement(
-        "The factor by which COMAL's error shrinks per step on the three-answer cycle is that of one round "
-        "linearized at Nash.",
+        "The factor by which COMAL's error shrinks per step on the three-answer cycle is the factor that "
+        "one round linearized at Nash predicts.",
         Claim(
             id="A8.rate",
             quantity="median relative error of log(factor per step) over all runs with a rate",

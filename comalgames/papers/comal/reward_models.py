@@ -85,7 +85,11 @@ def condorcet_and_nash(data: Data) -> float:
 
 
 EXPERIMENTS = (
-    Measurement("mariner", "Which trajectory does a reward model pick from real votes, which Nash?", mariner),
+    Measurement(
+        "mariner",
+        "Which trajectory does a reward model pick from real votes, and which does Nash pick?",
+        mariner,
+    ),
     Measurement(
         "five judges",
         "How often does a reward model miss a Condorcet winner?",
@@ -107,19 +111,19 @@ STATEMENTS = (
         ),
     ),
     Statement(
-        "The Nash policy of the votes of ten science teams plays trajectory 22 alone, and it is the "
-        "Condorcet winner.",
+        "The Nash policy of the votes of ten science teams plays only trajectory 22, which is the Condorcet "
+        "winner.",
         Claim(
             id="A29.nash",
-            quantity="number of the trajectory that is both",
+            quantity="number of the trajectory that is both the only one played and the Condorcet winner",
             source=NEW,
             reading=condorcet_and_nash(),
             bound=between(22, 22),
         ),
     ),
     Statement(
-        "The Nash policy of the votes of ten science teams beats the pick of a Bradley-Terry reward with "
-        "55%.",
+        "The Nash policy of the votes of ten science teams wins 55% of the comparisons with the pick of a "
+        "Bradley-Terry reward.",
         Claim(
             id="A29.beats",
             quantity="win rate of the Nash policy against the pick of the reward",

@@ -175,7 +175,7 @@ EXPERIMENTS = (
     ),
     Measurement(
         "cost of no period",
-        "How many queries do good periods save, and bad ones cost?",
+        "How many queries do good periods save, and how many do bad periods cost?",
         cost,
         {
             "settings": COMPARED,
@@ -204,7 +204,7 @@ STATEMENTS = (
     ),
     Statement(
         f"{WITHOUT} reduces KL(Nash, reference) in each move by at least (1 - e^2) KL(policy, reference), "
-        "e its relative error.",
+        "where e is its relative error.",
         Claim(
             id="A30.gain",
             quantity="largest shortfall of the gain of a move, six settings on 21 games",
@@ -238,8 +238,10 @@ STATEMENTS = (
         "period known in hindsight, on random games of ten answers.",
         Claim(
             id="A30.cost",
-            quantity="median queries over those with the best period, largest over four settings and two "
-            "levels",
+            quantity=(
+                "median queries divided by those with the best period, largest over four settings and two "
+                "levels"
+            ),
             source=NEW,
             reading=largest_cost(),
             bound=at_most(4.0),
@@ -250,8 +252,10 @@ STATEMENTS = (
         "periods, on random games of ten answers.",
         Claim(
             id="A30.saves",
-            quantity="median queries with the worst period over those without, smallest over the same "
-            "settings",
+            quantity=(
+                "median queries with the worst period divided by those without a period, smallest over "
+                "the same settings"
+            ),
             source=NEW,
             reading=gain_over_a_wrong_period(),
             bound=at_least(2.0),

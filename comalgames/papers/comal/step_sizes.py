@@ -109,8 +109,8 @@ EXPERIMENTS = (
 
 STATEMENTS = (
     Statement(
-        "Mirror descent (INPO, where its step is at most 1/tau) is locally stable exactly below the step "
-        "2 tau/(tau^2 + w^2), w the largest frequency of rotation at its limit.",
+        "Mirror descent (INPO, where its step is at most 1/tau) is locally stable exactly below the step 2 "
+        "tau/(tau^2 + w^2), where w is the largest rotation frequency at its limit.",
         Claim(
             id="A16.OMD",
             quantity="largest relative error of the threshold over 10 settings",
@@ -120,8 +120,8 @@ STATEMENTS = (
         ),
     ),
     Statement(
-        "MMD is locally stable exactly below the step 2 tau/(w^2 - tau^2) if tau < w, w the largest "
-        "frequency of rotation at its limit.",
+        "MMD is locally stable exactly below the step 2 tau/(w^2 - tau^2) if tau < w, where w is the "
+        "largest rotation frequency at its limit.",
         Claim(
             id="A16.MMD",
             quantity="largest relative error of the threshold over the settings with tau < w",
@@ -131,7 +131,8 @@ STATEMENTS = (
         ),
     ),
     Statement(
-        "MMD is locally stable for every step if tau >= w, w the largest frequency of rotation at its limit.",
+        "MMD is locally stable for every step if tau >= w, where w is the largest rotation frequency at its "
+        "limit.",
         Claim(
             id="A16.always",
             quantity="largest growth factor per step over steps from 0.1 to 1e4, tau >= w",

@@ -144,8 +144,8 @@ EXACT = (
 TABLES = (
     *(
         Statement(
-            f"{name} on a small transformer has in all rounds the duality gap of the same rule as a table "
-            "from the same first policy, for most networks and prompts.",
+            f"{name} on a small transformer has the same duality gap in all rounds as a table that follows "
+            "the same rule from the same first policy, for most networks and prompts.",
             Claim(
                 id=f"LM4.{name}",
                 quantity=f"largest difference of the two gaps over the rounds, median over {ALL}",
