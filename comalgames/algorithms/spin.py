@@ -22,7 +22,7 @@ from comalgames.numerics import simplex
     queries="0",
 )
 class SPIN(AbstractUpdateRule[State]):
-    """Self-play fine-tuning: a classifier separates data from the policy, and the policy follows it.
+    """Self-play fine-tuning: a classifier separates data from the policy, which follows the classifier.
 
         policy' ~ policy^(1 - 1/lambda) * data^(1/lambda)
 

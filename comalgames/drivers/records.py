@@ -1,4 +1,4 @@
-"""Names of what a run records: the curves of the gap, and the metrics that a user asked for."""
+"""Names of recorded quantities: the curves of the gap, and the metrics that a user asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether payoffs are tied exactly: the rank of a matrix of floating-point numbers without rounding."""
+"""Test of exact ties between payoffs: the rank of a floating-point matrix, without rounding."""
 
 from __future__ import annotations
 

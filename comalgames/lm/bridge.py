@@ -1,4 +1,4 @@
-"""Conversion of a rule into what a language-model trainer needs: targets, anchors and a schedule."""
+"""Conversion of a rule into the inputs of a language-model trainer: targets, anchors and a schedule."""
 
 from __future__ import annotations
 

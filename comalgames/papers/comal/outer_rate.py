@@ -1,4 +1,4 @@
-"""Claim A7: how fast exact COMAL converges near Nash, measured and as local theory predicts it."""
+"""Claim A7: the convergence rate of exact COMAL near Nash, measured and predicted by local theory."""
 
 from __future__ import annotations
 

@@ -182,7 +182,7 @@ def _from_record_one(rows: Any) -> Any:
 
 
 def fit_steps(methods: tuple[str, ...], num_fit_steps: tuple[int, ...], period: int, **training: Any) -> Any:
-    """Where COMAL and INPO end, by the number of gradient steps a round."""
+    """The late gaps of COMAL and INPO, by the number of gradient steps per round."""
     import xarray as xr
 
     runs = [trained(methods, num, period=period, **training) for num in num_fit_steps]
