@@ -127,7 +127,7 @@ EXPERIMENTS = (
     ),
     Experiment(
         "small steps",
-        "Do the rules without a reference also diverge with a step of 0.3, given time?",
+        "Do the rules without a reference also diverge with a step of 0.3 after enough queries?",
         cycle_game,
         SLOW,
         {"num_queries": 5000, "init": START},

@@ -301,7 +301,7 @@ SAMPLED = (
 
 FIT = (
     Statement(
-        f"COMAL with {FIT_STEPS[0]} gradient steps a round leaves a small transformer far from Nash after "
+        f"COMAL with {FIT_STEPS[0]} gradient steps per round leaves a small transformer far from Nash after "
         f"{NUM_ROUNDS} rounds.",
         Claim(
             id="LM8.few",
@@ -312,7 +312,7 @@ FIT = (
         ),
     ),
     Statement(
-        f"COMAL with {FIT_STEPS[-1]} gradient steps a round brings a small transformer to Nash within "
+        f"COMAL with {FIT_STEPS[-1]} gradient steps per round brings a small transformer to Nash within "
         f"{NUM_ROUNDS} rounds.",
         Claim(
             id="LM8.many",
