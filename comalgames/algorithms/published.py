@@ -331,7 +331,7 @@ def RLHF(beta: Number) -> MirrorDescent:
     return MirrorDescent(1.0 / _number("beta", beta), beta)
 
 
-@guaranteed(OWN, "beta above about 4 times the frequency w", "measured", same_as="OnlineDPO(beta)")
+@guaranteed(OWN, "beta above about 4 times the frequency", "measured", same_as="OnlineDPO(beta)")
 def IterativeRLHF(beta: Number) -> OnlineDPO:
     """RLHF whose Bradley-Terry reward is fitted anew to pairs of each policy: `OnlineDPO(beta)`.
 
