@@ -67,7 +67,7 @@ class _Parser(argparse.ArgumentParser):
 
     @property
     def options(self) -> tuple[str, ...]:
-        """The options that it knows."""
+        """The options that the parser knows."""
         return tuple(self._option_string_actions)
 
 
@@ -349,7 +349,7 @@ def _algorithms() -> list[str]:
     ]
     names = [(name, known.same_as, known.limit) for name, known in GUARANTEES.items() if known.same_as]
     return [
-        "algorithms (comalgames.NAME); w is the largest frequency of rotation at the limit",
+        "algorithms (comalgames.NAME); w is the largest rotation frequency at the limit",
         *_columns([head, *rows]),
         "",
         "published names of those, with their papers' numbers",

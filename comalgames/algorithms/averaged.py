@@ -1,4 +1,4 @@
-"""The average of a rule's policies as an algorithm of its own."""
+"""Averaging of the policies of a rule, as an algorithm."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ class AbstractAlgorithm(eqx.Module, Generic[S]):
 
 
 def with_dtype(tree: Any, dtype: Any) -> Any:
-    """The pytree with its numbers as arrays of `dtype`, so that other numbers need no compilation.
+    """Convert the numbers of a pytree to arrays of `dtype`, so that other values need no recompilation.
 
     Args:
         tree: an algorithm, or any other pytree.
@@ -244,19 +244,19 @@ class AbstractUpdateRule(AbstractAlgorithm[S]):
 
 
 class AbstractMirrorRule(AbstractUpdateRule[State]):
-    """Mirror rules that query the current policy once: their `form` is the whole rule.
+    """Base class of mirror rules with one query, of the current policy; `form` determines the rule.
 
     target = (1 - pull) * logp + pull * reference + advantage_weight * advantage(logp)
     """
 
     @abstractmethod
     def form(self, step: Any) -> Form:
-        """The two weights, and the names of the fields that they come from."""
+        """The two weights of the step, and the names of the fields that determine them."""
 
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], State]:
-        """The formula in the docstring of the class."""
+        """Apply the formula in the docstring of the class."""
         form = self.form(state.step)
         advantage = feedback.advantage(key, state.logp)
         if form.temperature is None:  # a rule without a reference

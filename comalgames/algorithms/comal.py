@@ -44,7 +44,7 @@ class COMAL(AbstractRuleWrapper[S]):
         when: when the reference moves; `Near()` by default.
 
     Raises:
-        ValueError: `inner` is not an update rule, asks nothing, or has no reference that `when` can move;
+        ValueError: `inner` is not an update rule, makes no query, or has no reference that `when` can move;
             `period` is not a whole number >= 1; or both `period` and `when` are given.
 
     Example:
@@ -95,7 +95,7 @@ class COMAL(AbstractRuleWrapper[S]):
         return proposal
 
     def commit(self, state: S, logp: Float[Array, "*batch n"]) -> S:
-        """The commit of the inner rule, and the move of its reference where it is due."""
+        """Commit with the inner rule, and move its reference where a move is due."""
         after: S = self.when.commit(self.inner, state, logp)
         return after
 
@@ -133,7 +133,7 @@ def check_inner(inner: Any) -> None:
             f"Use a rule with a temperature above 0, such as MirrorDescent, MMD, INPO, Extragradient or "
             f"RegularizedMirrorDescent, or ExactProx. A rule of your own states it in `form`: Form(pull=...)."
         )
-    if _asks_nothing(inner):
+    if _makes_no_query(inner):
         raise ValueError(
             f"`inner` must ask about the game, but {inner!r} makes no query: it goes to its reference for "
             f"all preferences, so moving the reference cannot lead to Nash. Use a rule that queries "
@@ -141,7 +141,7 @@ def check_inner(inner: Any) -> None:
         )
 
 
-def _asks_nothing(inner: AbstractUpdateRule[Any]) -> bool:
+def _makes_no_query(inner: AbstractUpdateRule[Any]) -> bool:
     """Whether a step of the rule makes no query; False if it cannot be traced."""
     try:
         return asked(inner, 3).cost == 0

@@ -85,15 +85,15 @@ class Checking(AbstractFeedback):
         return jnp.outer(self.high, self.low) - jnp.outer(self.low, self.high)
 
 
-def questions_of(algorithm: AbstractAlgorithm[Any], shape: tuple[int, ...]) -> Asked:
-    """The questions of one step; a step that cannot be compiled or gives wrong values is refused.
+def traced_queries(algorithm: AbstractAlgorithm[Any], shape: tuple[int, ...]) -> Asked:
+    """The queries of one step; a step that cannot be compiled or gives wrong values is refused.
 
     Args:
         algorithm: the algorithm that will run.
         shape: shape of a policy, `[..., n]`.
 
     Raises:
-        ValueError: the step uses NumPy or `if` on values, assigns to a field, asks about an opponent that is
+        ValueError: the step uses NumPy or `if` on values, assigns to a field, queries an opponent that is
             not normalized, returns probabilities instead of their logarithms, or a state of another kind.
     """
     written = innermost(algorithm) if _is_ours(algorithm) else algorithm
@@ -103,7 +103,7 @@ def questions_of(algorithm: AbstractAlgorithm[Any], shape: tuple[int, ...]) -> A
         others = [each for each in (inside, algorithm) if not isinstance(each, AbstractUpdateRule)]
         for each in others:  # first, because a wrapper would be traced around a state of another kind
             _check_values(each, shape)
-        found = asked(algorithm, shape)
+        queries = asked(algorithm, shape)
         if isinstance(inside, AbstractUpdateRule):
             _check_values(inside, shape)
     except NEEDS_VALUES as error:
@@ -119,7 +119,7 @@ def questions_of(algorithm: AbstractAlgorithm[Any], shape: tuple[int, ...]) -> A
     except (TypeError, AttributeError, NameError) as error:
         error.add_note(f"This happened in {name}{_where(error)}, before anything was compiled.")
         raise
-    return found
+    return queries
 
 
 def _is_ours(algorithm: Any) -> bool:
@@ -202,18 +202,18 @@ def _check_states(algorithm: AbstractAlgorithm[Any], shape: tuple[int, ...]) -> 
 
 def _check_policy(algorithm: Any, method: str, state: Any, logp: Array) -> None:
     name = f"{type(algorithm).__name__}.{method} ({_definition(algorithm, method)})"
-    found = getattr(state, "logp", None)
-    if found is None or not hasattr(found, "dtype"):
+    policy = getattr(state, "logp", None)
+    if policy is None or not hasattr(policy, "dtype"):
         raise ValueError(
             f"{name} must return a state with the policy `logp`, such as a cg.State, got a "
             f"{type(state).__name__}."
         )
-    if (found.shape, found.dtype) != (logp.shape, logp.dtype):
+    if (policy.shape, policy.dtype) != (logp.shape, logp.dtype):
         raise ValueError(
             f"{name} must return a policy `logp` of shape {logp.shape} in {logp.dtype} for policies of that "
-            f"kind, got shape {found.shape} in {found.dtype}."
+            f"kind, got shape {policy.shape} in {policy.dtype}."
         )
-    values = np.asarray(found, np.float64)
+    values = np.asarray(policy, np.float64)
     totals = np.exp(values).sum(-1).ravel()
     if not np.all(np.isfinite(totals)) or np.all(np.abs(totals - 1.0) < SINGLE_TOLERANCE):
         return

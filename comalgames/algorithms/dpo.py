@@ -57,7 +57,7 @@ class IterativeDPO(AbstractUpdateRule[State]):
 
 @guaranteed(
     OWN,
-    "small damping; near ties the limit is that of temperature beta / 4, elsewhere more deterministic",
+    "small damping; the limit is that of temperature beta / 4 near ties, and more deterministic elsewhere",
     "Calandriello et al. 2024",
 )
 class OnlineDPO(AbstractUpdateRule[State]):

@@ -19,10 +19,10 @@ from comalgames.numerics.updates import mirror_target
 
 @guaranteed(
     NASH,
-    "step < 1 / w; tau > 0: regularized",
+    "step < 1 / w; for tau > 0 the limit is the regularized equilibrium",
     "Korpelevich 1976; Nemirovski 2004; tau > 0: Cen, Wei and Chi 2021",
     queries="2",
-    anywhere="step <= 2; tau > 0: step <= 1 / (1 + tau)",
+    anywhere="step <= 2; for tau > 0: step <= 1 / (1 + tau)",
 )
 class Extragradient(AbstractUpdateRule[State]):
     """Entropic extragradient (mirror prox): step along the advantage against the policy half a step ahead.
@@ -54,7 +54,7 @@ class Extragradient(AbstractUpdateRule[State]):
         validation.non_negative("temperature", self.temperature)
 
     def form(self, step: Any) -> Form:
-        """Pull eta tau."""
+        """The pull is eta tau."""
         step_size, temperature = at(self.step_size, step), at(self.temperature, step)
         return Form(
             pull=step_size * temperature,

@@ -34,8 +34,8 @@ class HistoryState(State):
 @guaranteed(
     REGULARIZED,
     "temperature > 0 and a small step; at 0 the limit is Nash if the opponent is the current policy, the "
-    "base weights satisfy sum_j j^2 b_j > 1, the j + 1 with a weight share no divisor above 2, and the step "
-    "is small",
+    "base weights satisfy sum_j j^2 b_j > 1, the numbers j + 1 with b_j > 0 have no common divisor above 2, "
+    "and the step is small",
     "measured; derived",
 )
 class HistoryMirrorDescent(AbstractUpdateRule[HistoryState]):
@@ -55,12 +55,13 @@ class HistoryMirrorDescent(AbstractUpdateRule[HistoryState]):
         z = sum_j base_weights[j] z^-j + i eta w sum_j opponent_weights[j] z^-j.
 
     With small steps against the current policy these are inside the unit circle, so that the last policy
-    converges to Nash, iff `sum_j j^2 base_weights[j] > 1` and the j + 1 with a weight share no divisor above
-    2: where all are multiples of 3, say, a root near exp(2 pi i / 3) leaves the circle at once.
-    Weights (1,), which is `MWU`, give 0 and (1/2, 1/2) gives 1/2: both spiral away. Three equal weights give
-    5/3, converge for eta w < 4/3, and are fastest at eta w = 1.18, by .911 a step. Two weights are never
-    enough. Of four, (0, .93, 0, .07) are faster, by .789 at eta w = 1.8, near their largest step, 1.86
-    (`OptimisticMWU`: .722 at .5). A queue of opponents spirals away faster than `MWU`.
+    converges to Nash, iff `sum_j j^2 base_weights[j] > 1` and the numbers j + 1 with base_weights[j] > 0 have
+    no common divisor above 2. If all are multiples of 3, for example, a root near exp(2 pi i / 3) leaves the
+    circle at once. The sum is 0 for weights (1,), which are `MWU`, and 1/2 for (1/2, 1/2): both spiral away.
+    For three equal weights it is 5/3; they converge for eta w < 4/3, and are fastest at eta w = 1.18, by .911
+    a step. Two weights are never enough. Among four, (0, .93, 0, .07) are faster, by .789 at eta w = 1.8,
+    near their largest step, 1.86 (`OptimisticMWU`: .722 at .5). A queue of opponents spirals away faster than
+    `MWU`.
 
     Args:
         step_size: eta > 0, in units of 1 / payoff.
@@ -103,7 +104,7 @@ class HistoryMirrorDescent(AbstractUpdateRule[HistoryState]):
         return HistoryState(logp, reference, none, past=(logp,) * (self.memory - 1), known=none)
 
     def form(self, step: Any) -> Form:
-        """Pull eta tau; if all policies in memory are the regularized equilibrium, a step keeps it."""
+        """The pull is eta tau; a step keeps a memory that holds only the regularized equilibrium."""
         step_size, temperature = at(self.step_size, step), at(self.temperature, step)
         return Form(
             pull=step_size * temperature,
@@ -125,7 +126,7 @@ class HistoryMirrorDescent(AbstractUpdateRule[HistoryState]):
     def propose(
         self, key: PRNGKeyArray, state: HistoryState, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], HistoryState]:
-        """The formula of the class; mixtures are computed from logarithms, which do not underflow."""
+        """Apply the formula of the class; mixtures are computed from logarithms, which do not underflow."""
         step_size = at(self.step_size, state.step)
         pull = step_size * at(self.temperature, state.step)
         policies = (state.logp, *state.past)

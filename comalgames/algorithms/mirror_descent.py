@@ -1,4 +1,4 @@
-"""Rules with one query and one mirror step: six published rules that differ only in two weights."""
+"""Mirror rules with one query per step: six published rules that differ only in two weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from comalgames.numerics.lambert import least_squares_policy
 
 @guaranteed(AVERAGE, "step of order T^-1/2", "Freund and Schapire 1999")
 class MWU(AbstractMirrorRule):
-    """Multiplicative weights (Hedge): raise each action's probability exponentially in its advantage.
+    """Multiplicative weights (Hedge): multiply each probability by `exp(step_size * advantage)`.
 
         policy' ~ policy * exp(step_size * advantage)
 
@@ -42,15 +42,15 @@ class MWU(AbstractMirrorRule):
         validation.positive("step_size", self.step_size)
 
     def form(self, step: Any) -> Form:
-        """Step size eta, and no reference."""
+        """The step size is eta; there is no reference."""
         return Form(
             advantage_weight=at(self.step_size, step), step="step_size", payoff_powers={"step_size": -1}
         )
 
 
-@guaranteed(AVERAGE, "step of order T^-1/2; exact: a small step", "Wu et al. 2024")
+@guaranteed(AVERAGE, "step of order T^-1/2; with exact=True a small step", "Wu et al. 2024")
 class SPPO(AbstractMirrorRule):
-    """Self-play preference optimization, the step its authors intend: exponential weights on the win rate.
+    """Self-play preference optimization with the intended step, exponential weights on the win rate.
 
         policy' ~ policy * exp(step_size * (win rate - 1/2))
 
@@ -84,7 +84,7 @@ class SPPO(AbstractMirrorRule):
             raise ValueError(f"`exact` must be True or False, got {self.exact!r}.")
 
     def form(self, step: Any) -> Form:
-        """Step size eta, and no reference. The exact minimizer is not linear in the advantage."""
+        """The step size is eta; the exact minimizer is not linear in the advantage."""
         weight = None if self.exact else at(self.step_size, step)
         return Form(
             advantage_weight=weight,
@@ -96,7 +96,7 @@ class SPPO(AbstractMirrorRule):
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], State]:
-        """One of the two formulas in the docstring of the class."""
+        """Apply one of the two formulas in the docstring of the class."""
         if not self.exact:
             return super().propose(key, state, feedback)
         aim = at(self.step_size, state.step) * feedback.advantage(key, state.logp)
@@ -129,7 +129,7 @@ class IterativeIPO(AbstractMirrorRule):
         validation.positive("tau", self.tau)
 
     def form(self, step: Any) -> Form:
-        """Step size 1 / tau, and no reference."""
+        """The step size is 1 / tau; there is no reference."""
         return Form(
             advantage_weight=1.0 / at(self.tau, step), step="tau", is_inverse=True, payoff_powers={"tau": 1}
         )
@@ -170,7 +170,7 @@ class MirrorDescent(AbstractMirrorRule):
         validation.non_negative("temperature", self.temperature)
 
     def form(self, step: Any) -> Form:
-        """Pull eta tau, step size eta."""
+        """The pull is eta tau, and the step size is eta."""
         step_size, temperature = at(self.step_size, step), at(self.temperature, step)
         return Form(
             pull=step_size * temperature,
@@ -209,7 +209,7 @@ class MMD(AbstractMirrorRule):
         validation.non_negative("temperature", self.temperature)
 
     def form(self, step: Any) -> Form:
-        """Pull eta tau / (1 + eta tau), step size eta / (1 + eta tau)."""
+        """The pull is eta tau / (1 + eta tau), and the step size is eta / (1 + eta tau)."""
         step_size, temperature = at(self.step_size, step), at(self.temperature, step)
         strength = step_size * temperature
         return Form(
@@ -261,7 +261,7 @@ class INPO(AbstractMirrorRule):
             )
 
     def form(self, step: Any) -> Form:
-        """Pull tau / eta, step size 1 / eta."""
+        """The pull is tau / eta, and the step size is 1 / eta."""
         eta, tau = at(self.eta, step), at(self.tau, step)
         return Form(
             pull=tau / eta,

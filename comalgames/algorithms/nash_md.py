@@ -1,4 +1,4 @@
-"""Nash-MD and Nash-EMA: mirror descent against another opponent than the current policy."""
+"""Nash-MD and Nash-EMA: mirror descent against an opponent other than the current policy."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROUNDING = 1e-6
 
 @guaranteed(
     REGULARIZED,
-    "step 2 / (tau (t + 2)); a constant one is biased",
+    "step 2 / (tau (t + 2)); the limit of a constant step is biased",
     "Munos et al. 2023",
     anywhere="the same",
 )
@@ -62,7 +62,7 @@ class NashMD(AbstractUpdateRule[State]):
             )
 
     def form(self, step: Any) -> Form:
-        """Pull eta tau. No temperature: with a constant step the limit is biased."""
+        """The pull is eta tau. No temperature is stated, because a constant step has a biased limit."""
         return Form(
             pull=at(self.step_size, step) * at(self.temperature, step),
             step="step_size",
@@ -72,7 +72,7 @@ class NashMD(AbstractUpdateRule[State]):
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], State]:
-        """The formula in the docstring of the class."""
+        """Apply the formula in the docstring of the class."""
         step_size = at(self.step_size, state.step)
         mixture = simplex.mix(state.logp, state.reference, step_size * at(self.temperature, state.step))
         return mirror_target(mixture, feedback.advantage(key, mixture), step_size), state
@@ -128,7 +128,7 @@ class NashEMA(AbstractUpdateRule[EMAState]):
         return EMAState(logp, reference, jnp.zeros((), jnp.int32), average=logp)
 
     def form(self, step: Any) -> Form:
-        """Pull eta tau; if policy and average are the regularized equilibrium, a step keeps it."""
+        """The pull is eta tau; a step leaves policy and average unchanged at the regularized equilibrium."""
         step_size, temperature = at(self.step_size, step), at(self.temperature, step)
         return Form(
             pull=step_size * temperature,
@@ -140,12 +140,12 @@ class NashEMA(AbstractUpdateRule[EMAState]):
     def propose(
         self, key: PRNGKeyArray, state: EMAState, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], EMAState]:
-        """The first formula in the docstring of the class."""
+        """Apply the first formula in the docstring of the class."""
         step_size = at(self.step_size, state.step)
         pull = step_size * at(self.temperature, state.step)
         advantage = feedback.advantage(key, state.average)
         return mirror_target(state.logp, advantage, step_size, state.reference, pull), state
 
     def commit(self, state: EMAState, logp: Float[Array, "*batch n"]) -> EMAState:
-        """The second formula in the docstring of the class."""
+        """Apply the second formula in the docstring of the class."""
         return replace(super().commit(state, logp), average=simplex.mix(state.average, logp, self.decay))

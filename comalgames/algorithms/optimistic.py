@@ -54,17 +54,17 @@ class OptimisticMWU(AbstractUpdateRule[OptimisticState]):
         validation.positive("step_size", self.step_size)
 
     def init(self, logp: Float[Array, "*batch n"], reference: Float[Array, "*batch n"]) -> OptimisticState:
-        """The advantage before the first step is 0."""
+        """The first state, with advantage 0 before the first step."""
         return OptimisticState(logp, reference, jnp.zeros((), jnp.int32), previous=jnp.zeros_like(logp))
 
     def form(self, step: Any) -> Form:
-        """No reference. The target is not linear in the current advantage alone."""
+        """The rule has no reference; its target is not linear in the current advantage alone."""
         return Form(step="step_size", payoff_powers={"step_size": -1})
 
     def propose(
         self, key: PRNGKeyArray, state: OptimisticState, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], OptimisticState]:
-        """Step along twice the advantage minus the one before."""
+        """Step along twice the advantage minus the previous advantage."""
         advantage = feedback.advantage(key, state.logp)
         target = mirror_target(state.logp, 2.0 * advantage - state.previous, at(self.step_size, state.step))
         return target, replace(state, previous=advantage)

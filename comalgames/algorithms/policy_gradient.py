@@ -19,7 +19,11 @@ from comalgames.numerics import simplex
 UNLIKELY = 0.05
 
 
-@guaranteed(REGULARIZED, "share 0 and a small step; any other share is biased", "Calandriello et al. 2024")
+@guaranteed(
+    REGULARIZED,
+    "share 0 and a small step; with any other share the limit is biased",
+    "Calandriello et al. 2024",
+)
 class NashMDPG(AbstractUpdateRule[State]):
     """Nash-MD by policy gradient: one gradient step on the scores, against a mixture with the reference.
 
@@ -60,7 +64,7 @@ class NashMDPG(AbstractUpdateRule[State]):
             )
 
     def form(self, step: Any) -> Form:
-        """Pull eta tau before the factor of the probability; a mixture changes the limit."""
+        """The pull is eta tau times the probability of the action; a mixture changes the limit."""
         # Under a transformation the share is not known; COMAL has looked at it when it was made.
         mixes = validation.is_concrete(self.mixture_share) and float(self.mixture_share) != 0
         temperature = at(self.temperature, step)
@@ -74,13 +78,13 @@ class NashMDPG(AbstractUpdateRule[State]):
 
     @property
     def shortest_period(self) -> float:
-        """The period of a mirror rule divided by a small probability, a factor by which steps are smaller."""
+        """The period of a mirror rule divided by a small probability, the factor that shortens the steps."""
         return super().shortest_period / UNLIKELY
 
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], State]:
-        """The formulas in the docstring of the class."""
+        """Apply the formulas in the docstring of the class."""
         mixture = simplex.mix(state.logp, state.reference, self.mixture_share)
         tilt = state.logp - state.reference
         reward = feedback.advantage(key, mixture) - at(self.temperature, state.step) * tilt

@@ -42,7 +42,7 @@ class ExactProx(AbstractUpdateRule[State]):
         validation.positive("temperature", self.temperature)
 
     def form(self, step: Any) -> Form:
-        """Pull 1: the step does not depend on the current policy. It reads the whole game."""
+        """The pull is 1: the step reads the whole game and does not depend on the current policy."""
         return Form(
             pull=1.0,
             temperature=at(self.temperature, step),
@@ -52,7 +52,7 @@ class ExactProx(AbstractUpdateRule[State]):
 
     @property
     def shortest_period(self) -> float:
-        """1, because one exact step reaches the regularized equilibrium."""
+        """Number of steps to the regularized equilibrium: 1, because the step is exact."""
         return 1.0
 
     def propose(

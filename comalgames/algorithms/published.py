@@ -250,8 +250,9 @@ def ONPO(eta: Number) -> OptimisticMWU:
 
 @guaranteed(
     REGULARIZED,
-    "tau > 0 and a small step; at 0 the limit is Nash if the opponent is the current policy, "
-    "sum_j j^2 weights[j] > 1, the j + 1 with a weight share no divisor above 2, and the step is small",
+    "tau > 0 and a small step; at 0 the limit is Nash if the opponent is the current policy, sum_j j^2 "
+    "weights[j] > 1, the numbers j + 1 with weights[j] > 0 have no common divisor above 2, and the step is "
+    "small",
     "Wu et al. 2025; measured; derived",
     same_as="HistoryMirrorDescent",
 )
@@ -317,7 +318,7 @@ def RLHF(beta: Number) -> MirrorDescent:
         policy' ~ reference * exp(reward / beta)
 
     The reward is the win rate against the current policy, recomputed in every round; without `COMAL` the rule
-    converges if beta is above the frequency of rotation. With `feedback=cg.Reward(reward)` the reward is
+    converges if beta is above the rotation frequency. With `feedback=cg.Reward(reward)` the reward is
     fixed, and the first round reaches the limit. With a Bradley-Terry reward fitted to pairs of the current
     policy it is `OnlineDPO(beta)`.
 

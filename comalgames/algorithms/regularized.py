@@ -59,7 +59,7 @@ class RegularizedMirrorDescent(AbstractUpdateRule[State]):
         mirrors.check(self.mirror)
 
     def form(self, step: Any) -> Form:
-        """Pull step_size * temperature * curvature, valid near the reference for the entropic mirror map.
+        """The pull is step_size * temperature * curvature near the reference for the entropic mirror map.
 
         The curvature is the regularizer's at a uniform reference relative to that of KL; the pull is 0 for a
         regularizer that ignores the reference.

@@ -22,7 +22,7 @@ from comalgames.numerics import simplex
     queries="0",
 )
 class SPIN(AbstractUpdateRule[State]):
-    """Self-play fine-tuning: a classifier tells the data from the policy, and the policy follows it.
+    """Self-play fine-tuning: a classifier separates data from the policy, which follows the classifier.
 
         policy' ~ policy^(1 - 1/lambda) * data^(1/lambda)
 
@@ -46,11 +46,11 @@ class SPIN(AbstractUpdateRule[State]):
         validation.positive("regularization", self.regularization)
 
     def form(self, step: Any) -> Form:
-        """Pull 1 / lambda."""
+        """The pull is 1 / lambda."""
         return Form(pull=1.0 / at(self.regularization, step))
 
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], State]:
-        """The minimum of the logistic loss whose winners are data and whose losers are the policy's."""
+        """Minimize the logistic loss with data as winners and answers of the policy as losers."""
         return simplex.mix(state.logp, state.reference, 1.0 / at(self.regularization, state.step)), state

@@ -57,13 +57,13 @@ class NCA(AbstractUpdateRule[State]):
         validation.positive("beta", self.beta)
 
     def form(self, step: Any) -> Form:
-        """No reference; beta is an inverse step size. The step is not linear in the advantage."""
+        """Beta is an inverse step size; the step is not linear in the advantage."""
         return Form(step="beta", is_inverse=True)
 
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], State]:
-        """The formula in the docstring of the class."""
+        """Apply the formula in the docstring of the class."""
         win_rate = 0.5 + feedback.advantage(key, state.logp)
         utility = jnp.log(2.0 * jnp.maximum(win_rate, CLIP))
         return mirror_target(state.logp, utility, 1.0 / at(self.beta, state.step)), state
@@ -101,13 +101,13 @@ class BCO(AbstractUpdateRule[State]):
         validation.positive("beta", self.beta)
 
     def form(self, step: Any) -> Form:
-        """No reference; beta is an inverse step size. The step is not linear in the advantage."""
+        """Beta is an inverse step size; the step is not linear in the advantage."""
         return Form(step="beta", is_inverse=True)
 
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], State]:
-        """The formula in the docstring of the class."""
+        """Apply the formula in the docstring of the class."""
         advantage = jnp.clip(feedback.advantage(key, state.logp), CLIP - 0.5, 0.5 - CLIP)
         log_odds = 2.0 * jnp.arctanh(2.0 * advantage)
         return mirror_target(state.logp, log_odds, 1.0 / at(self.beta, state.step)), state
@@ -138,13 +138,13 @@ class GPO(AbstractUpdateRule[State]):
         validation.positive("beta", self.beta)
 
     def form(self, step: Any) -> Form:
-        """No reference; beta is an inverse step size. The step is not linear in the advantage."""
+        """Beta is an inverse step size; the step is not linear in the advantage."""
         return Form(step="beta", is_inverse=True, reads_log_odds=True)
 
     def propose(
         self, key: PRNGKeyArray, state: State, feedback: AbstractFeedback
     ) -> tuple[Float[Array, "*batch n"], State]:
-        """The formula of the class; sampled comparisons get one additional tie, spread over the pairs."""
+        """Apply the formula of the class; sampled comparisons get one extra tie, spread over the pairs."""
         seen = feedback.comparisons(key, state.logp)
         skew, weights = bradley_terry.smoothed(seen.skew, seen.logp, seen.weights, seen.num_pairs)
         log_odds = 2.0 * jnp.arctanh(2.0 * jnp.clip(skew, CLIP - 0.5, 0.5 - CLIP))

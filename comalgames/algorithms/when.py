@@ -1,4 +1,4 @@
-"""Strategies for the reference: move it every few steps, near equilibrium, or a little in each step.
+"""Strategies that move the reference every few steps, near equilibrium, or a little in each step.
 
 `COMAL` forwards each of its members to its strategy. A strategy forwards to the inner rule everything that it
 does not change.
@@ -43,7 +43,7 @@ class AbstractWhen(eqx.Module):
 
     @abstractmethod
     def commit(self, inner: AbstractUpdateRule[Any], state: Any, logp: Float[Array, "*batch n"]) -> Any:
-        """The commit of the inner rule, and the move of its reference where it is due."""
+        """Commit with the inner rule, and move its reference where a move is due."""
 
     def move_reference(
         self, inner: AbstractUpdateRule[Any], state: Any, logp: Float[Array, "*batch n"]
@@ -131,7 +131,7 @@ class Follow(AbstractWhen):
             validation.count("every", self.every, minimum=1)
 
     def commit(self, inner: AbstractUpdateRule[Any], state: Any, logp: Float[Array, "*batch n"]) -> Any:
-        """Mix the reference with the policy reached where that is due."""
+        """Mix the policy reached into the reference where a move is due."""
         rate = at(self.rate, state.step)
         state = inner.commit(state, logp)
         if not (validation.is_concrete(self.every) and int(self.every) == 1):
@@ -201,7 +201,7 @@ LARGEST = 1e30
 
 
 class Near(AbstractWhen):
-    """Move the reference whenever the policy passes a test of being near the regularized equilibrium.
+    """Move the reference whenever a test shows that the policy is near the regularized equilibrium.
 
         KL(z || best) <= relative_error^2 * KL(z || reference),    best ~ reference * exp(advantage(z) / tau)
 
@@ -239,7 +239,7 @@ class Near(AbstractWhen):
             )
 
     def check(self, inner: AbstractUpdateRule[Any]) -> None:
-        """The inner rule must hold its reference and seek a KL-regularized equilibrium."""
+        """Refuse inner rules that move their reference or seek no KL-regularized equilibrium."""
         form = inner.form(0)
         if form.moves_reference:
             raise ValueError(
@@ -254,7 +254,7 @@ class Near(AbstractWhen):
             )
 
     def init(self, state: Any) -> Any:
-        """The first state, in which the policy does not count as near."""
+        """The first state, in which the policy is not marked as near."""
         batch = state.logp.shape[:-1]
         return NearState(
             state,
@@ -268,7 +268,7 @@ class Near(AbstractWhen):
     ) -> tuple[Float[Array, "*batch n"], Any]:
         """The proposal of the inner rule; near equilibrium, the best response in the regularized game."""
         logp, reference = state.logp, state.reference
-        # The answer that the inner rule would get with its own key, or another draw if it never asks.
+        # The answer that the inner rule would get with its own key; another draw if it makes no such query.
         own_key = key if asked(inner, logp.shape).itself else jax.random.fold_in(key, 1)
         advantage = feedback.advantage(own_key, logp)
         target, after = inner.propose(key, state.inner, Known(feedback, logp, advantage))

@@ -91,7 +91,7 @@ def spectrum(
 
 
 def on_support(jacobian: np.ndarray, support: np.ndarray) -> tuple[np.ndarray, int]:
-    """The Jacobian restricted to the support, constants quotiented out; and the number of directions.
+    """The Jacobian restricted to the support, modulo constants, and the number of directions that remain.
 
     Log-probabilities off the support do not affect the others, so that the map is block triangular.
 

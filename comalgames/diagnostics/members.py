@@ -35,13 +35,13 @@ def nash_members(game: PreferenceGame, policy: np.ndarray, support: np.ndarray) 
     outside = skew[np.ix_(~support, support)]
     rng, ends = np.random.default_rng(0), []
     for _ in range(NUM_MEMBERS // 2):
-        found = linprog(
+        program = linprog(
             rng.normal(size=used), A_ub=outside, b_ub=np.zeros(len(outside)), A_eq=equal,
             b_eq=np.append(np.zeros(used), 1.0),
         )  # fmt: skip
         end = (
-            np.maximum(found.x, 0.0) / np.maximum(found.x, 0.0).sum()
-            if found.status == 0
+            np.maximum(program.x, 0.0) / np.maximum(program.x, 0.0).sum()
+            if program.status == 0
             else policy[support]
         )
         # The solver's tolerance is 1e-7, at which an action off the support could win.

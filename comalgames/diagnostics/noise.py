@@ -119,9 +119,9 @@ def noise_floor(
         raise ValueError(
             f"`feedback` must be Sampled(game, ...), whose noise covariance is known, got {feedback!r}."
         )
-    own, question = algorithm.form(0).period, asked(algorithm, game.num_actions)
+    own, queries = algorithm.form(0).period, asked(algorithm, game.num_actions)
     period = validation.count("period", own if period is None else period, minimum=1)
-    if question.cost != 1 or question.pairs:
+    if queries.cost != 1 or queries.pairs:
         raise ValueError(
             f"`algorithm` must query advantages exactly once per step, got {algorithm!r}; use a rule such as "
             f"MirrorDescent."

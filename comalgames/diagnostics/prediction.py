@@ -12,7 +12,7 @@ import numpy as np
 
 from comalgames import validation
 from comalgames.algorithms.base import AbstractAlgorithm, AbstractUpdateRule, with_dtype
-from comalgames.algorithms.contract import questions_of
+from comalgames.algorithms.contract import traced_queries
 from comalgames.algorithms.schedules import AbstractSchedule
 from comalgames.diagnostics.fixed_points import FAINT, WORDS, FixedPoint, fixed_point
 from comalgames.diagnostics.local import rotation_frequencies, tangent_basis
@@ -160,7 +160,7 @@ def check_arguments(game: Any, rule: Any) -> None:
             f"`rule` must be an update rule such as MWU(0.1) or COMAL(MirrorDescent(1.0, 0.1), 20), whose "
             f"state consists of policies and numbers, got {_described(rule)}{inside}."
         )
-    questions_of(rule, game.policy_shape)
+    traced_queries(rule, game.policy_shape)
     if rule.form(0).is_random:
         raise ValueError(
             f"`rule` must not draw random numbers, got {_described(rule)}: its step must be a deterministic "
@@ -216,13 +216,13 @@ def _radii_of_members(game: PreferenceGame, rule: Any, point: FixedPoint) -> np.
     logps = np.where(point.support, np.log(np.where(point.support, policies, 1.0)), FAINT)
     period = rule.form(0).period
     if period is None:
-        found = []
+        largest = []
         for logp, policy in zip(logps, policies, strict=True):
             with np.errstate(divide="ignore"):
                 frequencies = rotation_frequencies(game, np.log(policy))
             factors, decay = _self_tuned(game, rule, point._replace(logp=logp), frequencies)
-            found.append(max(np.abs(factors).max(initial=0.0), decay.max(initial=0.0)))
-        return np.asarray(found)
+            largest.append(max(np.abs(factors).max(initial=0.0), decay.max(initial=0.0)))
+        return np.asarray(largest)
     with jax.enable_x64(True):
         game64, rule64 = with_dtype((game.without_names(), rule), jnp.float64)
         rules = jax.tree.map(

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from comalgames import validation
 from comalgames.algorithms.base import AbstractAlgorithm
-from comalgames.algorithms.contract import questions_of
+from comalgames.algorithms.contract import traced_queries
 from comalgames.feedback import AbstractFeedback, Asked, Candidates
 from comalgames.games.base import AbstractGame
 from comalgames.games.preference import PreferenceGame
@@ -58,10 +58,10 @@ def _fits(shape: tuple[int, ...], policy_shape: tuple[int, ...]) -> bool:
     return shape[-1] == policy_shape[-1] and broadcast == policy_shape
 
 
-def check_questions(game: AbstractGame, algorithm: AbstractAlgorithm[Any], shape: tuple[int, ...]) -> Asked:
-    """The questions of a step on policies of this shape; those that the game cannot answer are refused."""
-    asked = questions_of(algorithm, shape)
-    if asked.pairs and not isinstance(game, PreferenceGame):
+def check_queries(game: AbstractGame, algorithm: AbstractAlgorithm[Any], shape: tuple[int, ...]) -> Asked:
+    """The queries of a step on policies of this shape; those that the game cannot answer are refused."""
+    queries = traced_queries(algorithm, shape)
+    if queries.pairs and not isinstance(game, PreferenceGame):
         raise ValueError(
             f"`algorithm` {algorithm!r} reads pairwise preferences, which a {type(game).__name__} does "
             f"not have; use a PreferenceGame, or a rule such as MirrorDescent, Extragradient or "
@@ -69,7 +69,7 @@ def check_questions(game: AbstractGame, algorithm: AbstractAlgorithm[Any], shape
         )
     if algorithm.form(0).reads_log_odds and isinstance(game, PreferenceGame):
         check_odds("game", algorithm, game.skew)
-    return asked
+    return queries
 
 
 def check_odds(name: str, algorithm: AbstractAlgorithm[Any], skew: Any) -> None:
@@ -116,7 +116,7 @@ def with_reference(logp: Any, reference: Any) -> tuple[Float[Array, "*batch n"],
 def continued(
     state: Any, game: AbstractGame, algorithm: AbstractAlgorithm[Any], num_steps: int, **starts: Any
 ) -> tuple[Any, Any]:
-    """The state with which a run goes on, and the number of steps that it has behind it.
+    """The state from which a run continues, and the number of steps taken before.
 
     Args:
         state: of an earlier run, as `Result.state`.
@@ -171,11 +171,11 @@ def _check_kind(
             f"got a {type(state).__name__} of another structure. Use the algorithm of the earlier run."
         )
     for (path, like), leaf in zip(jax.tree.leaves_with_path(made), jax.tree.leaves(state), strict=True):
-        wanted, found = ((str(getattr(each, "dtype", type(each))), np.shape(each)) for each in (like, leaf))
-        if wanted != found:
+        wanted, got = ((str(getattr(each, "dtype", type(each))), np.shape(each)) for each in (like, leaf))
+        if wanted != got:
             raise ValueError(
                 f"`state` must have {wanted[0]} of shape {wanted[1]} at {jax.tree_util.keystr(path)}, got "
-                f"{found[0]} of shape {found[1]}: it is from a run in another precision, or of another game."
+                f"{got[0]} of shape {got[1]}: it is from a run in another precision, or of another game."
             )
 
 

@@ -55,14 +55,14 @@ def kind(rule: AbstractAlgorithm[Any]) -> tuple[Any, ...]:
 
 def groups(things: Mapping[str, Any], structure: Callable[[Any], Any]) -> Iterable[list[str]]:
     """Groups of the names of objects with equal structure."""
-    found: dict[Any, list[str]] = {}
+    names: dict[Any, list[str]] = {}
     for name, thing in things.items():
-        found.setdefault(structure(thing), []).append(name)
-    return found.values()
+        names.setdefault(structure(thing), []).append(name)
+    return names.values()
 
 
 def stack(trees: Sequence[Any]) -> Any:
-    """One pytree with a new leading axis. Functions and static fields are those of the first."""
+    """Stack pytrees along a new leading axis; functions and static fields are those of the first."""
     leaves = [jax.tree.leaves(tree) for tree in trees]
     stacked = [
         same[0] if callable(same[0]) else jnp.stack([jnp.asarray(leaf) for leaf in same])

@@ -1,4 +1,4 @@
-"""Drive a compiled loop from the host: chunks, early stopping, interruption, and how each member ended."""
+"""Drive a compiled loop from the host: chunks, early stopping, interruption, status of each member."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Compiled(NamedTuple):
 
 
 class Ran(NamedTuple):
-    """What `host_loop` returns.
+    """The result of `host_loop`.
 
     Attributes:
         progress: after the last step.

@@ -1,4 +1,4 @@
-"""Names of what a run records: the curves of the gap, and the metrics that a user asked for."""
+"""Names of recorded quantities: the curves of the gap, and the metrics that a user asked for."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def named(metrics: Mapping[str, Metric] | Sequence[str | Metric] | None) -> dict
     pairs = (
         metrics.items() if isinstance(metrics, Mapping) else [(_name(metric), metric) for metric in metrics]
     )
-    found: dict[str, Metric] = {}
+    functions: dict[str, Metric] = {}
     for name, metric in pairs:
         if isinstance(metric, str):
             validation.known("metrics", metric, {*METRICS, *CURVES})
@@ -39,10 +39,10 @@ def named(metrics: Mapping[str, Metric] | Sequence[str | Metric] | None) -> dict
         if name in (*CURVES, GAPS) or metric in CURVES:
             name = metric if metric in CURVES else name
             raise ValueError(f"`metrics` must not reuse the name {name!r}, which is recorded anyway.")
-        if name in found:
+        if name in functions:
             raise ValueError(f"`metrics` has two metrics named {name!r}; pass a dict to name them yourself.")
-        found[name] = METRICS[metric] if isinstance(metric, str) else metric
-    return found
+        functions[name] = METRICS[metric] if isinstance(metric, str) else metric
+    return functions
 
 
 def _name(metric: Any) -> str:

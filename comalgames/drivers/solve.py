@@ -17,7 +17,7 @@ from comalgames import validation
 from comalgames.algorithms.base import AbstractAlgorithm, with_dtype
 from comalgames.drivers.arguments import (
     check_pair,
-    check_questions,
+    check_queries,
     continued,
     starting_policy,
     with_reference,
@@ -180,7 +180,7 @@ def solve(
         logp = starting_policy("init", init, game)
         anchor = logp if reference is None else starting_policy("reference", reference, game)
         logp, anchor = with_reference(logp, anchor)
-    asked = check_questions(game, algorithm, logp.shape)
+    queries = check_queries(game, algorithm, logp.shape)
     run = prepare(game, rule, feedback, key, metrics, record_every)
     run = replace(run, first_step=jnp.asarray(before, jnp.int32))
     if run.curves and record_every > 1:  # always, so that a tolerance needs no compilation
@@ -226,7 +226,7 @@ def solve(
         logp=last_logp,
         state=carried.state,
         steps=steps,
-        queries=steps * asked.cost,
+        queries=steps * queries.cost,
         history=history,
         status=status[()],
         first_nonfinite=failed_at[()],

@@ -19,7 +19,7 @@ from jaxtyping import Array, Key, PRNGKeyArray
 
 from comalgames import validation
 from comalgames.algorithms.base import AbstractAlgorithm, with_dtype
-from comalgames.drivers.arguments import check_pair, check_questions, starting_policy
+from comalgames.drivers.arguments import check_pair, check_queries, starting_policy
 from comalgames.drivers.bar import progress_bar
 from comalgames.drivers.dataset import dataset
 from comalgames.drivers.grouping import all_metrics, check_same_functions, groups, kind, stack, structure
@@ -55,7 +55,7 @@ def grid(constructor: Callable[..., Any], **values: Any) -> dict[str, Any]:
         list(v) if isinstance(v, (list, np.ndarray, jax.Array)) or type(v) is tuple else [v]
         for v in values.values()
     ]
-    found = {}
+    algorithms = {}
     for combination in itertools.product(*lists):
         arguments = {
             name: v.item() if isinstance(v, np.generic) else v
@@ -63,13 +63,13 @@ def grid(constructor: Callable[..., Any], **values: Any) -> dict[str, Any]:
         }
         text = ", ".join(f"{name}={value}" for name, value in arguments.items())
         label = f"{getattr(constructor, '__name__', 'rule')}({text})"
-        if label in found:
+        if label in algorithms:
             raise ValueError(
                 f"`values` must have different labels, but two combinations are {_short(label)!r}. Leave out "
                 f"what occurs twice, or name the algorithms in a dict of your own."
             )
-        found[label] = constructor(**arguments)
-    return found
+        algorithms[label] = constructor(**arguments)
+    return algorithms
 
 
 def sweep(
@@ -170,7 +170,7 @@ def sweep(
         run = replace(run, metrics=all_metrics(run.metrics, of_game))
         setups[label] = Setup(run, keys, logp, _references(reference, label, game, logp))
         for name, algorithm in algorithms.items():
-            costs[label, name] = check_questions(game, algorithm, logp.shape[1:]).cost
+            costs[label, name] = check_queries(game, algorithm, logp.shape[1:]).cost
             _num_steps(algorithm, costs[label, name], num_steps, budget)
 
     together = []

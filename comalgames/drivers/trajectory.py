@@ -21,7 +21,7 @@ from comalgames.algorithms.base import AbstractAlgorithm
 from comalgames.drivers.arguments import (
     check_feedback,
     check_pair,
-    check_questions,
+    check_queries,
     continued,
     starting_logp,
     with_reference,
@@ -83,7 +83,7 @@ class Run(eqx.Module):
         return Carry(state, zeros, last_above)
 
     def observe(self, progress: Carry) -> Records:
-        """The record of the current policy, the one that enters the next step."""
+        """The record of the current policy, before the next step."""
         logp = progress.state.logp
         records = {name: jnp.asarray(metric(self.game, logp)) for name, metric in self.metrics.items()}
         if self.curves:
@@ -273,7 +273,7 @@ def trajectory(
     else:
         state, before = continued(state, game, algorithm, num_steps, logp=logp, reference=reference)
         start = anchor = state.logp
-    check_questions(game, algorithm, start.shape)
+    check_queries(game, algorithm, start.shape)
     run = prepare(game, algorithm, feedback, key, metrics, record_every)
     taken = steps = record_steps(num_steps, record_every)
     if before is None:

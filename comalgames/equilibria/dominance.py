@@ -1,4 +1,4 @@
-"""Iterated removal of strictly dominated actions, whose payoffs would hide those that matter."""
+"""Iterated removal of strictly dominated actions, whose large payoffs would hide those of the others."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _dominated(payoff: np.ndarray) -> np.ndarray:
 
 
 def rescaled(payoff: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """The game whose other actions have payoffs of the size of those kept, and are still dominated.
+    """Replace payoffs of removed actions by payoffs of the size of the others; they remain dominated.
 
     Args:
         payoff: payoffs of the row player, `[m, n]`; the result is antisymmetric if they are.

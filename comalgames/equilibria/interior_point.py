@@ -134,12 +134,12 @@ def _solve(skew: Array, probes: Array) -> InteriorPoint:
         support = _likely_support(skew, x, v)
         # For large games the exact solve is attempted only if the support has not changed in the last step.
         settled = jnp.all(support == before) | (n <= SMALL)
-        found = jax.lax.cond(
+        solution = jax.lax.cond(
             settled,
             lambda: _solve_on(skew, support, probes),
             lambda: (jnp.array(False), policy, slack, error),
         )
-        return x, v, support, *found, jnp.where(good, steps + 1, MAX_STEPS)
+        return x, v, support, *solution, jnp.where(good, steps + 1, MAX_STEPS)
 
     carry: tuple[Array, ...] = (
         start,

@@ -17,7 +17,7 @@ SECONDS = 600.0
 
 
 def limits(constraints: np.ndarray) -> dict[str, float]:
-    """Options of `scipy.optimize.linprog` by which every method stops; it is then not successful.
+    """Options of `scipy.optimize.linprog` that stop every method; a stopped one reports no success.
 
     Args:
         constraints: the matrix of the program, `[rows, columns]`.

@@ -112,8 +112,8 @@ def _nearest(equal: Array, less: Array, logx: Array) -> Array:
     # y @ (rows @ p) is what the dual value lacks to KL(p || x), if p is in the set.
     paid = rows @ jnp.exp(log_p)
     outside = jnp.max(jnp.where(signed, paid, jnp.abs(paid)), initial=0.0)
-    found = jnp.maximum(outside, jnp.abs(y @ paid)) <= float(np.sqrt(eps))
-    return jnp.where(found, log_p, jnp.nan)
+    certified = jnp.maximum(outside, jnp.abs(y @ paid)) <= float(np.sqrt(eps))
+    return jnp.where(certified, log_p, jnp.nan)
 
 
 def nash_sets(game: PreferenceGame | ZeroSumGame, solution: NashSolution) -> list[list[NashSet]]:

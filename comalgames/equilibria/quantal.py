@@ -114,19 +114,19 @@ def qre(
         anchor = anchor.reshape(*anchor.shape[: anchor.ndim - players], -1)
         if regularizer is regularizers.kl:
             solution = _equilibrium(skew, anchor, strength, num_players=players)
-            found, converged = np.asarray(solution.logp), np.asarray(solution.converged)
+            flat_logp, converged = np.asarray(solution.logp), np.asarray(solution.converged)
             with np.errstate(over="ignore", invalid="ignore"):  # then the gap is nan, and the status failed
-                best = anchor + np.einsum("...ij,...j->...i", payoffs, np.exp(found)) / tau[..., None]
-            mine, theirs = jnp.stack([solution.logp, best]).reshape(2, *found.shape[:-1], players, -1)
+                best = anchor + np.einsum("...ij,...j->...i", payoffs, np.exp(flat_logp)) / tau[..., None]
+            mine, theirs = jnp.stack([solution.logp, best]).reshape(2, *flat_logp.shape[:-1], players, -1)
             loss = simplex.kl_divergence(mine, simplex.log_normalize(theirs))
             gap = 2 / players * tau * np.asarray(jnp.sum(loss, axis=-1))
         else:
             zeros = jnp.zeros(skew.shape[-1])
             policy, excess = regularizers.equilibrium(regularizer, skew, zeros, strength, anchor)
-            found, gap = np.log(np.asarray(policy)), 2 * np.asarray(excess)
+            flat_logp, gap = np.log(np.asarray(policy)), 2 * np.asarray(excess)
             converged = np.isfinite(gap)
     status = np.where(converged & (gap <= CERTIFIED * size), "certified", "failed")
-    policies = found.reshape(*found.shape[:-1], *game.policy_shape[-players:])
+    policies = flat_logp.reshape(*flat_logp.shape[:-1], *game.policy_shape[-players:])
     return QuantalSolution(policies, gap[()], status[()])
 
 

@@ -1,4 +1,4 @@
-"""Number of threads of BLAS. They wait actively for one another, which is slow if the cores are busy."""
+"""Number of BLAS threads, which wait actively for one another and are slow on busy cores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether payoffs are tied exactly: the rank of a matrix of floating-point numbers without rounding."""
+"""Test of exact ties between payoffs: the rank of a floating-point matrix, without rounding."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def _rank_modulo(prime: int, matrix: np.ndarray) -> int:
     mantissa, exponent = np.frexp(matrix)
     powers = np.array([pow(2, k, prime) for k in range(int(np.ptp(exponent)) + 1)])
     left = np.ldexp(mantissa, 53).astype(np.int64) % prime * powers[exponent - exponent.min()] % prime
-    found = 0
+    num_pivots = 0
     for column in range(matrix.shape[1]):
-        rows = found + np.flatnonzero(left[found:, column])
+        rows = num_pivots + np.flatnonzero(left[num_pivots:, column])
         if len(rows) == 0:
             continue
-        left[[found, rows[0]]] = left[[rows[0], found]]
-        left[found] = left[found] * pow(int(left[found, column]), -1, prime) % prime
-        below = left[found + 1 :]
-        below -= below[:, column : column + 1] * left[found] % prime
+        left[[num_pivots, rows[0]]] = left[[rows[0], num_pivots]]
+        left[num_pivots] = left[num_pivots] * pow(int(left[num_pivots, column]), -1, prime) % prime
+        below = left[num_pivots + 1 :]
+        below -= below[:, column : column + 1] * left[num_pivots] % prime
         below %= prime
-        found += 1
-    return found
+        num_pivots += 1
+    return num_pivots

@@ -1,4 +1,4 @@
-"""Claims: full sentences that measured numbers decide, and the readings that measure them."""
+"""Claims: full sentences that are decided by measured numbers, and the readings that compute these."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Bound:
     high: float = float("inf")
 
     def holds(self, measured: float) -> bool:
-        """Whether `measured` lies inside; nan never does."""
+        """Whether `measured` lies in the interval; nan never does."""
         return bool(self.low <= measured <= self.high)
 
     def __str__(self) -> str:

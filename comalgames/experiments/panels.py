@@ -1,4 +1,4 @@
-"""Draw a paper's figures from its saved results: kinds of panels, side by side."""
+"""Drawing of a paper's figures from its saved results: one function for each kind of panel."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FEW_POINTS = 48
 
 
 def draw(figure: Figure, data: Data) -> MplFigure:
-    """A paper's figure, from saved results: its panels side by side.
+    """Draw a figure of a paper from saved results, with its panels side by side.
 
     Args:
         figure: what to draw.
@@ -80,10 +80,10 @@ def _gap_panel(
     runs = runs if algorithms is None else runs.sel(algorithm=list(algorithms))
 
     def curves(of: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        found = sweep_curves(runs, of)
+        rows_by_name = sweep_curves(runs, of)
         if until is None:
-            return found
-        return {name: (x[x <= until], rows[:, x <= until]) for name, (x, rows) in found.items()}
+            return rows_by_name
+        return {name: (x[x <= until], rows[:, x <= until]) for name, (x, rows) in rows_by_name.items()}
 
     draw_curves(ax, curves(curve), "queries", ylabel or curve_title(curve))
     for k, (x, rows) in enumerate(curves(beside).values() if beside else ()):

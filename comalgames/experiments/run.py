@@ -97,7 +97,7 @@ def run_experiments(
 
 
 def check_claims(paper: Paper, data: Data) -> list[Verdict]:
-    """Every claim's measured number and verdict; one whose experiments are not in `data` was not run.
+    """The measured number and verdict of each claim, which is "not run" without its experiments in `data`.
 
     Args:
         paper: whose claims.

@@ -91,7 +91,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Measurement:
-    """Numbers that no sweep gives: a function that computes an `xarray.Dataset` from settings.
+    """A measurement that is no sweep: a function that computes an `xarray.Dataset` from settings.
 
     Attributes:
         name: a word for file names and for claims to refer to.

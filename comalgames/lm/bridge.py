@@ -1,4 +1,4 @@
-"""Conversion of a rule into what a language-model trainer needs: targets, anchors and a schedule."""
+"""Conversion of a rule into the inputs of a language-model trainer: targets, anchors and a schedule."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from comalgames import regularizers, validation
 from comalgames.algorithms.base import AbstractUpdateRule, with_dtype
-from comalgames.algorithms.contract import questions_of
+from comalgames.algorithms.contract import traced_queries
 from comalgames.algorithms.schedules import AbstractSchedule
 from comalgames.drivers.arguments import check_odds
 from comalgames.feedback import Candidates, Recording, asked
@@ -76,7 +76,7 @@ def policies_of(rule: AbstractUpdateRule[Any]) -> tuple[str, ...]:
     if not isinstance(rule, AbstractUpdateRule):
         raise ValueError(f"`rule` must be an update rule such as INPO(1.0, 0.1), got {rule!r}.")
     name = type(rule).__name__
-    questions_of(rule, PROBE.shape)
+    traced_queries(rule, PROBE.shape)
     if rule.form(0).needs_all_actions:
         raise ValueError(
             f"`rule` must be defined on sampled answers, got {rule!r}: {name} needs the probabilities of all "
@@ -267,7 +267,7 @@ def _passes(rule: AbstractUpdateRule[Any], num_rounds: int, num_passes: int) -> 
 
 
 def fits_labels(rule: AbstractUpdateRule[Any]) -> bool:
-    """Whether the proposal is a fit to labels, which need not be finite for a few answers."""
+    """Whether the proposal is a fit to labels; such a fit may be infinite for a few answers."""
     return asked(rule, PROBE.shape).pairs and rule.form(0).logistic_beta is not None
 
 

@@ -1,4 +1,4 @@
-"""Pairwise comparison of sampled answers by an oracle, with checks of what the oracle returns."""
+"""Pairwise comparison of sampled answers by an oracle, with checks of its results."""
 
 from __future__ import annotations
 

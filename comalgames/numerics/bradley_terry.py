@@ -131,7 +131,7 @@ def _fit(skew: Array, logp: Array, weights: Array, longest: Array) -> tuple[Arra
     tolerance = TOLERANCE * float(np.finfo(skew.dtype).eps)
 
     def residual(scores: Array) -> tuple[Array, Array]:
-        """Of every row, and its rounding error in units of epsilon."""
+        """The residual of every row, and its rounding error in units of epsilon."""
         odds = scores[:, None] - scores[None, :]
         won, lost = wins * jax.nn.sigmoid(-odds), losses * jax.nn.sigmoid(odds)
         expected = jnp.tanh(odds / 2.0) / 2.0

@@ -65,8 +65,8 @@ def one_step(num_games: int, num_answers: int) -> Any:
 
 STATEMENTS = (
     Statement(
-        "To draw two answers and keep the preferred one is NCA's step with beta = 1: "
-        "policy' = 2 policy * win rate.",
+        "Drawing two answers and keeping the preferred one is NCA's step with beta = 1: policy' = 2 policy "
+        "* win rate.",
         Claim(
             id="A26.distribution",
             quantity="largest difference of a probability, 20 random games of 6 answers",
@@ -133,7 +133,7 @@ PAPER = Paper(
         ),
         Experiment(
             "dynamics",
-            "Where does best-of-2 sampling lead, step after step?",
+            "To which policies does iterated best-of-2 sampling lead?",
             cycle_game,
             RULES,
             {"num_queries": 10_000, "init": START, "record_every": 10},

@@ -69,7 +69,7 @@ def step_of(learning_rate: float, temperature: float, num_answers: int) -> float
 def rules(
     temperature: float, learning_rate: float, num_answers: int, mixture_share: float
 ) -> dict[str, AbstractAlgorithm[Any]]:
-    """The five methods with the steps of the public simulation, whose Nash-MD mixes half as much as this."""
+    """The five methods with the steps of the public simulation, in which Nash-MD mixes half as much."""
     step = step_of(learning_rate, temperature, num_answers)
     # The gradient of online IPO's loss, on pairs of the policy, is 4 / beta times that of the payoff.
     made = (
@@ -98,7 +98,7 @@ def published(
     num_records: int,
     **draws: int,
 ) -> Any:
-    """The regularized duality gap along the five methods with the published steps."""
+    """The regularized duality gap along runs of the five methods with the published steps."""
     import xarray as xr
 
     with jax.enable_x64(True):
@@ -116,7 +116,7 @@ def published(
 
 
 def contraction(learning_rates: dict[float, float], num_steps: int, smallest_kl: float, **draws: int) -> Any:
-    """Largest KL+ / ((1 - eta beta) KL) along EGPO's runs, until KL is rounding error, by temperature."""
+    """Largest KL+ / ((1 - eta beta) KL) along EGPO's runs by temperature, while KL exceeds rounding error."""
     import xarray as xr
 
     worst = []
@@ -175,7 +175,7 @@ def best_steps(
 
 
 def name_of(temperature: float) -> str:
-    """The experiment with the published step at a temperature."""
+    """Name of the experiment with the published step at a temperature."""
     return f"temperature {temperature:g}"
 
 
@@ -199,7 +199,7 @@ def larger_last_gap(data: Data, experiment: str, methods: tuple[str, ...]) -> fl
 
 @reads()
 def ratio_to_others(data: Data, experiment: str, method: str, others: tuple[str, ...]) -> float:
-    """A method's median last gap over the smallest of the others."""
+    """A method's median last gap, divided by the smallest one of the others."""
     return median_last_gap(data, experiment, method) / min(
         median_last_gap(data, experiment, name) for name in others
     )
@@ -245,7 +245,7 @@ STATEMENTS = (
         "equilibrium at temperature 0.01 on random games of ten answers.",
         Claim(
             id="A19.cool",
-            quantity="EGPO's median last regularized gap over the smallest of the others",
+            quantity="EGPO's median last regularized gap divided by the smallest of the others",
             source="EGPO, simulations",
             reading=ratio_to_others(name_of(0.01), "EGPO", OTHERS),
             bound=at_most(1e-3),
@@ -257,7 +257,7 @@ STATEMENTS = (
         "of ten answers.",
         Claim(
             id="A19.cold",
-            quantity="EGPO's median last regularized gap over the smallest of the others",
+            quantity="EGPO's median last regularized gap divided by the smallest of the others",
             source="EGPO, simulations",
             reading=ratio_to_others(name_of(0.001), "EGPO", OTHERS),
             bound=at_most(0.2),
@@ -292,7 +292,8 @@ FIGURES = tuple(
     Figure(
         f"egpo_{label}",
         f"Regularized duality gap at temperature {beta:g} with the published steps, median and quartiles "
-        "over ten random games of ten answers. (Nash-MD covers online IPO 1 where they agree.)",
+        "over ten random games of ten answers. (Where the curves of Nash-MD and online IPO 1 coincide, only "
+        "that of Nash-MD is visible.)",
         (
             Panel(
                 "lines",

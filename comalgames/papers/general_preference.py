@@ -1,4 +1,4 @@
-"""Averages of exponential weights reach Nash only for the win rate; that of GPO is Nash for the log-odds.
+"""Averages of exponential weights reach Nash only for the win rate; GPO's average is Nash for log-odds.
 
 Zhang et al., "Beyond Bradley-Terry Models: A General Preference Model for Language Model Alignment", 2024,
 arXiv 2410.02197; NCA and BCO as in Chen et al. 2024 and Jung et al. 2024.
@@ -127,12 +127,12 @@ FIGURES = (
 
 PAPER = Paper(
     name="general_preference",
-    title="Averages reach Nash for the win rate only",
+    title="Averages reach Nash only for the win rate",
     source="Zhang et al. 2024, arXiv 2410.02197; the comparison is not in the paper",
     experiments=(
         Experiment(
             "averages",
-            "Where does the average of all policies go, by the utility that weights follow?",
+            "To which policy does the average converge, by the utility of exponential weights?",
             cycle_game,
             RULES,
             {"num_steps": NUM_STEPS, "init": START, "record_every": 100},

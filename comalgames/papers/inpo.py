@@ -121,8 +121,8 @@ STATEMENTS = (
         ),
     ),
     Statement(
-        "INPO is locally stable exactly below the step 2 tau/(tau^2 + w^2), w the largest frequency of "
-        "rotation at its limit.",
+        "INPO is locally stable exactly below the step 2 tau/(tau^2 + w^2), where w is the largest rotation "
+        "frequency at its limit.",
         Claim(
             id="A16.explicit",
             quantity="largest relative error of the threshold over 10 settings",
@@ -132,8 +132,8 @@ STATEMENTS = (
         ),
     ),
     Statement(
-        "MMD is locally stable exactly below the step 2 tau/(w^2 - tau^2) if tau < w, w the largest "
-        "frequency of rotation at its limit.",
+        "MMD is locally stable exactly below the step 2 tau/(w^2 - tau^2) if tau < w, where w is the "
+        "largest rotation frequency at its limit.",
         Claim(
             id="A16.implicit",
             quantity="largest relative error of the threshold over the settings with tau < w",

@@ -1,4 +1,4 @@
-"""Mixtures of Bradley-Terry judges: two equal ones have no majority cycle, three often do.
+"""Mixtures of Bradley-Terry judges: two equal judges have no majority cycle, three often have one.
 
 Not from a paper; it matters for COMAL, arXiv 2410.23223, whose judge of language models is reported to be
 such a mixture of two.
@@ -51,7 +51,7 @@ def mixture_games(
 
 
 def has_cycle(skew: Any) -> np.ndarray:
-    """Whether majorities cycle: a tournament does unless the numbers of wins are 0, 1, ..., n - 1."""
+    """Whether majorities cycle: a tournament has a cycle unless its numbers of wins are 0, ..., n - 1."""
     wins = np.sort((np.asarray(skew) > 0).sum(-1), axis=-1)
     return np.asarray(np.any(wins != np.arange(wins.shape[-1]), axis=-1))
 

@@ -115,14 +115,14 @@ PAPER = Paper(
     experiments=(
         Experiment(
             "with a temperature",
-            "Do players of the past change the limit?",
+            "Do past policies as players change the limit?",
             cycle_game,
             WITH,
             {"num_queries": 600, "init": START},
         ),
         Experiment(
             "without",
-            "Do players of the past make self-play converge without a reference?",
+            "Do past policies as players make self-play converge without a reference?",
             cycle_game,
             WITHOUT,
             {"num_queries": 6000, "init": START},

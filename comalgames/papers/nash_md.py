@@ -103,9 +103,9 @@ STATEMENTS = (
         ),
     ),
     Statement(
-        "Every step of Nash-MD with a constant step eta satisfies KL+ <= (1 - eta tau) KL + 2 eta^2, KL to "
-        "the regularized equilibrium before the step and KL+ after it, for four step sizes on the "
-        "three-answer cycle.",
+        "Every step of Nash-MD with a constant step eta satisfies KL+ <= (1 - eta tau) KL + 2 eta^2, where "
+        "KL and KL+ are the KL to the regularized equilibrium before and after the step, for four step "
+        "sizes on the three-answer cycle.",
         Claim(
             id="A18.step",
             quantity="largest excess over the bound",

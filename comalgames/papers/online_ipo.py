@@ -47,8 +47,8 @@ STATEMENTS = (
         ),
     ),
     Statement(
-        "The mixture of IPO-MD's stationary policy with the reference is the equilibrium at temperature "
-        "tau/(1 - share), for tau = 0.25 and share = 0.25 on the three-answer cycle.",
+        "The mixture of the stationary policy of IPO-MD with the reference is the equilibrium at "
+        "temperature tau/(1 - share), for tau = 0.25 and share = 0.25 on the three-answer cycle.",
         Claim(
             id="A20.mixture",
             quantity="largest difference of a probability",
@@ -59,7 +59,7 @@ STATEMENTS = (
     ),
     Statement(
         "Online IPO that minimizes its loss exactly in every round converges on the three-answer cycle at "
-        "temperature 0.25, above the frequency of rotation, 0.196.",
+        "temperature 0.25, above the rotation frequency, 0.196.",
         Claim(
             id="A20.rounds",
             quantity="change of the duality gap in the last round",
@@ -70,7 +70,7 @@ STATEMENTS = (
     ),
     Statement(
         "Online IPO that minimizes its loss exactly in every round cycles on the three-answer cycle at "
-        "temperature 0.1, below the frequency of rotation, 0.196.",
+        "temperature 0.1, below the rotation frequency, 0.196.",
         Claim(
             id="A20.cycles",
             quantity="largest minus smallest duality gap in the last 60 rounds",
@@ -98,7 +98,7 @@ FIGURES = (
     Figure(
         "online_ipo_rounds",
         "Online IPO whose loss is minimized exactly in every round, on pairs of the first policy of the "
-        "round: it converges where the temperature is above the frequency of rotation, and cycles below.",
+        "round: it converges where the temperature is above the rotation frequency, and cycles below.",
         (Panel("gap", "rounds", "exact rounds"),),
     ),
 )

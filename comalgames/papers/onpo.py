@@ -97,7 +97,7 @@ STATEMENTS = (
     ),
     Statement(
         "ONPO does not converge on the three-answer cycle with step 2.9, above the largest stable step "
-        "1/(sqrt(3) w) = 2.76, w the frequency of rotation.",
+        "1/(sqrt(3) w) = 2.76, where w is the rotation frequency.",
         Claim(
             id="A22.large",
             quantity="largest duality gap in the last quarter of the run, step 2.9",

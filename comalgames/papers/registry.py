@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Entry(NamedTuple):
-    """Where a paper is, and about how long it takes on two cores.
+    """The location of a paper, and its approximate running time on two cores.
 
     Attributes:
         module: holds the paper as `PAPER`.

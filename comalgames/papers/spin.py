@@ -70,7 +70,7 @@ def rate_error(data: Data, lambdas: tuple[float, ...]) -> float:
 
 @reads("distance to data")
 def growth(data: Data, value: float) -> float:
-    """The last error over the first, for one lambda."""
+    """The last error divided by the first, for one lambda."""
     row = data["distance to data"]["error"].sel(regularization=f"lambda = {value:g}").values
     return float(row[-1] / row[0])
 
@@ -91,7 +91,7 @@ STATEMENTS = (
         "SPIN diverges from the data for lambda = 0.45, below 1/2.",
         Claim(
             id="A27.diverges",
-            quantity="last distance over first, lambda = 0.45",
+            quantity="last distance divided by the first, lambda = 0.45",
             source=NEW,
             reading=growth(0.45),
             bound=at_least(10.0),

@@ -58,7 +58,7 @@ def time_to(data: Data, algorithm: str, level: float) -> float:
 
 @reads("dynamics")
 def ratio_of_times(data: Data, algorithm: str, other: str, level: float) -> float:
-    """Queries until the gap of one rule exceeds a level, over those of another."""
+    """Queries until the gap of one rule exceeds a level, divided by the queries of another rule."""
     return time_to(data, algorithm, level) / time_to(data, other, level)
 
 
@@ -89,7 +89,9 @@ STATEMENTS = (
         "of the last 10 policies.",
         Claim(
             id="A23.queue",
-            quantity="queries until the duality gap exceeds 0.7, without a queue over with one",
+            quantity=(
+                "queries until the duality gap exceeds 0.7 without a queue, divided by those with a queue"
+            ),
             source=NEW,
             reading=ratio_of_times(SINGLE, QUEUED, 0.7),
             bound=at_least(2.0),
@@ -116,7 +118,7 @@ PAPER = Paper(
     experiments=(
         Experiment(
             "dynamics",
-            "Where do the last policy and the average go?",
+            "To which limits do the last policy and the average converge?",
             cycle_game,
             {SINGLE: SPO(STEP), QUEUED: SPO(STEP, QUEUE)},
             {"num_queries": 6000, "init": START},

@@ -72,17 +72,17 @@ def minimizers(
 @reads("minimizers")
 def order(data: Data, largest_step: float) -> float:
     """The exponent with which the difference grows, over smaller steps."""
-    found = data["minimizers"]
-    small = found["step_size"].values < largest_step
-    x, y = np.log(found["step_size"].values[small]), np.log(found["difference"].values[small])
+    steps = data["minimizers"]
+    small = steps["step_size"].values < largest_step
+    x, y = np.log(steps["step_size"].values[small]), np.log(steps["difference"].values[small])
     return float(np.polyfit(x, y, 1)[0])
 
 
 @reads("minimizers")
 def largest_ratio_of_losses(data: Data, smallest_step: float) -> float:
     """The largest ratio of the loss at the claimed minimum to that at the step, over larger steps."""
-    found = data["minimizers"].sel(step_size=slice(smallest_step, None))
-    return float((found["loss at its minimum"] / found["loss at the step"]).max())
+    larger = data["minimizers"].sel(step_size=slice(smallest_step, None))
+    return float((larger["loss at its minimum"] / larger["loss at the step"]).max())
 
 
 RULES = {"intended step": SPPO(1.0), "minimizer of the loss": SPPO(1.0, exact=True)}
@@ -143,9 +143,9 @@ STATEMENTS = (
 FIGURES = (
     Figure(
         "sppo",
-        "Left: one step from (.2, .5, .3) on the three-answer cycle; the exact minimizer of SPPO's loss "
-        "and exponential weights differ like the third power of the step size. Right: self-play by either "
-        "spirals away from Nash.",
+        "Left: one step from (.2, .5, .3) on the three-answer cycle; the exact minimizer of SPPO's loss and "
+        "exponential weights differ in proportion to the third power of the step size. Right: self-play by "
+        "either spirals away from Nash.",
         (
             Panel(
                 "lines",
@@ -177,7 +177,7 @@ PAPER = Paper(
         ),
         Experiment(
             "dynamics",
-            "Where does self-play by either step go?",
+            "To which policies does self-play with either step lead?",
             cycle_game,
             RULES,
             {"num_queries": 4000, "init": START},

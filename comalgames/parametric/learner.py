@@ -45,7 +45,7 @@ class ParametricState(State):
     mean: Float[Array, "*batch n"]
 
 
-@guaranteed(INNER, "enough gradient steps a round", "measured", queries="inner")
+@guaranteed(INNER, "enough gradient steps per round", "measured", queries="inner")
 class Parametric(AbstractWrapper[ParametricState]):
     """A softmax policy with parameters, trained by gradient steps towards the proposals of an update rule.
 

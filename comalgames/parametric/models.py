@@ -110,11 +110,11 @@ class MLP(eqx.Module):
         """Refuse parameters of a network with other layers."""
         sizes = (self.features.shape[-1], *self.widths, 1)
         wanted = [((inputs, outputs), (outputs,)) for inputs, outputs in itertools.pairwise(sizes)]
-        found = [tuple(np.shape(each) for each in layer) for layer in params]
-        if found != wanted:
+        shapes = [tuple(np.shape(each) for each in layer) for layer in params]
+        if shapes != wanted:
             raise ValueError(
                 f"`params` must be the weights and offsets of layers of the shapes {wanted}, for {sizes[0]} "
-                f"features and `widths` of {self.widths}, got {found}; mlp.initial(key) makes them."
+                f"features and `widths` of {self.widths}, got {shapes}; mlp.initial(key) makes them."
             )
 
 

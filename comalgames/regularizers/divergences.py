@@ -118,7 +118,7 @@ def entropy(p: Float[Array, " n"], reference: Float[Array, " n"]) -> Float[Array
 
 
 class AbstractFamily:
-    """A divergence with parameters, with equality and hash by the parameters.
+    """Base class of divergences with parameters, which are compared and hashed by their parameters.
 
     Equal divergences share compilations. The `repr` is the call that makes the divergence.
     """

@@ -190,7 +190,7 @@ def distance_and_residual(
     reference: Array,
     step: Any,
 ) -> tuple[Array, Array]:
-    """Distance from the start of a round to the exact target, and the remaining share of it, per prompt."""
+    """Distance from the start of a round to the exact target, and its remaining share, per prompt."""
     state = replace(rule.init(before, reference), step=jnp.asarray(step, jnp.int32))
     target, _ = rule.propose(jax.random.fold_in(key, RULE), state, Exact(game))
     weights = jnp.exp(before)

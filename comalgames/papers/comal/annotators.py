@@ -70,11 +70,11 @@ def annotators_left_out() -> Any:
 @reads("annotators")
 def gain_of_robustness(data: Data) -> float:
     """Worst gap of Nash minus that of the robust policy; nan unless the latter is certified as minimal."""
-    found = data["annotators"]
-    worst = found["worst"]
-    excess = float(worst.sel(policy_name="robust")) - found.attrs["lower_bound"]
+    gaps = data["annotators"]
+    worst = gaps["worst"]
+    excess = float(worst.sel(policy_name="robust")) - gaps.attrs["lower_bound"]
     gain = float(worst.sel(policy_name="Nash") - worst.sel(policy_name="robust"))
-    return gain if found.attrs["status"] == "certified" and excess < 1e-9 else float("nan")
+    return gain if gaps.attrs["status"] == "certified" and excess < 1e-9 else float("nan")
 
 
 @reads("annotators left out")
@@ -97,10 +97,13 @@ EXPERIMENTS = (
 STATEMENTS = (
     Statement(
         "A policy that is robust to each of ten science teams, whatever their weights, has a smaller "
-        "duality gap for the team that likes it least than the Nash policy of their votes.",
+        "worst-case duality gap over the teams than the Nash policy of their votes.",
         Claim(
             id="A14.annotators",
-            quantity="how much smaller its worst gap is, certified by linear programming",
+            quantity=(
+                "worst gap of the Nash policy minus that of the robust policy, certified by linear "
+                "programming"
+            ),
             source=NEW,
             reading=gain_of_robustness(),
             bound=at_least(0.1),
@@ -111,7 +114,7 @@ STATEMENTS = (
         "team is left out or counts twice.",
         Claim(
             id="A14.left_out",
-            quantity="its largest duality gap over 20 such changes",
+            quantity="largest duality gap of trajectory 22 over 20 such changes",
             source=NEW,
             reading=gap_when_reweighted(),
             bound=at_most(1e-12),

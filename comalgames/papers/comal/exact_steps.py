@@ -42,13 +42,13 @@ def largest_rise_of_kl(data: Data, temperatures: tuple[float, ...]) -> float:
 
 @reads(ON_CYCLE)
 def smallest_rise_of_gap(data: Data, temperatures: tuple[float, ...]) -> float:
-    """The largest rise of the duality gap in a step, the smallest over the temperatures."""
+    """The largest rise of the duality gap in a step, minimized over the temperatures."""
     return min(rise(data, ON_CYCLE, "duality_gap", (t,)) for t in temperatures)
 
 
 @reads(*BOTH)
 def smallest_fall_of_kl(data: Data) -> float:
-    """KL(Nash || start) over KL(Nash || last policy), the smallest over games and temperatures."""
+    """KL(Nash || start) / KL(Nash || last policy), minimized over games and temperatures."""
     falls = []
     for name in BOTH:
         kl = data[name]["kl_to_nash"].sel(seed=0).values
@@ -66,7 +66,8 @@ EXPERIMENTS = (
     ),
     Experiment(
         ON_CYCLE,
-        "Does exact COMAL come closer to Nash from COMAL's own start on the cycle, where rotation shows?",
+        "Does exact COMAL come closer to Nash from COMAL's own start on the cycle, where rotation is "
+        "visible?",
         cycle_game,
         RULES,
         {"num_steps": 150, "init": START, "game_metrics": kl_to_nash},

@@ -56,7 +56,7 @@ def highest_lowest_win_rate(data: Data, names: tuple[str, ...]) -> float:
 
 @reads("final policies")
 def lead_in_lowest_win_rate(data: Data, names: tuple[str, ...], name: str) -> float:
-    """The highest of the lowest win rates of some policies, minus that of one."""
+    """The highest of the lowest win rates of some policies, minus the lowest win rate of one policy."""
     return max(lowest_win_rate(data, each) for each in names) - lowest_win_rate(data, name)
 
 
@@ -93,10 +93,10 @@ STATEMENTS = (
         ),
     ),
     Statement(
-        "No method's final policy on the three-answer cycle has a lowest win rate above COMAL's.",
+        "No final policy on the three-answer cycle has a higher minimum win rate than that of COMAL.",
         Claim(
             id="A13.all",
-            quantity="highest lowest win rate of all methods minus COMAL's",
+            quantity="highest minimum win rate of all methods minus that of COMAL",
             source=SOURCE,
             reading=lead_in_lowest_win_rate((*FIVE, *OTHERS), "COMAL"),
             bound=at_most(1e-6),

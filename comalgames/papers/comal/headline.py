@@ -91,11 +91,11 @@ def truth(temperature: float, reference: tuple[float, ...]) -> Any:
 @reads("truth")
 def nash_error(data: Data) -> float:
     """Largest error of the cycle's Nash policy and its win rates; inf unless it is certified as unique."""
-    found = data["truth"]
-    if not (found.attrs["unique"] and found.attrs["status"] == "certified"):
+    answers = data["truth"]
+    if not (answers.attrs["unique"] and answers.attrs["status"] == "certified"):
         return float("inf")
-    rates = found["win_rate_against_nash"].values
-    return float(max(np.abs(found["nash_policy"].values - NASH).max(), np.abs(rates - 0.5).max()))
+    rates = answers["win_rate_against_nash"].values
+    return float(max(np.abs(answers["nash_policy"].values - NASH).max(), np.abs(rates - 0.5).max()))
 
 
 @reads("headline", "truth")
@@ -107,7 +107,7 @@ def distance_to_regularized(data: Data) -> float:
 
 @reads()
 def growth_of_kl(data: Data, experiment: str, algorithm: str) -> float:
-    """KL(Nash || last policy) over KL(Nash || start)."""
+    """KL(Nash || last policy) / KL(Nash || start)."""
     with np.errstate(divide="ignore"):
         final = np.log(data[experiment]["final_policy"].sel(game="cycle", algorithm=algorithm, seed=0).values)
     nash_policy = np.array(NASH)
@@ -119,14 +119,15 @@ def growth_of_kl(data: Data, experiment: str, algorithm: str) -> float:
 EXPERIMENTS = (
     Experiment(
         "headline",
-        "Which rules reach the Nash policy of the three-answer cycle, which stop short and which cycle?",
+        "Which rules reach the Nash policy of the three-answer cycle, which stop short of it, and which "
+        "cycle?",
         cycle_game,
         {**FIVE, **OTHERS},
         HEADLINE,
     ),
     Experiment(
         "small steps",
-        "Do the rules without a reference also diverge with a step of 0.3, given time?",
+        "Do the rules without a reference also diverge with a step of 0.3 after enough queries?",
         cycle_game,
         SLOW,
         {"num_queries": 5000, "init": START},
@@ -145,7 +146,7 @@ EXPERIMENTS = (
     ),
     Experiment(
         "random games",
-        "Is the picture the same on random games of ten answers, from uniform?",
+        "Do the rules have the same limits on random games of ten answers, from the uniform policy?",
         partial(random_games, num_games=10, num_answers=10, first_seed=0),
         FIVE,
         {"num_queries": 20_000, "record_every": 20},
@@ -153,7 +154,7 @@ EXPERIMENTS = (
     ),
     Measurement(
         "truth",
-        "What are the exact answers on the three-answer cycle?",
+        "Which policy is Nash on the three-answer cycle, and which is the regularized equilibrium?",
         truth,
         {"temperature": TEMPERATURE, "reference": START},
     ),
@@ -255,10 +256,10 @@ STATEMENTS = (
 FIGURES = (
     Figure(
         "headline",
-        "Left: the first 200 steps of five rules on the simplex of the three-answer cycle; squares mark "
-        "the policies after them. Right: the duality gap of the last policy against queries. The three "
-        "rules without a reference spiral to the boundary (SPPO as a table is iterative IPO, so its line "
-        "lies on the other), INPO stops at the equilibrium of the regularized game, COMAL reaches Nash.",
+        "Left: the first 200 steps of five rules on the simplex of the three-answer cycle; squares mark the "
+        "policies after them. Right: the duality gap of the last policy against queries. The three rules "
+        "without a reference spiral to the boundary (SPPO as a table is iterative IPO, so that their lines "
+        "coincide), INPO stops at the equilibrium of the regularized game, and COMAL reaches Nash.",
         (
             Panel(
                 "simplex",
@@ -290,9 +291,9 @@ FIGURES = (
     ),
     Figure(
         "random_games",
-        "The same five rules on ten random games of ten answers, from uniform: median and quartiles over the "
-        "games. COMAL converges to Nash, on some games slowly; INPO stops at the regularized equilibrium; "
-        "the others keep cycling.",
+        "The same five rules on ten random games of ten answers, from the uniform policy: median and "
+        "quartiles over the games. COMAL converges to Nash, on some games slowly; INPO stops at the "
+        "regularized equilibrium; the others keep cycling.",
         (Panel("gap", "random games", "ten random games of 10 answers"),),
     ),
 )

@@ -15,8 +15,8 @@ from comalgames.experiments import Claim, Data, Figure, Measurement, Statement, 
 from comalgames.papers.setting import NEW
 
 GROWTH = (
-    "|g(K, w)|, g = tau/(tau - iw) + lambda^K (1 - tau/(tau - iw)), lambda = 1 - eta tau + i eta w, w the "
-    "frequency of rotation"
+    "|g(K, w)|, g = tau/(tau - iw) + lambda^K (1 - tau/(tau - iw)), lambda = 1 - eta tau + i eta w, where w "
+    "is the rotation frequency"
 )
 
 
@@ -60,25 +60,25 @@ def inner_steps(
 @reads("inner steps")
 def growth_below_necessary(data: Data) -> float:
     """Smallest growth, minus 1, with fewer inner steps than sqrt(3 / (eta tau)) - 0.3."""
-    found = data["inner steps"]
-    few = found["period"] < np.sqrt(3 / (found["step_size"] * found["temperature"])) - 0.3
-    return float(found["measured"].where(few).min()) - 1
+    growths = data["inner steps"]
+    few = growths["period"] < np.sqrt(3 / (growths["step_size"] * growths["temperature"])) - 0.3
+    return float(growths["measured"].where(few).min()) - 1
 
 
 @reads("inner steps")
 def growth_above_sufficient(data: Data, share: float) -> float:
-    """Largest growth, minus 1, with 2 / sqrt(eta tau) or more steps of at most a share of their limit."""
-    found = data["inner steps"]
-    many = found["period"] >= 2 / np.sqrt(found["step_size"] * found["temperature"])
-    small = found["step_size"] <= share * found["largest_stable_step"]
-    return float(found["measured"].where(many & small).max()) - 1
+    """Largest growth, minus 1, with 2 / sqrt(eta tau) or more steps, each at most a share of its limit."""
+    growths = data["inner steps"]
+    many = growths["period"] >= 2 / np.sqrt(growths["step_size"] * growths["temperature"])
+    small = growths["step_size"] <= share * growths["largest_stable_step"]
+    return float(growths["measured"].where(many & small).max()) - 1
 
 
 @reads("inner steps")
 def growth_error(data: Data) -> float:
     """Largest relative difference between the measured and the predicted growth."""
-    found = data["inner steps"]
-    return float(np.abs(found["measured"] / found["predicted"] - 1).max())
+    growths = data["inner steps"]
+    return float(np.abs(growths["measured"] / growths["predicted"] - 1).max())
 
 
 @reads("inner steps")

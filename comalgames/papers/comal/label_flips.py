@@ -136,14 +136,14 @@ def spread_when_corrected(data: Data) -> float:
 EXPERIMENTS = (
     Measurement(
         "label flips",
-        "How far from Nash do COMAL and INPO end if labels are flipped at a rate?",
+        "How far from Nash do COMAL and INPO end, by the rate at which labels are flipped?",
         label_flips,
         {"rates": tuple(np.arange(10) / 20), **LEARNING},
         is_quick=False,
     ),
     Measurement(
         "across noise",
-        "Does a policy learnt from flipped labels lose to one that was not?",
+        "Does a policy learnt from flipped labels lose to a policy learnt from true labels?",
         across_noise,
         {"rates": (0.0, 0.2, 0.4), **LEARNING},
     ),
@@ -199,9 +199,9 @@ STATEMENTS = (
 FIGURES = (
     Figure(
         "across_noise",
-        "How often, by true labels, the row's policy is preferred to the column's, all learnt on the cycle "
-        "from labels flipped at the given rate. COMAL's never lose; INPO's lose to INPO's from cleaner "
-        "labels.",
+        "Win rate, by true labels, of the row's policy against the column's policy. All policies are learnt "
+        "on the cycle from labels flipped at the given rate. Policies of COMAL never lose; policies of "
+        "INPO lose to policies that INPO learns from cleaner labels.",
         (Panel("win_rates", "across noise"),),
     ),
 )

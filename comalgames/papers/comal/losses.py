@@ -62,7 +62,7 @@ INNER_LOSSES: Mapping[str, Any] = {
 
 
 def log_odds_game() -> PreferenceGame:
-    """The cycle's log-odds of preferences as payoffs, scaled to a largest of 1/2: a score reward's game."""
+    """The game whose payoffs are the log-odds of the cycle, scaled to a maximum of 1/2."""
     skew = np.asarray(games.comal_cycle().skew)
     odds = np.log(0.5 + np.triu(skew)) - np.log(0.5 - np.triu(skew))
     odds = np.triu(odds, 1)
@@ -125,14 +125,14 @@ SECTION = "COMAL, on the losses that an inner step may use"
 EXPERIMENTS = (
     Experiment(
         "inner losses",
-        "Through which losses can COMAL's inner step be taken?",
+        "With which losses can COMAL's inner step be trained?",
         cycle_game,
         INNER_LOSSES,
         {"num_queries": 5000, "init": START, "record_every": 10, "metrics": ["policy"]},
     ),
     Experiment(
         "score reward",
-        "Where does COMAL go if answers are rewarded by log-odds?",
+        "To which policy does COMAL converge if the reward is the log-odds of winning?",
         cycle_game,
         {"COMAL on scores": COMAL(PLAIN, PERIOD)},
         {"num_steps": 4000, "init": START, "feedback": log_odds_feedback, "record_every": 10},

@@ -133,14 +133,14 @@ def largest_ratio(data: Data, policy: str) -> float:
 EXPERIMENTS = (
     Measurement(
         "perturbations",
-        "How far from Nash do rules end if win rates are wrong by up to a number?",
+        "How far from Nash do rules end, by the largest error of the win rates?",
         perturbations,
         {"sizes": SIZES, "noise_seed": 1, **LEARNING},
         is_quick=False,
     ),
     Measurement(
         "comparisons",
-        "How many comparisons of each pair are enough?",
+        "How many comparisons of each pair bring rules near Nash?",
         comparisons,
         {"num_comparisons": NUM_COMPARISONS, "band_fails": 0.05, "noise_seed": 2, **LEARNING},
         is_quick=False,
@@ -161,8 +161,8 @@ STATEMENTS = (
         Claim(id="A14.learnt", quantity=RATIO, source=NEW, reading=largest_ratio(LEARNT), bound=at_most(1.0)),
     ),
     Statement(
-        "The true duality gap of a noisy game's Nash policy reaches half of its bound, twice the largest "
-        "error of a win rate, on some game.",
+        "The true duality gap of the Nash policy of a noisy game reaches, on some game, half of its bound, "
+        "which is twice the largest error of a win rate.",
         Claim(id="A14.sharp", quantity=RATIO, source=NEW, reading=largest_ratio(NASH), bound=at_least(0.5)),
     ),
 )

@@ -44,12 +44,12 @@ def phases(
     num_late_records: int,
     init: tuple[float, ...],
 ) -> Any:
-    """COMAL's gap for gradient steps a round against rounds between moves of the reference.
+    """The gap of COMAL by gradient steps per round and by rounds between moves of the reference.
 
     Softmax of one logit per answer, uniform pairs, plain gradient descent; every round aims at the minimum of
-    reward minus KL to the reference (pull 1), and goes a share of the rest of the way with every gradient
-    step. `growth` is the factor by which theory multiplies the deviation from Nash over one period: |g(K, w)|
-    with the weights shrunk to the share of the way that was gone.
+    reward minus KL to the reference (pull 1), and every gradient step covers a share of the distance that is
+    left. `growth` is the predicted factor of the deviation from Nash over one period: |g(K, w)| with step
+    size and pull multiplied by the share of the distance that a round covers.
     """
     import xarray as xr
 
@@ -90,12 +90,12 @@ def phases(
 @reads("fit steps")
 def misjudged_cells(data: Data, num_rounds: int, decided: float, fewest: int) -> float:
     """Number of decided cells in which the run contradicts the theory; nan if too few cells are decided."""
-    found = data["fit steps"]
-    change = found["growth"] ** (num_rounds / found["period"])
+    cells = data["fit steps"]
+    change = cells["growth"] ** (num_rounds / cells["period"])
     shrinks, grows = change < 1 / decided, change > decided
     if int((shrinks | grows).sum()) < fewest:
         return float("nan")
-    wrong = (shrinks & ~(found["gap"] <= 0.02)) | (grows & ~(found["gap"] >= 0.1))
+    wrong = (shrinks & ~(cells["gap"] <= 0.02)) | (grows & ~(cells["gap"] >= 0.1))
     return float(wrong.sum())
 
 
@@ -127,7 +127,7 @@ SOFTMAX = "A softmax policy on the three-answer cycle"
 
 STATEMENTS = (
     Statement(
-        f"{SOFTMAX} that takes 5 gradient steps a round under a reference moved every 20 rounds reaches "
+        f"{SOFTMAX} that takes 5 gradient steps per round under a reference moved every 20 rounds reaches "
         "Nash.",
         Claim(
             id="A31.few",
@@ -138,8 +138,8 @@ STATEMENTS = (
         ),
     ),
     Statement(
-        f"{SOFTMAX} that takes 50 gradient steps a round on the same loss, under a reference moved every 20 "
-        "rounds, does not converge to Nash.",
+        f"{SOFTMAX} that takes 50 gradient steps per round on the same loss, under a reference moved every "
+        "20 rounds, does not converge to Nash.",
         # The run is chaotic: rounding errors decide how near to Nash it passes. Over eight starts within 0.02
         # of this one, on two versions of JAX, this mean was between 0.34 and 0.44.
         Claim(
@@ -151,7 +151,7 @@ STATEMENTS = (
         ),
     ),
     Statement(
-        f"{SOFTMAX} that takes 50 gradient steps a round under a reference moved every 20 rounds cycles "
+        f"{SOFTMAX} that takes 50 gradient steps per round under a reference moved every 20 rounds cycles "
         "inside the simplex, away from its boundary.",
         Claim(
             id="A31.many-inside",
@@ -162,7 +162,7 @@ STATEMENTS = (
         ),
     ),
     Statement(
-        f"{SOFTMAX} that takes 5 gradient steps a round under a reference moved every 2 rounds spirals to "
+        f"{SOFTMAX} that takes 5 gradient steps per round under a reference moved every 2 rounds spirals to "
         "the boundary of the simplex.",
         Claim(
             id="A31.soon",
@@ -173,8 +173,9 @@ STATEMENTS = (
         ),
     ),
     Statement(
-        "The growth |g(K, w)|, with the weights of the share of the way that a round's gradient steps go, "
-        "predicts whether a softmax policy under COMAL ends at Nash on the three-answer cycle.",
+        "The growth |g(K, w)|, with step size and pull multiplied by the share of the distance to the "
+        "target that a round covers, predicts whether a softmax policy under COMAL ends at Nash on the "
+        "three-answer cycle.",
         Claim(
             id="A31.theory",
             quantity="number of settings, of at least 390 decided by theory out of 420, that end elsewhere",
@@ -189,10 +190,10 @@ FIGURES = (
     Figure(
         "fit_steps",
         "The number of gradient steps sets the step size. Left: the gap late in a run of 3,000 rounds of a "
-        "softmax policy that COMAL trains towards RLHF's minimum, by gradient steps a round and rounds "
-        "between moves of the reference: dark is Nash. Red: the settings in which the growth over a period "
-        "is 1 by theory. Right: with the constants of COMAL's repository, the gap after its 24 rounds, by "
-        "the share of the way that each round's fit covers.",
+        "softmax policy that COMAL trains towards RLHF's minimum, by gradient steps per round and rounds "
+        "between moves of the reference; dark is Nash. Red: the settings for which theory predicts a growth "
+        "of 1 over a period. Right: with the constants of COMAL's repository, the gap after its 24 rounds, "
+        "by the share of the distance to its target that each round covers.",
         (
             Panel(
                 "map",
@@ -204,7 +205,7 @@ FIGURES = (
                     "value": "gap",
                     "boundary": "growth",
                     "boundary_label": "growth = 1 (theory)",
-                    "xlabel": "gradient steps a round",
+                    "xlabel": "gradient steps per round",
                     "ylabel": "rounds between moves of the reference",
                     "label": "duality gap",
                 },

@@ -1,4 +1,4 @@
-"""Claim A7: how fast exact COMAL converges near Nash, measured and as local theory predicts it."""
+"""Claim A7: the convergence rate of exact COMAL near Nash, measured and predicted by local theory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from comalgames.papers.setting import NEW, START, cycle_game, random_games
 
 
 class DistanceOnAndOff(eqx.Module):
-    """KL on Nash's support, and the log of the policy's mass off it."""
+    """The metrics KL on the support of Nash, and log of the mass of the policy off the support."""
 
     target_logp: Any
     on: Any
@@ -104,7 +104,7 @@ def outer_rate_error(data: Data, part: str) -> float:
 EXPERIMENTS = (
     Measurement(
         "outer rate",
-        "How fast is exact COMAL near Nash?",
+        "How fast does exact COMAL converge near Nash?",
         outer_rate,
         {
             "temperature": 0.03,

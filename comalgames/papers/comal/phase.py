@@ -63,28 +63,28 @@ def arrived(data: Data) -> np.ndarray:
 
 @reads("phases")
 def share_at_nash_below(data: Data, growth: float) -> float:
-    """Share of the cells whose linearized growth is smaller whose run ended at Nash."""
+    """Share of runs that ended at Nash, among cells with a smaller linearized growth."""
     return float(arrived(data)[data["phases"]["radius"].values < growth].mean())
 
 
 @reads("phases")
 def share_at_nash_above(data: Data, growth: float) -> float:
-    """Share of the cells whose linearized growth is larger whose run ended at Nash."""
+    """Share of runs that ended at Nash, among cells with a larger linearized growth."""
     return float(arrived(data)[data["phases"]["radius"].values > growth].mean())
 
 
 @reads("phases")
 def rate_error(data: Data) -> float:
     """Median error of log(predicted factor per step), relative, over the cells where a rate was measured."""
-    found = data["phases"]
-    measured, predicted = np.log(found["rate"].values), np.log(found["predicted_rate"].values)
+    cells = data["phases"]
+    measured, predicted = np.log(cells["rate"].values), np.log(cells["predicted_rate"].values)
     return float(np.nanmedian(np.abs(measured / predicted - 1)))
 
 
 EXPERIMENTS = (
     Measurement(
         "phases",
-        "Where does COMAL end, over all step sizes and periods?",
+        "Which limit does COMAL have at each step size and period?",
         diagram,
         {
             "smallest_step": 0.1,
@@ -123,8 +123,8 @@ STATEMENTS = (
         ),
     ),
     Statement(
-        "The factor by which COMAL's error shrinks per step on the three-answer cycle is that of one round "
-        "linearized at Nash.",
+        "The factor by which COMAL's error shrinks per step on the three-answer cycle is the factor that "
+        "one round linearized at Nash predicts.",
         Claim(
             id="A8.rate",
             quantity="median relative error of log(factor per step) over all runs with a rate",

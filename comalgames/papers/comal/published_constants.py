@@ -69,15 +69,15 @@ def published_highest(data: Data, share: float) -> float:
 
 @reads("published constants")
 def published_improvement(data: Data, share: float) -> float:
-    """The gap after the published number of rounds over that of the start."""
-    found = data["published constants"].sel(share=share)
-    return float(found["last"] / found["start"])
+    """The gap after the published number of rounds, divided by the gap at the start."""
+    gaps = data["published constants"].sel(share=share)
+    return float(gaps["last"] / gaps["start"])
 
 
 EXPERIMENTS = (
     Measurement(
         "published constants",
-        "How can constants work that are unstable if every round is trained to its minimum?",
+        "How can constants that are unstable with fully trained rounds improve a policy in practice?",
         published_constants,
         {
             "step_size": 500.0,
@@ -107,7 +107,7 @@ STATEMENTS = (
         "3e-4 of the way to the minimum of the loss.",
         Claim(
             id="A31.published-short",
-            quantity="last duality gap over the first, 24 rounds on the three-answer cycle",
+            quantity="last duality gap divided by the first, 24 rounds on the three-answer cycle",
             source=NEW,
             reading=published_improvement(3e-4),
             bound=at_most(0.8),

@@ -1,4 +1,4 @@
-"""Claim A29: a Bradley-Terry reward's pick beside the Nash policy, on real votes and among several judges."""
+"""Claim A29: the pick of a Bradley-Terry reward and the Nash policy, on real votes and with judges."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from comalgames.papers.setting import NEW
 
 
 def mariner() -> Any:
-    """Both picks on the Mariner votes, and every trajectory's win rate against each."""
+    """The picks of reward and Nash on the Mariner votes, and every trajectory's win rate against each."""
     import xarray as xr
 
     game = games.mariner()
-    found = picks(game, nash(game).policy)
+    choice = picks(game, nash(game).policy)
     preference = np.asarray(game.preference)
 
     def number(action: int) -> int:
@@ -40,16 +40,16 @@ def mariner() -> Any:
 
     return xr.Dataset(
         {
-            "against_nash": ("option", preference @ found.nash_policy),
-            "against_reward": ("option", preference[:, found.reward_pick]),
-            "scores": ("option", found.scores),
-            "nash_policy": ("option", found.nash_policy),
+            "against_nash": ("option", preference @ choice.nash_policy),
+            "against_reward": ("option", preference[:, choice.reward_pick]),
+            "scores": ("option", choice.scores),
+            "nash_policy": ("option", choice.nash_policy),
         },
         {"option": list(game.names)},
         attrs={
-            "reward_pick": number(found.reward_pick),
-            "nash_pick": number(int(np.argmax(found.nash_policy))),
-            "nash_beats_reward": found.nash_beats_reward,
+            "reward_pick": number(choice.reward_pick),
+            "nash_pick": number(int(np.argmax(choice.nash_policy))),
+            "nash_beats_reward": choice.nash_beats_reward,
         },
     )
 
@@ -76,16 +76,20 @@ def random_judges(num_games: int, num_judges: int, num_answers: int, spread: flo
 
 @reads("mariner")
 def condorcet_and_nash(data: Data) -> float:
-    """The number of the trajectory that Nash plays alone and that beats every other; else nan."""
-    found = data["mariner"]
-    k = int(found["nash_policy"].values.argmax())
-    beaten = np.delete(found["against_nash"].values, k) < 0.5
-    alone = float(found["nash_policy"][k]) == 1.0
-    return float(found.attrs["nash_pick"]) if alone and beaten.all() else float("nan")
+    """Number of the trajectory that Nash plays alone and that beats every other one; nan if none does."""
+    votes = data["mariner"]
+    k = int(votes["nash_policy"].values.argmax())
+    beaten = np.delete(votes["against_nash"].values, k) < 0.5
+    alone = float(votes["nash_policy"][k]) == 1.0
+    return float(votes.attrs["nash_pick"]) if alone and beaten.all() else float("nan")
 
 
 EXPERIMENTS = (
-    Measurement("mariner", "Which trajectory does a reward model pick from real votes, which Nash?", mariner),
+    Measurement(
+        "mariner",
+        "Which trajectory does a reward model pick from real votes, and which does Nash pick?",
+        mariner,
+    ),
     Measurement(
         "five judges",
         "How often does a reward model miss a Condorcet winner?",
@@ -107,19 +111,19 @@ STATEMENTS = (
         ),
     ),
     Statement(
-        "The Nash policy of the votes of ten science teams plays trajectory 22 alone, and it is the "
-        "Condorcet winner.",
+        "The Nash policy of the votes of ten science teams plays only trajectory 22, which is the Condorcet "
+        "winner.",
         Claim(
             id="A29.nash",
-            quantity="number of the trajectory that is both",
+            quantity="number of the trajectory that is both the only one played and the Condorcet winner",
             source=NEW,
             reading=condorcet_and_nash(),
             bound=between(22, 22),
         ),
     ),
     Statement(
-        "The Nash policy of the votes of ten science teams beats the pick of a Bradley-Terry reward with "
-        "55%.",
+        "The Nash policy of the votes of ten science teams wins 55% of the comparisons with the pick of a "
+        "Bradley-Terry reward.",
         Claim(
             id="A29.beats",
             quantity="win rate of the Nash policy against the pick of the reward",

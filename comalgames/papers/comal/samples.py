@@ -128,36 +128,36 @@ def noise_exponent(data: Data) -> float:
 @reads("sampled gaps")
 def noise_prediction_error(data: Data, num_comparisons: int) -> float:
     """Largest |measured / predicted - 1| of COMAL's mean gap, with at least this number of comparisons."""
-    found = data["sampled gaps"].sel(algorithm="COMAL")
-    found = found.sel(comparisons=found["comparisons"] >= num_comparisons)
-    return float(np.abs(found["gap"].mean("seed", skipna=False) / found["predicted"] - 1).max(skipna=False))
+    comal = data["sampled gaps"].sel(algorithm="COMAL")
+    comal = comal.sel(comparisons=comal["comparisons"] >= num_comparisons)
+    return float(np.abs(comal["gap"].mean("seed", skipna=False) / comal["predicted"] - 1).max(skipna=False))
 
 
 @reads("sampled gaps")
 def sampled_ratio(data: Data, num_comparisons: int) -> float:
     """Largest ratio of COMAL's gap to INPO's with at least this number of comparisons, medians over seeds."""
-    found = data["sampled gaps"]["gap"].median("seed", skipna=False)
-    found = found.sel(comparisons=found["comparisons"] >= num_comparisons)
-    return float((found.sel(algorithm="COMAL") / found.sel(algorithm="INPO")).max(skipna=False))
+    gaps = data["sampled gaps"]["gap"].median("seed", skipna=False)
+    gaps = gaps.sel(comparisons=gaps["comparisons"] >= num_comparisons)
+    return float((gaps.sel(algorithm="COMAL") / gaps.sel(algorithm="INPO")).max(skipna=False))
 
 
 @reads("sampled gaps")
 def inpo_above_bias(data: Data) -> float:
     """The smallest ratio of INPO's gap to its bias, over the numbers of comparisons, medians over seeds."""
-    found = data["sampled gaps"].sel(algorithm="INPO")
-    return float((found["gap"].median("seed", skipna=False) / found["bias"]).min(skipna=False))
+    inpo = data["sampled gaps"].sel(algorithm="INPO")
+    return float((inpo["gap"].median("seed", skipna=False) / inpo["bias"]).min(skipna=False))
 
 
 @reads("sampled gaps")
 def inpo_bias_left(data: Data) -> float:
     """|INPO's gap / its bias - 1| with the most comparisons."""
-    found = data["sampled gaps"].isel(comparisons=-1)
-    return float(abs(found["gap"].sel(algorithm="INPO").median("seed") / found["bias"] - 1))
+    most = data["sampled gaps"].isel(comparisons=-1)
+    return float(abs(most["gap"].sel(algorithm="INPO").median("seed") / most["bias"] - 1))
 
 
 @reads("five sampled")
 def smallest_gap_at_the_end(data: Data, algorithms: tuple[str, ...]) -> float:
-    """The smallest over the rules of the median, over seeds, of their smallest gap in the last tenth."""
+    """Smallest gap in the last tenth of a run: median over the seeds, minimized over the rules."""
     runs = data["five sampled"]["duality_gap"].isel(game=0)
     tail = runs.isel(record=slice(-(runs.sizes["record"] // 10), None)).min("record", skipna=False)
     middle = tail.median("seed", skipna=False)
@@ -167,7 +167,7 @@ def smallest_gap_at_the_end(data: Data, algorithms: tuple[str, ...]) -> float:
 EXPERIMENTS = (
     Experiment(
         "five sampled",
-        "Which rules converge if every query is 3,000 comparisons?",
+        "Which rules converge if every query consists of 3,000 comparisons?",
         cycle_game,
         FIVE_SAMPLED,
         {
@@ -181,7 +181,7 @@ EXPERIMENTS = (
     ),
     Measurement(
         "sampled gaps",
-        "How close to Nash do COMAL and INPO stay, by the number of comparisons a query?",
+        "How close to Nash do COMAL and INPO stay, by the number of comparisons per query?",
         sampled_gaps,
         {
             "step_size": STEP,
@@ -200,8 +200,8 @@ SOURCE = "COMAL, synthetic experiment with preference samples"
 
 STATEMENTS = (
     Statement(
-        "The duality gap that COMAL keeps with sampled preferences on the three-answer cycle falls with the "
-        "number N of comparisons a query, as N^-1/2.",
+        "The duality gap that COMAL keeps with sampled preferences on the three-answer cycle falls as "
+        "N^-1/2 with the number N of comparisons per query.",
         Claim(
             id="A12.exponent",
             quantity="slope of log gap against log N, 30 to 30,000 comparisons, medians over 16 seeds",
@@ -211,18 +211,18 @@ STATEMENTS = (
         ),
     ),
     Statement(
-        "The duality gap that COMAL keeps with sampled preferences on the three-answer cycle is the one that "
-        "linearized noise predicts.",
+        "The duality gap that COMAL keeps with sampled preferences on the three-answer cycle is the gap "
+        "that the linearized noise predicts.",
         Claim(
             id="A12.floor",
-            quantity="largest |measured / predicted - 1| from 3,000 comparisons a query on",
+            quantity="largest |measured / predicted - 1| from 3,000 comparisons per query on",
             source=NEW,
             reading=noise_prediction_error(MANY),
             bound=at_most(0.2),
         ),
     ),
     Statement(
-        "The duality gap of INPO with 30 to 30,000 sampled comparisons a query does not fall below its "
+        "The duality gap of INPO with 30 to 30,000 sampled comparisons per query does not fall below its "
         "bias, the gap of its limit without noise.",
         Claim(
             id="A12.inpo-above",
@@ -233,18 +233,18 @@ STATEMENTS = (
         ),
     ),
     Statement(
-        "The duality gap of INPO with 30,000 sampled comparisons a query is near its bias, the gap of its "
+        "The duality gap of INPO with 30,000 sampled comparisons per query is near its bias, the gap of its "
         "limit without noise.",
         Claim(
             id="A12.inpo",
-            quantity="|gap / bias - 1| with 30,000 comparisons a query, median over 16 seeds",
+            quantity="|gap / bias - 1| with 30,000 comparisons per query, median over 16 seeds",
             source=NEW,
             reading=inpo_bias_left(),
             bound=at_most(0.05),
         ),
     ),
     Statement(
-        "The duality gap of COMAL is smaller than that of INPO with 3,000 or more sampled comparisons a "
+        "The duality gap of COMAL is smaller than that of INPO with 3,000 or more sampled comparisons per "
         "query on the three-answer cycle.",
         Claim(
             id="A12.ratio",
@@ -271,12 +271,12 @@ STATEMENTS = (
 FIGURES = (
     Figure(
         "sampled",
-        "Left: five rules that see 3,000 comparisons a query, medians and quartiles of 64 seeds. Right: "
-        "the gap at the end, by the number of comparisons. The gap of COMAL is caused by noise and falls "
-        "as N^-1/2; linearized noise predicts the diamonds. The gap of INPO stops at the bias of its "
+        "Left: five rules that see 3,000 comparisons per query, medians and quartiles of 64 seeds. Right: "
+        "the gap at the end, by the number of comparisons. The gap of COMAL is caused by noise and falls as "
+        "N^-1/2; linearized noise predicts the diamonds. The gap of INPO stops at the bias of its "
         "regularized game, dashed.",
         (
-            Panel("gap", "five sampled", "3,000 comparisons a query", {"bottom": 1e-4}),
+            Panel("gap", "five sampled", "3,000 comparisons per query", {"bottom": 1e-4}),
             Panel(
                 "lines",
                 "sampled gaps",
@@ -288,7 +288,7 @@ FIGURES = (
                     "band": "seed",
                     "points": {"predicted": "predicted"},
                     "bound": {"bias": "INPO without noise"},
-                    "xlabel": "comparisons a query",
+                    "xlabel": "comparisons per query",
                     "ylabel": "duality gap kept (mean of 1,000 steps)",
                     "logx": True,
                 },

@@ -59,7 +59,7 @@ def moves(
 
     cycle, many = PreferenceGame.from_skew(games.comal_cycle().skew), _random_games(**random_games)
     starts = jnp.log(jnp.asarray(init)), many.uniform()
-    found: dict[str, list[list[float]]] = {"rise": [], "excess": [], "moved": []}
+    rows_by_name: dict[str, list[list[float]]] = {"rise": [], "excess": [], "moved": []}
     for step_size, temperature in settings:
         rule = COMAL(MirrorDescent(step_size, temperature))
         rows = []
@@ -67,10 +67,10 @@ def moves(
             before, after, way, moving = _walk(game, rule, start, jnp.asarray(nash(game).logp), num_steps)
             promised = np.where(moving, (1 - relative_error**2) * way, 0.0)
             rows.append(((after - before).max(), (after - before + promised).max(), moving.sum(0).min()))
-        for name, values in zip(found, zip(*rows, strict=True), strict=True):
-            found[name].append([float(value) for value in values])
+        for name, values in zip(rows_by_name, zip(*rows, strict=True), strict=True):
+            rows_by_name[name].append([float(value) for value in values])
     return xr.Dataset(
-        {name: (("setting", "games"), values) for name, values in found.items()},
+        {name: (("setting", "games"), values) for name, values in rows_by_name.items()},
         {"setting": [_label(setting) for setting in settings], "games": ["cycle", "random"]},
     )
 
@@ -148,16 +148,16 @@ def fewest_moves(data: Data, settings: tuple[Setting, ...]) -> float:
 
 @reads("cost of no period")
 def largest_cost(data: Data) -> float:
-    """Queries without a period over those with the best period in hindsight, largest over the settings."""
-    found = data["cost of no period"]
-    return float((found["tuned"] / found["fixed"].min("period")).max())
+    """Queries without a period / queries with the best period in hindsight, maximized over the settings."""
+    queries = data["cost of no period"]
+    return float((queries["tuned"] / queries["fixed"].min("period")).max())
 
 
 @reads("cost of no period")
 def gain_over_a_wrong_period(data: Data) -> float:
-    """Queries with the worst of the periods over those without one, smallest over the settings."""
-    found = data["cost of no period"]
-    return float((found["fixed"].max("period") / found["tuned"]).min())
+    """Queries with the worst period / queries without a period, minimized over the settings."""
+    queries = data["cost of no period"]
+    return float((queries["fixed"].max("period") / queries["tuned"]).min())
 
 
 EXPERIMENTS = (
@@ -175,7 +175,7 @@ EXPERIMENTS = (
     ),
     Measurement(
         "cost of no period",
-        "How many queries do good periods save, and bad ones cost?",
+        "How many queries do good periods save, and how many do bad periods cost?",
         cost,
         {
             "settings": COMPARED,
@@ -204,7 +204,7 @@ STATEMENTS = (
     ),
     Statement(
         f"{WITHOUT} reduces KL(Nash, reference) in each move by at least (1 - e^2) KL(policy, reference), "
-        "e its relative error.",
+        "where e is its relative error.",
         Claim(
             id="A30.gain",
             quantity="largest shortfall of the gain of a move, six settings on 21 games",
@@ -238,8 +238,10 @@ STATEMENTS = (
         "period known in hindsight, on random games of ten answers.",
         Claim(
             id="A30.cost",
-            quantity="median queries over those with the best period, largest over four settings and two "
-            "levels",
+            quantity=(
+                "median queries divided by those with the best period, largest over four settings and two "
+                "levels"
+            ),
             source=NEW,
             reading=largest_cost(),
             bound=at_most(4.0),
@@ -250,8 +252,10 @@ STATEMENTS = (
         "periods, on random games of ten answers.",
         Claim(
             id="A30.saves",
-            quantity="median queries with the worst period over those without, smallest over the same "
-            "settings",
+            quantity=(
+                "median queries with the worst period divided by those without a period, smallest over "
+                "the same settings"
+            ),
             source=NEW,
             reading=gain_over_a_wrong_period(),
             bound=at_least(2.0),

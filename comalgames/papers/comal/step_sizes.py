@@ -77,8 +77,8 @@ def threshold(growth: Callable[[Any], float], rule: Callable[[float], Any], pred
 @reads("step sizes")
 def threshold_error(data: Data, rule: str) -> float:
     """Largest relative error of the predicted thresholds that are finite."""
-    found = data["step sizes"]
-    predicted, measured = found[f"{rule} predicted"].values, found[f"{rule} measured"].values
+    thresholds = data["step sizes"]
+    predicted, measured = thresholds[f"{rule} predicted"].values, thresholds[f"{rule} measured"].values
     finite = np.isfinite(predicted)
     return float(np.abs(measured[finite] / predicted[finite] - 1).max())
 
@@ -86,9 +86,9 @@ def threshold_error(data: Data, rule: str) -> float:
 @reads("step sizes")
 def growth_where_always_stable(data: Data) -> float:
     """Largest growth of MMD over the trial steps where the temperature is at least the frequency."""
-    found = data["step sizes"]
-    calm = found["temperature"].values >= found["frequency"].values
-    return float(found["MMD largest growth"].values[calm].max())
+    settings = data["step sizes"]
+    calm = settings["temperature"].values >= settings["frequency"].values
+    return float(settings["MMD largest growth"].values[calm].max())
 
 
 EXPERIMENTS = (
@@ -109,8 +109,8 @@ EXPERIMENTS = (
 
 STATEMENTS = (
     Statement(
-        "Mirror descent (INPO, where its step is at most 1/tau) is locally stable exactly below the step "
-        "2 tau/(tau^2 + w^2), w the largest frequency of rotation at its limit.",
+        "Mirror descent (INPO, where its step is at most 1/tau) is locally stable exactly below the step 2 "
+        "tau/(tau^2 + w^2), where w is the largest rotation frequency at its limit.",
         Claim(
             id="A16.OMD",
             quantity="largest relative error of the threshold over 10 settings",
@@ -120,8 +120,8 @@ STATEMENTS = (
         ),
     ),
     Statement(
-        "MMD is locally stable exactly below the step 2 tau/(w^2 - tau^2) if tau < w, w the largest "
-        "frequency of rotation at its limit.",
+        "MMD is locally stable exactly below the step 2 tau/(w^2 - tau^2) if tau < w, where w is the "
+        "largest rotation frequency at its limit.",
         Claim(
             id="A16.MMD",
             quantity="largest relative error of the threshold over the settings with tau < w",
@@ -131,7 +131,8 @@ STATEMENTS = (
         ),
     ),
     Statement(
-        "MMD is locally stable for every step if tau >= w, w the largest frequency of rotation at its limit.",
+        "MMD is locally stable for every step if tau >= w, where w is the largest rotation frequency at its "
+        "limit.",
         Claim(
             id="A16.always",
             quantity="largest growth factor per step over steps from 0.1 to 1e4, tau >= w",

@@ -18,9 +18,9 @@ FIGURES = (
         "One transformer answers four prompts, each with nine answers, of which three good ones beat each "
         f"other in a cycle. Five rules train it, each on its published loss; {MEDIANS}. Left: all answers "
         "and exact preferences. Iterative DPO, iterative IPO and SPPO cycle, INPO stops at its regularized "
-        "equilibrium, COMAL reaches Nash. Thin black lines: the same rules as tables, from the same "
-        "first policies. Middle: answers drawn by the network, each pair compared once. Right: the share "
-        "of the distance to the rule's exact target that remains after a round, in the runs at the left. It "
+        "equilibrium, and COMAL reaches Nash. Thin black lines: the same rules as tables, from the same "
+        "first policies. Middle: answers drawn by the network, each pair compared once. Right: the share of "
+        "the distance to the rule's exact target that remains after a round, in the runs at the left. It "
         "carries no information once the distance itself is small, as for INPO and COMAL at the end: the "
         "rest is the noise of the optimizer.",
         (
@@ -75,8 +75,8 @@ FIGURES = (
     Figure(
         "lm_fit_steps",
         "The number of gradient steps sets the step size. Left: the gaps of COMAL's and INPO's networks "
-        f"after {NUM_ROUNDS} rounds, by gradient steps a round; medians and quartiles. Right: the share of "
-        "the distance to the target that remains after the first round. With few gradient steps a round "
+        f"after {NUM_ROUNDS} rounds, by gradient steps per round; medians and quartiles. Right: the share of "
+        "the distance to the target that remains after the first round. With few gradient steps per round "
         "covers a small part of it: the rule is the same, and its steps are smaller.",
         (
             Panel(
@@ -88,7 +88,7 @@ FIGURES = (
                     "y": "gap",
                     "series": "algorithm",
                     "band": ("game", "seed"),
-                    "xlabel": "gradient steps a round",
+                    "xlabel": "gradient steps per round",
                     "ylabel": f"largest duality gap, last {PERIOD} rounds",
                     "logx": True,
                     "legend": "lower left",
@@ -102,7 +102,7 @@ FIGURES = (
                     "x": "fit_steps",
                     "y": {"first_residual": "share of the way left"},
                     "band": ("game", "seed"),
-                    "xlabel": "gradient steps a round",
+                    "xlabel": "gradient steps per round",
                     "ylabel": "fit residual of the first round",
                     "logx": True,
                 },

@@ -130,7 +130,7 @@ def trained(
     keys = jax.random.split(jax.random.key(draw_seed), num_networks)
     sets = None if drawn is None else tiny.Drawn(**drawn)
     nash_logp = nash(game).logp
-    found: dict[str, list[np.ndarray]] = {}
+    records: dict[str, list[np.ndarray]] = {}
     for name in methods:
         rule, loss = method(name, eta, tau, period)
         fit = tiny.Fit(loss, learning_rate, num_fit_steps)
@@ -152,13 +152,13 @@ def trained(
             "fit_residual": _from_record_one(run.fit_residual),
             "distance": _from_record_one(run.distance),
         }.items():
-            found.setdefault(variable, []).append(np.asarray(rows))
+            records.setdefault(variable, []).append(np.asarray(rows))
     regularized = np.stack([qre(game, tau, policy).policy for policy in np.exp(run.logp[:, 0])])
     dims = ("game", "algorithm", "seed", "record")
     data: dict[str, Any] = {
         # [algorithm, seed, record, prompt]
         variable: (dims, np.moveaxis(np.stack(rows), -1, 0))
-        for variable, rows in found.items()
+        for variable, rows in records.items()
     }
     data["regularized_gap"] = (("game", "seed"), np.asarray(duality_gap(game, jnp.log(regularized))).T)
     rounds = np.broadcast_to(np.arange(num_rounds + 1), (num_prompts, len(methods), num_rounds + 1))
@@ -168,7 +168,7 @@ def trained(
             "game": [f"prompt {k}" for k in range(num_prompts)],
             "algorithm": list(methods),
             "seed": np.arange(num_networks),
-            # Each of these rules asks once a round.
+            # Each of these rules makes one query per round.
             "steps": (("game", "algorithm", "record"), rounds),
             "queries": (("game", "algorithm", "record"), rounds),
         },
@@ -182,7 +182,7 @@ def _from_record_one(rows: Any) -> Any:
 
 
 def fit_steps(methods: tuple[str, ...], num_fit_steps: tuple[int, ...], period: int, **training: Any) -> Any:
-    """Where COMAL and INPO end, by the number of gradient steps a round."""
+    """The late gaps of COMAL and INPO, by the number of gradient steps per round."""
     import xarray as xr
 
     runs = [trained(methods, num, period=period, **training) for num in num_fit_steps]

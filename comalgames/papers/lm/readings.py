@@ -98,7 +98,7 @@ def median_residual(data: Data, algorithm: str, first: int, last: int | None) ->
 
 @reads("exact")
 def way_left(data: Data, algorithm: str) -> float:
-    """Length of a rule's last round, the largest over networks and prompts, in nats."""
+    """Distance to the target at the start of the last round, nats, the largest over networks and prompts."""
     return float(data["exact"]["distance"].sel(algorithm=algorithm).isel(record=-1).max(skipna=False))
 
 
@@ -112,5 +112,5 @@ def sampled_ratio(data: Data) -> float:
 @reads("fit steps")
 def gap_after_fits(data: Data, algorithm: str, num_fit_steps: int) -> float:
     """A rule's largest late gap with a number of gradient steps a round, median over networks and prompts."""
-    found = data["fit steps"]["gap"].sel(algorithm=algorithm, fit_steps=num_fit_steps)
-    return float(found.median(skipna=False))
+    gaps = data["fit steps"]["gap"].sel(algorithm=algorithm, fit_steps=num_fit_steps)
+    return float(gaps.median(skipna=False))

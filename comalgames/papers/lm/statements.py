@@ -144,8 +144,8 @@ EXACT = (
 TABLES = (
     *(
         Statement(
-            f"{name} on a small transformer has in all rounds the duality gap of the same rule as a table "
-            "from the same first policy, for most networks and prompts.",
+            f"{name} on a small transformer has the same duality gap in all rounds as a table that follows "
+            "the same rule from the same first policy, for most networks and prompts.",
             Claim(
                 id=f"LM4.{name}",
                 quantity=f"largest difference of the two gaps over the rounds, median over {ALL}",
@@ -301,7 +301,7 @@ SAMPLED = (
 
 FIT = (
     Statement(
-        f"COMAL with {FIT_STEPS[0]} gradient steps a round leaves a small transformer far from Nash after "
+        f"COMAL with {FIT_STEPS[0]} gradient steps per round leaves a small transformer far from Nash after "
         f"{NUM_ROUNDS} rounds.",
         Claim(
             id="LM8.few",
@@ -312,7 +312,7 @@ FIT = (
         ),
     ),
     Statement(
-        f"COMAL with {FIT_STEPS[-1]} gradient steps a round brings a small transformer to Nash within "
+        f"COMAL with {FIT_STEPS[-1]} gradient steps per round brings a small transformer to Nash within "
         f"{NUM_ROUNDS} rounds.",
         Claim(
             id="LM8.many",
