@@ -295,17 +295,10 @@ def test_a_set_that_is_not_certified_has_no_distance():
 # Failure ----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def _one_step(monkeypatch):
+def test_a_nearest_policy_that_is_not_found_is_nan_and_its_selection_failed(monkeypatch):
+    traced_anew = nash_set._nearest.__wrapped__
+    monkeypatch.setattr(nash_set, "_nearest", lambda *rows: traced_anew(*rows))
     monkeypatch.setattr(nash_set, "MAX_STEPS", 1)
-    jax.clear_caches()
-    yield
-    monkeypatch.undo()
-    jax.clear_caches()
-
-
-@pytest.mark.usefixtures("_one_step")
-def test_a_nearest_policy_that_is_not_found_is_nan_and_its_selection_failed():
     game = cg.games.clones(cg.games.comal_cycle(), 0)
     reference = np.array([0.1, 0.2, 0.3, 0.4])
     assert cg.nash(game, select=reference).status == "failed"
