@@ -23,7 +23,7 @@ def log_normalize(scores: LogPolicy) -> Float[Array, "*batch n"]:
     after them, give finite numbers.
     """
     logp = jax.nn.log_softmax(scores, axis=-1)
-    return jnp.maximum(logp, -jnp.finfo(logp.dtype).max / 8)
+    return jnp.maximum(logp, -float(np.finfo(logp.dtype).max) / 8)
 
 
 def uniform(num_actions: int, dtype: jnp.dtype | None = None) -> Float[Array, " n"]:
