@@ -754,8 +754,12 @@ def test_an_equilibrium_that_is_not_found_is_failed(monkeypatch):
     assert np.all(solution.regularized_gap > 0)
 
 
-@pytest.mark.parametrize(("rows", "is_limited"), [(10, True), (11, False)])
-def test_blas_has_one_thread_while_a_small_game_is_solved(rows, is_limited, monkeypatch):
+@pytest.mark.parametrize(
+    ("rows", "running", "is_limited"), [(10, 1, True), (11, 1, False), (11, 3, True), (11, None, False)]
+)
+def test_blas_has_one_thread_in_a_small_game_or_on_busy_cores(
+    rows, running, is_limited, monkeypatch, tmp_path
+):
     def num_threads():
         return {each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"}
 
@@ -765,6 +769,10 @@ def test_blas_has_one_thread_while_a_small_game_is_solved(rows, is_limited, monk
 
     seen, game = [], random_game(rows)
     monkeypatch.setattr(threads, "ONE_THREAD", 10)
+    monkeypatch.setattr(threads.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(threads, "RUNNING", tmp_path / "loadavg")
+    if running is not None:
+        threads.RUNNING.write_text(f"0.52 0.58 0.59 {running}/389 7712\n")
     monkeypatch.setattr("comalgames.equilibria.exact.interior_point", spy)
     with threadpool_limits(limits=2, user_api="blas"):
         cg.nash(game)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager
 from functools import cache
+from pathlib import Path
 
 from threadpoolctl import ThreadpoolController
 
@@ -11,16 +13,34 @@ from threadpoolctl import ThreadpoolController
 # five times as fast if the cores are busy.
 ONE_THREAD = 600
 
+# Linux writes the number of running threads of the machine here, as in "0.52 0.58 0.59 3/389 7712".
+RUNNING = Path("/proc/loadavg")
+
 
 def blas_threads(size: int) -> AbstractContextManager[object]:
-    """A context in which BLAS uses one thread if the matrices have at most `ONE_THREAD` rows."""
-    limit: AbstractContextManager[object] = _libraries().limit(
-        limits=1 if size <= ONE_THREAD else None, user_api="blas"
-    )
+    """A context in which BLAS uses one thread for matrices of at most `ONE_THREAD` rows, else the idle cores.
+
+    Args:
+        size: number of rows of the matrices.
+    """
+    libraries = _libraries()
+    present = min((library.num_threads for library in libraries.lib_controllers), default=1)
+    most = 1 if size <= ONE_THREAD else min(present, max(_idle_cores(), 1))
+    limit: AbstractContextManager[object] = libraries.limit(limits=most)
     return limit
 
 
 # Looking for the loaded libraries takes milliseconds, setting their threads a hundredth of one.
 @cache
 def _libraries() -> ThreadpoolController:
-    return ThreadpoolController()
+    return ThreadpoolController().select(user_api="blas")
+
+
+def _idle_cores() -> int:
+    """Number of cores on which no other thread runs; all cores where the system does not say."""
+    cores = os.cpu_count() or 1
+    try:
+        running, _, _ = RUNNING.read_text().split()[3].partition("/")
+        return cores + 1 - int(running)
+    except (OSError, IndexError, ValueError):
+        return cores
