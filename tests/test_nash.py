@@ -770,9 +770,14 @@ def test_blas_has_one_thread_in_a_small_game_or_on_busy_cores(
     seen, game = [], random_game(rows)
     monkeypatch.setattr(threads, "ONE_THREAD", 10)
     monkeypatch.setattr(threads.os, "cpu_count", lambda: 2)
-    monkeypatch.setattr(threads, "RUNNING", tmp_path / "loadavg")
+    monkeypatch.setattr(threads, "PROC", tmp_path)
     if running is not None:
-        threads.RUNNING.write_text(f"0.52 0.58 0.59 {running}/389 7712\n")
+        (tmp_path / "loadavg").write_text(f"0.52 0.58 0.59 {running}/389 7712\n")
+        for number, state in (("7712", "R"), ("7713", "S")):
+            (tmp_path / "self" / "task" / number).mkdir(parents=True)
+            (tmp_path / "self" / "task" / number / "stat").write_text(
+                f"{number} (a (b) R) {state} 7600 7712\n"
+            )
     monkeypatch.setattr("comalgames.equilibria.exact.interior_point", spy)
     with threadpool_limits(limits=2, user_api="blas"):
         cg.nash(game)

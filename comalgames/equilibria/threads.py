@@ -13,8 +13,9 @@ from threadpoolctl import ThreadpoolController
 # five times as fast if the cores are busy.
 ONE_THREAD = 600
 
-# Linux writes the number of running threads of the machine here, as in "0.52 0.58 0.59 3/389 7712".
-RUNNING = Path("/proc/loadavg")
+# Where Linux writes the number of running threads: of the machine in "loadavg", as in "0.52 0.58 0.59 3/389
+# 7712", and of this process in "self/task/*/stat", as in "7712 (python) R 7600 ...".
+PROC = Path("/proc")
 
 
 def blas_threads(size: int) -> AbstractContextManager[object]:
@@ -37,10 +38,12 @@ def _libraries() -> ThreadpoolController:
 
 
 def _idle_cores() -> int:
-    """Number of cores on which no other thread runs; all cores where the system does not say."""
+    """Number of cores on which no other process runs; all cores where the system does not say."""
     cores = os.cpu_count() or 1
     try:
-        running, _, _ = RUNNING.read_text().split()[3].partition("/")
-        return cores + 1 - int(running)
+        # First those of this process, which may end in between.
+        states = [stat.read_text().rpartition(")")[2].split()[0] for stat in PROC.glob("self/task/*/stat")]
+        running = int((PROC / "loadavg").read_text().split()[3].partition("/")[0])
     except (OSError, IndexError, ValueError):
         return cores
+    return cores - max(running - states.count("R"), 0)
