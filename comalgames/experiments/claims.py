@@ -94,7 +94,8 @@ class Reading:
 def reads(*needs: str) -> Callable[[Callable[Concatenate[Data, P], float]], Callable[P, Reading]]:
     """Turn a function of `(data, ...)` into one that takes the other arguments and returns a `Reading`.
 
-    An argument named `experiment` is the name of one more experiment that the reading needs:
+    An argument named `experiment` is the name of one more experiment that the reading needs, or a tuple of
+    several:
 
         @reads()
         def last(data: Data, experiment: str, algorithm: str) -> float: ...
@@ -113,11 +114,12 @@ def reads(*needs: str) -> Callable[[Callable[Concatenate[Data, P], float]], Call
             bound = signature.bind(None, *args, **kwargs)
             bound.apply_defaults()
             _, *chosen = bound.arguments.items()
-            experiment = dict(chosen).get("experiment")
+            experiment = dict(chosen).get("experiment", ())
+            more = (experiment,) if isinstance(experiment, str) else tuple(experiment)
             listed = ", ".join(f"{name}={value!r}" for name, value in chosen)
             return Reading(
                 lambda data: function(data, *args, **kwargs),
-                needs if experiment is None else (*needs, experiment),
+                (*needs, *more),
                 f"{function.__module__}.{function.__qualname__}({listed})",
             )
 

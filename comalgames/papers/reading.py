@@ -7,7 +7,7 @@ import numpy as np
 from comalgames import games
 from comalgames.equilibria import qre
 from comalgames.experiments.claims import Data, reads
-from comalgames.papers.setting import START
+from comalgames.papers.setting import START, STARTS, cycle_game, losing_answer_game
 
 
 def curve(data: Data, experiment: str, algorithm: str, variable: str = "duality_gap") -> np.ndarray:
@@ -16,30 +16,70 @@ def curve(data: Data, experiment: str, algorithm: str, variable: str = "duality_
     return np.asarray(row[np.isfinite(row)])
 
 
-@reads()
-def last(data: Data, experiment: str, algorithm: str, variable: str = "duality_gap") -> float:
-    """The last record."""
-    return float(curve(data, experiment, algorithm, variable)[-1])
+def curves(
+    data: Data, experiment: str | tuple[str, ...], algorithm: str, variable: str = "duality_gap"
+) -> list[np.ndarray]:
+    """The records of a run on the first game of one or several experiments."""
+    names = (experiment,) if isinstance(experiment, str) else experiment
+    return [curve(data, name, algorithm, variable) for name in names]
 
 
 @reads()
-def largest_late(data: Data, experiment: str, algorithm: str, variable: str = "duality_gap") -> float:
-    """The largest record of the last quarter of a run."""
-    row = curve(data, experiment, algorithm, variable)
-    return float(row[-len(row) // 4 :].max())
+def last(
+    data: Data, experiment: str | tuple[str, ...], algorithm: str, variable: str = "duality_gap"
+) -> float:
+    """The last record, the largest over several experiments."""
+    return float(max(row[-1] for row in curves(data, experiment, algorithm, variable)))
 
 
 @reads()
-def smallest_later(data: Data, experiment: str, algorithm: str, variable: str = "duality_gap") -> float:
-    """The smallest record of the second half of a run: large only if the run stays away from Nash."""
-    row = curve(data, experiment, algorithm, variable)
-    return float(row[len(row) // 2 :].min())
+def largest_late(data: Data, experiment: str | tuple[str, ...], algorithm: str) -> float:
+    """The largest duality gap in the last quarter of a run, the largest over several experiments."""
+    return float(max(row[-len(row) // 4 :].max() for row in curves(data, experiment, algorithm)))
+
+
+@reads()
+def late_swing(data: Data, experiment: str | tuple[str, ...], algorithm: str) -> float:
+    """The largest minus the smallest duality gap in the second half of a run, the smallest over experiments.
+
+    It is 0 for a policy that does not move, wherever it is.
+    """
+    return float(min(np.ptp(row[len(row) // 2 :]) for row in curves(data, experiment, algorithm)))
+
+
+@reads()
+def turns(data: Data, experiment: str | tuple[str, ...], algorithm: str, share: float = 1.0) -> float:
+    """Number of changes of the likeliest answer in the last share of a run, the smallest over experiments."""
+    counts = []
+    for name in (experiment,) if isinstance(experiment, str) else experiment:
+        path = data[name]["policy"].isel(game=0, seed=0).sel(algorithm=algorithm).values
+        path = path[np.isfinite(path).all(-1)]
+        likeliest = path[len(path) - int(share * len(path)) :].argmax(-1)
+        counts.append(np.count_nonzero(np.diff(likeliest)))
+    return float(min(counts))
 
 
 @reads()
 def swing(data: Data, experiment: str, algorithm: str, num_records: int) -> float:
     """The largest minus the smallest duality gap of the last records."""
     return float(np.ptp(curve(data, experiment, algorithm)[-num_records:]))
+
+
+@reads()
+def regularized_error(
+    data: Data, experiment: str | tuple[str, ...], algorithm: str, temperature: float
+) -> float:
+    """The largest difference of a probability between final policies and regularized equilibria.
+
+    The equilibria are regularized around the first policy of the game, by `qre`.
+    """
+    names = (experiment,) if isinstance(experiment, str) else experiment
+    known, errors = cycle_game() | losing_answer_game(), []
+    for name in names:
+        (game,) = data[name]["game"].values
+        final = data[name]["final_policy"].sel(game=game, algorithm=algorithm, seed=0).values
+        errors.append(np.abs(final - qre(known[game], temperature, STARTS[game]).policy).max())
+    return float(max(errors))
 
 
 @reads()

@@ -26,6 +26,7 @@ from comalgames.experiments import (
 )
 from comalgames.feedback import AbstractFeedback, Exact
 from comalgames.games import AbstractGame, PreferenceGame
+from comalgames.papers.reading import turns
 from comalgames.papers.setting import NEW, RLHF, START, TEMPERATURE, cycle_game
 from comalgames.parametric import Parametric, Tabular, objectives
 
@@ -102,14 +103,6 @@ def difference_of_first(data: Data, algorithm: str, other: str, num_records: int
     runs = data["inner losses"]["policy"].isel(game=0, seed=0)
     both = [runs.sel(algorithm=name).values[:num_records] for name in (algorithm, other)]
     return float(np.abs(both[0] - both[1]).max())
-
-
-@reads("inner losses")
-def turns(data: Data, algorithm: str) -> float:
-    """Number of changes of the likeliest answer in the second half of the run."""
-    path = data["inner losses"]["policy"].isel(game=0, seed=0).sel(algorithm=algorithm).values
-    likeliest = path[len(path) // 2 :].argmax(axis=-1)
-    return float(np.count_nonzero(np.diff(likeliest)))
 
 
 @reads("score reward")
@@ -199,7 +192,7 @@ STATEMENTS = (
             id="A10.KTO-cycles",
             quantity="changes of the likeliest answer in the second half of the run",
             source=NEW,
-            reading=turns(KTO),
+            reading=turns("inner losses", KTO, 0.5),
             bound=at_least(6),
         ),
     ),
