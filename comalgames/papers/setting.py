@@ -13,7 +13,7 @@ import numpy as np
 
 from comalgames import games
 from comalgames.algorithms import MirrorDescent
-from comalgames.equilibria import qre
+from comalgames.equilibria import nash, qre
 from comalgames.experiments import Experiment
 from comalgames.games import PreferenceGame
 from comalgames.measures.metrics import Metric, kl_to
@@ -88,6 +88,11 @@ def random_games(num_games: int, num_answers: int, first_seed: int) -> dict[str,
 def cycle_and_random_games(num_games: int, num_answers: int, first_seed: int) -> dict[str, PreferenceGame]:
     """The three-answer cycle and random games."""
     return cycle_game() | random_games(num_games, num_answers, first_seed)
+
+
+def kl_to_nash(game: PreferenceGame) -> dict[str, Metric]:
+    """For `game_metrics`: KL from the game's Nash policy."""
+    return {"kl_to_nash": kl_to(nash(game).logp)}
 
 
 def distances(temperature: float) -> Any:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from comalgames.algorithms import COMAL, ExactProx
-from comalgames.equilibria import nash
 from comalgames.experiments import Claim, Data, Experiment, Figure, Statement, at_least, at_most, reads
-from comalgames.games import PreferenceGame
-from comalgames.measures.metrics import kl_to
-from comalgames.papers.setting import NEW, START, cycle_and_random_games, cycle_game
+from comalgames.papers.setting import NEW, START, cycle_and_random_games, cycle_game, kl_to_nash
 
 TEMPERATURES = (0.03, 0.1, 0.3, 1.0, 3.0)
 HIGH = (0.3, 1.0, 3.0)
@@ -21,11 +17,6 @@ ON_GAMES, ON_CYCLE = "exact steps", "exact steps from the start"
 BOTH = (ON_GAMES, ON_CYCLE)
 
 RULES = {f"temperature {t}": COMAL(ExactProx(t), period=1) for t in TEMPERATURES}
-
-
-def kl_to_nash(game: PreferenceGame) -> dict[str, Any]:
-    """KL from the game's Nash policy."""
-    return {"kl_to_nash": kl_to(nash(game).logp)}
 
 
 def rise(data: Data, experiment: str, quantity: str, temperatures: tuple[float, ...]) -> float:

@@ -223,7 +223,7 @@ STATEMENTS = (
     ),
     Statement(
         "The duality gap of INPO with 30 to 30,000 sampled comparisons per query does not fall below its "
-        "bias, the gap of its limit without noise.",
+        "bias, the gap of its limit without noise, by more than 1%.",
         Claim(
             id="A12.inpo-above",
             quantity="smallest gap / bias, medians over 16 seeds",
