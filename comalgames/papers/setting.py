@@ -69,7 +69,7 @@ def with_losing_answer(
     second = replace(
         experiment,
         name=name,
-        question=f"{experiment.question} The same with a fourth answer that loses 90% of the time.",
+        question=f"{experiment.question[:-1]}, with a fourth answer that loses 90% of the time?",
         games=losing_answer_game,
         algorithms=experiment.algorithms if algorithms is None else algorithms,
         settings={**experiment.settings, "init": LOSING_START},
