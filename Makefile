@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .PHONY: reproduce test test-lm test-wheel lint format rules bench-convergence bench-speed bench-ground-truth bench-self-tuning
-.PHONY: lock clean
+.PHONY: lock clean mutate-claims
 
 reproduce: $(READY)
 	$(BIN)/comalgames reproduce all
@@ -53,6 +53,10 @@ format: $(READY)
 # The page of rules, from the guarantees that stand beside them.
 rules: $(READY)
 	$(BIN)/python -c "import comalgames.parametric, comalgames.algorithms.guarantees as g; print(g.as_markdown(), end='')" > docs/rules.md
+
+# Which claims fail under wrong rules; about 20 minutes.
+mutate-claims: $(READY)
+	$(BIN)/python tests/planted.py all --quick
 
 bench-convergence: $(READY)
 	$(BIN)/python benchmarks/convergence.py

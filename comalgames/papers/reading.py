@@ -60,9 +60,16 @@ def turns(data: Data, experiment: str | tuple[str, ...], algorithm: str, share: 
 
 
 @reads()
-def swing(data: Data, experiment: str, algorithm: str, num_records: int) -> float:
-    """The largest minus the smallest duality gap of the last records."""
-    return float(np.ptp(curve(data, experiment, algorithm)[-num_records:]))
+def swing(
+    data: Data,
+    experiment: str | tuple[str, ...],
+    algorithm: str,
+    num_records: int,
+    variable: str = "duality_gap",
+) -> float:
+    """The largest minus the smallest of the last records, the smallest over experiments."""
+    rows = curves(data, experiment, algorithm, variable)
+    return float(min(np.ptp(row[-num_records:]) for row in rows))
 
 
 @reads()

@@ -57,13 +57,14 @@ def on_both(name: str) -> tuple[str, str]:
 
 
 def with_losing_answer(
-    experiment: Experiment, algorithms: Mapping[str, Any] | None = None
+    experiment: Experiment, algorithms: Mapping[str, Any] | None = None, **settings: Any
 ) -> tuple[Experiment, Experiment]:
     """An experiment on the three-answer cycle, and the same on the cycle with a losing answer.
 
     Args:
         experiment: the experiment on the cycle.
         algorithms: those of the second experiment; the same by default.
+        settings: those that differ in the second experiment, besides the first policy.
     """
     _, name = on_both(experiment.name)
     second = replace(
@@ -72,7 +73,7 @@ def with_losing_answer(
         question=f"{experiment.question[:-1]}, with a fourth answer that loses 90% of the time?",
         games=losing_answer_game,
         algorithms=experiment.algorithms if algorithms is None else algorithms,
-        settings={**experiment.settings, "init": LOSING_START},
+        settings={**experiment.settings, "init": LOSING_START, **settings},
     )
     return experiment, second
 

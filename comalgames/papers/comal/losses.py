@@ -26,8 +26,15 @@ from comalgames.experiments import (
 )
 from comalgames.feedback import AbstractFeedback, Exact
 from comalgames.games import AbstractGame, PreferenceGame
-from comalgames.papers.reading import turns
-from comalgames.papers.setting import NEW, RLHF, START, TEMPERATURE, cycle_game
+from comalgames.papers.reading import curve, late_swing, turns
+from comalgames.papers.setting import (
+    NEW,
+    RLHF,
+    START,
+    TEMPERATURE,
+    cycle_game,
+    with_losing_answer,
+)
 from comalgames.parametric import Parametric, Tabular, objectives
 
 
@@ -61,6 +68,8 @@ INNER_LOSSES: Mapping[str, Any] = {
     KTO: partial(learner, COMAL(RLHF, LONG_PERIOD), objectives.KTO(), **ONE),
 }
 
+CONVERGING = ("IPO/INPO regression", "damped on-policy DPO", "RSPO's squares", "RLHF, reward refreshed")
+
 
 def log_odds_game() -> PreferenceGame:
     """The game whose payoffs are the log-odds of the cycle, scaled to a maximum of 1/2."""
@@ -77,32 +86,24 @@ def log_odds_feedback(game: AbstractGame) -> AbstractFeedback:
 
 @reads()
 def late_gap(data: Data, experiment: str, algorithm: str) -> float:
-    """The largest gap over the last twentieth of the records of a run on an experiment's only game."""
-    run = data[experiment].sel(algorithm=algorithm, seed=0).isel(game=0)
-    if str(run["status"].values) != "completed":
+    """The largest gap over the last twentieth of the records of a run; nan if it was not completed."""
+    if str(data[experiment]["status"].sel(algorithm=algorithm, seed=0).values[0]) != "completed":
         return float("nan")
-    row = run["duality_gap"].values
-    row = row[np.isfinite(row)]  # the rest is padding
+    row = curve(data, experiment, algorithm)
     return float(row[-max(1, len(row) // 20) :].max())
 
 
-@reads()
-def smallest_later_gap(data: Data, experiment: str, algorithm: str) -> float:
-    """The smallest gap in the second half of a run on an experiment's only game, over its seeds."""
-    runs = data[experiment].sel(algorithm=algorithm).isel(game=0)
-    if not np.all(runs["status"].values == "completed"):
-        return float("nan")
-    rows = runs["duality_gap"].values
-    rows = rows[:, np.isfinite(rows).all(axis=0)]
-    return float(rows[:, rows.shape[1] // 2 :].min())
-
-
 @reads("inner losses")
-def difference_of_first(data: Data, algorithm: str, other: str, num_records: int) -> float:
-    """Largest difference of a probability between two rules over the first records."""
-    runs = data["inner losses"]["policy"].isel(game=0, seed=0)
-    both = [runs.sel(algorithm=name).values[:num_records] for name in (algorithm, other)]
-    return float(np.abs(both[0] - both[1]).max())
+def difference_from_weights(data: Data, algorithm: str, step_size: float, num_records: int) -> float:
+    """Largest difference of a probability from multiplicative weights in NumPy, over the first records."""
+    runs = data["inner losses"].sel(algorithm=algorithm, seed=0).isel(game=0)
+    skew, logp, path = np.asarray(games.comal_cycle().skew), np.log(START), []
+    for _ in range(int(runs["steps"].values[num_records - 1]) + 1):
+        p = np.exp(logp - logp.max())
+        path.append(p / p.sum())
+        logp = np.log(path[-1]) + step_size * skew @ path[-1]
+    steps = runs["steps"].values[:num_records].astype(int)
+    return float(np.abs(runs["policy"].values[:num_records] - np.array(path)[steps]).max())
 
 
 @reads("score reward")
@@ -116,12 +117,15 @@ SECTION = "COMAL, on the losses that an inner step may use"
 
 
 EXPERIMENTS = (
-    Experiment(
-        "inner losses",
-        "With which losses can COMAL's inner step be trained?",
-        cycle_game,
-        INNER_LOSSES,
-        {"num_queries": 5000, "init": START, "record_every": 10, "metrics": ["policy"]},
+    *with_losing_answer(
+        Experiment(
+            "inner losses",
+            "With which losses can COMAL's inner step be trained?",
+            cycle_game,
+            INNER_LOSSES,
+            {"num_queries": 5000, "init": START, "record_every": 10, "metrics": ["policy"]},
+        ),
+        {name: INNER_LOSSES[name] for name in CONVERGING},
     ),
     Experiment(
         "score reward",
@@ -135,14 +139,22 @@ EXPERIMENTS = (
 STATEMENTS = (
     *(
         Statement(
-            "COMAL reaches the Nash policy of the three-answer cycle if its inner step is taken through "
-            f"{step}.",
+            f"COMAL whose inner step is taken through {step} reaches the Nash policy of the three-answer "
+            "cycle, and comes within a duality gap of 1e-3 of it with a fourth answer that loses 90% of the "
+            "time.",
             Claim(
                 id=f"A10.{label}",
                 quantity="largest duality gap late in the run",
                 source=SECTION,
                 reading=late_gap("inner losses", name),
                 bound=at_most(1e-11),
+            ),
+            Claim(
+                id=f"A10.{label}.losing",
+                quantity="largest duality gap late in the run with the losing answer",
+                source=SECTION,
+                reading=late_gap("inner losses, losing answer", name),
+                bound=at_most(1e-3),
             ),
         )
         for label, name, step in (
@@ -159,7 +171,7 @@ STATEMENTS = (
             id="A10.exact-RLHF",
             quantity="largest difference of a probability over 50 rounds on the three-answer cycle",
             source=NEW,
-            reading=difference_of_first(EXACT_ROUNDS, SAME_STEP, 6),
+            reading=difference_from_weights(EXACT_ROUNDS, 1 / TEMPERATURE, 6),
             bound=at_most(1e-9),
         ),
     ),
@@ -168,10 +180,10 @@ STATEMENTS = (
         "every round, does not reach the Nash policy of the three-answer cycle.",
         Claim(
             id="A10.exact-RLHF-gap",
-            quantity="smallest duality gap in the second half of the run",
+            quantity="largest minus smallest duality gap in the second half of the run",
             source=NEW,
-            reading=smallest_later_gap("inner losses", EXACT_ROUNDS),
-            bound=at_least(0.2),
+            reading=late_swing("inner losses", EXACT_ROUNDS),
+            bound=at_least(0.3),
         ),
     ),
     Statement(
@@ -179,10 +191,10 @@ STATEMENTS = (
         "three-answer cycle.",
         Claim(
             id="A10.KTO",
-            quantity="smallest duality gap in the second half of the run",
+            quantity="largest minus smallest duality gap in the second half of the run",
             source=NEW,
-            reading=smallest_later_gap("inner losses", KTO),
-            bound=at_least(0.05),
+            reading=late_swing("inner losses", KTO),
+            bound=at_least(0.2),
         ),
     ),
     Statement(
