@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
-from comalgames import games
 from comalgames.equilibria import qre
 from comalgames.experiments.claims import Data, reads
-from comalgames.papers.setting import START, STARTS, cycle_game, losing_answer_game
+from comalgames.games import PreferenceGame
+from comalgames.papers.setting import STARTS, cycle_game, losing_answer_game
 
 
 def curve(data: Data, experiment: str, algorithm: str, variable: str = "duality_gap") -> np.ndarray:
@@ -22,6 +24,16 @@ def curves(
     """The records of a run on the first game of one or several experiments."""
     names = (experiment,) if isinstance(experiment, str) else experiment
     return [curve(data, name, algorithm, variable) for name in names]
+
+
+def finals(
+    data: Data, experiment: str | tuple[str, ...], algorithm: str
+) -> Iterator[tuple[PreferenceGame, str, np.ndarray]]:
+    """The game of each experiment, its name, and the final policy of a run on it."""
+    known = cycle_game() | losing_answer_game()
+    for each in (experiment,) if isinstance(experiment, str) else experiment:
+        (name,) = data[each]["game"].values
+        yield known[name], name, data[each]["final_policy"].sel(game=name, algorithm=algorithm, seed=0).values
 
 
 @reads()
@@ -80,13 +92,12 @@ def regularized_error(
 
     The equilibria are regularized around the first policy of the game, by `qre`.
     """
-    names = (experiment,) if isinstance(experiment, str) else experiment
-    known, errors = cycle_game() | losing_answer_game(), []
-    for name in names:
-        (game,) = data[name]["game"].values
-        final = data[name]["final_policy"].sel(game=game, algorithm=algorithm, seed=0).values
-        errors.append(np.abs(final - qre(known[game], temperature, STARTS[game]).policy).max())
-    return float(max(errors))
+    return float(
+        max(
+            np.abs(final - qre(game, temperature, STARTS[name]).policy).max()
+            for game, name, final in finals(data, experiment, algorithm)
+        )
+    )
 
 
 @reads()
@@ -109,13 +120,17 @@ def difference_of_final(data: Data, experiment: str, algorithm: str, other: str)
 
 
 @reads()
-def mixture_error(data: Data, experiment: str, algorithm: str, temperature: float, share: float) -> float:
-    """The largest difference of a probability between a final mixture and the equilibrium claimed for it.
+def mixture_error(
+    data: Data, experiment: str | tuple[str, ...], algorithm: str, temperature: float, share: float
+) -> float:
+    """The largest difference of a probability between final mixtures and the equilibria claimed for them.
 
     The mixture is policy^(1 - share) * start^share, normalized; the claimed equilibrium is regularized
-    at temperature / (1 - share), on the three-answer cycle.
+    at temperature / (1 - share).
     """
-    policy = data[experiment]["final_policy"].sel(game="cycle", algorithm=algorithm, seed=0).values
-    mixture = policy ** (1 - share) * np.array(START) ** share
-    expected = qre(games.comal_cycle(), temperature / (1 - share), START).policy
-    return float(np.abs(mixture / mixture.sum() - expected).max())
+    errors = []
+    for game, name, policy in finals(data, experiment, algorithm):
+        mixture = policy ** (1 - share) * np.array(STARTS[name]) ** share
+        expected = qre(game, temperature / (1 - share), STARTS[name]).policy
+        errors.append(np.abs(mixture / mixture.sum() - expected).max())
+    return float(max(errors))
