@@ -23,6 +23,7 @@ from comalgames.algorithms import AbstractWhen
 from comalgames.algorithms.base import with_dtype
 from comalgames.drivers.trajectory import prepare
 from comalgames.feedback import asked
+from comalgames.games.zero_sum import ABSENT
 from comalgames.parametric.objectives import NoAdvantage
 
 # Without their names, which are static and would cost a compilation each.
@@ -75,9 +76,15 @@ def walk(game: Any, rule: Any, policy: Any, num_steps: int = 6) -> np.ndarray:
     """Log-policy after a few steps; one operation after another where compiling them would take longer."""
     if solves_by_iteration(rule):
         return run(game, rule, policy, num_steps)
-    logp = jnp.log(jnp.asarray(policy))
+    return walk_from(game, rule, jnp.log(jnp.asarray(policy)), num_steps)
+
+
+def walk_from(game: Any, rule: Any, logp: Any, num_steps: int = 6) -> np.ndarray:
+    """The same from log-probabilities."""
     logp = jnp.broadcast_to(logp, jnp.broadcast_shapes(logp.shape, game.policy_shape))
     rule = with_dtype(rule, game.dtype)
+    if solves_by_iteration(rule):
+        return cg.solve(game, rule, num_steps, state=rule.init(logp, logp), metrics=()).logp
     state = rule.init(logp, logp)
     for step in range(num_steps):
         state = rule.step(jax.random.key(step), state, cg.Exact(game))
@@ -148,17 +155,20 @@ def test_two_players(entry: Entry) -> None:
         with pytest.raises(ValueError, match="reads pairwise preferences"):
             cg.solve(game, entry.rule, 1)
         return
-    starts = np.exp(np.maximum(game.uniform(), -700.0))
-    starts[:, :2] *= [[1.2, 0.8], [0.7, 1.3]]
-    policy = np.exp(walk(game, entry.rule, starts))
-    assert policy[0, 2] < 1e-200
+    row, column = np.log([0.6, 0.4]), np.log([0.2, 0.5, 0.3])
+    logp = walk_from(game, entry.rule, game.joint(row, column, ABSENT))
+    policy = np.exp(logp)
+    assert policy[0, 2] == 0
     np.testing.assert_allclose(policy.sum(-1), 1, rtol=0, atol=1e-12)
+    # Swapping the players turns M into -M.T.
+    turned = cg.ZeroSumGame(-payoff.T)
+    swapped = walk_from(turned, entry.rule, turned.joint(column, row, ABSENT))
+    for part, other in zip(game.players(logp), turned.players(swapped)[::-1], strict=True):
+        np.testing.assert_allclose(other, part, **SAME)
     # An action that a player does not have is one that always loses and starts at a probability of 0.
     padded = cg.ZeroSumGame(np.vstack([payoff, np.full(3, -5.0)]))
-    np.testing.assert_allclose(np.exp(walk(padded, entry.rule, starts)), policy, rtol=0, atol=1e-9)
-    # Swapping the players turns M into -M.T.
-    swapped = np.exp(walk(cg.ZeroSumGame(-padded.payoff.T), entry.rule, starts[::-1]))
-    np.testing.assert_allclose(swapped[::-1], policy, rtol=0, atol=1e-9)
+    padded_logp = walk_from(padded, entry.rule, game.joint(row, column, -700.0))
+    np.testing.assert_allclose(np.exp(padded_logp), policy, rtol=0, atol=1e-9)
     # A symmetric game, both players starting alike, is self-play.
     mirrored = walk(cg.ZeroSumGame(CYCLE.skew), entry.rule, np.array([COMAL_START, COMAL_START]))
     np.testing.assert_allclose(mirrored, [walk(CYCLE, entry.rule, np.array(COMAL_START))] * 2, **SAME)

@@ -55,7 +55,7 @@ def test_the_closed_forms_agree_with_the_potential_alone(name, step_size):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("q", [0.3, 1.5, 8.0])
+@pytest.mark.parametrize("q", [0.3, 1.5, 4.0, 8.0, 20.0])
 def test_a_step_ends_at_a_policy_from_any_policy(q, dtype):
     """Steep potentials have slopes near 0 for unlikely actions, where a Newton step goes anywhere."""
     rng = np.random.default_rng(0)

@@ -481,7 +481,7 @@ SCALED = {
 @pytest.mark.parametrize("name", SCALED)
 def test_a_factor_changes_no_property(name):
     report = check_regularizer(SCALED[name])
-    for scale in (1e-100, 1e6):
+    for scale in (1e-100, 1e-12, 1e-3, 1e6, 1e100):
 
         def scaled(p, r, scale=scale):
             return scale * SCALED[name](p, r)
