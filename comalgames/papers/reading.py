@@ -18,12 +18,16 @@ def curve(data: Data, experiment: str, algorithm: str, variable: str = "duality_
     return np.asarray(row[np.isfinite(row)])
 
 
+def each_of(experiment: str | tuple[str, ...]) -> tuple[str, ...]:
+    """The names of one or several experiments."""
+    return (experiment,) if isinstance(experiment, str) else experiment
+
+
 def curves(
     data: Data, experiment: str | tuple[str, ...], algorithm: str, variable: str = "duality_gap"
 ) -> list[np.ndarray]:
     """The records of a run on the first game of one or several experiments."""
-    names = (experiment,) if isinstance(experiment, str) else experiment
-    return [curve(data, name, algorithm, variable) for name in names]
+    return [curve(data, name, algorithm, variable) for name in each_of(experiment)]
 
 
 def finals(
@@ -31,7 +35,7 @@ def finals(
 ) -> Iterator[tuple[PreferenceGame, str, np.ndarray]]:
     """The game of each experiment, its name, and the final policy of a run on it."""
     known = cycle_game() | losing_answer_game()
-    for each in (experiment,) if isinstance(experiment, str) else experiment:
+    for each in each_of(experiment):
         (name,) = data[each]["game"].values
         yield known[name], name, data[each]["final_policy"].sel(game=name, algorithm=algorithm, seed=0).values
 
@@ -63,7 +67,7 @@ def late_swing(data: Data, experiment: str | tuple[str, ...], algorithm: str) ->
 def turns(data: Data, experiment: str | tuple[str, ...], algorithm: str, share: float = 1.0) -> float:
     """Number of changes of the likeliest answer in the last share of a run, the smallest over experiments."""
     counts = []
-    for name in (experiment,) if isinstance(experiment, str) else experiment:
+    for name in each_of(experiment):
         path = data[name]["policy"].isel(game=0, seed=0).sel(algorithm=algorithm).values
         path = path[np.isfinite(path).all(-1)]
         likeliest = path[len(path) - int(share * len(path)) :].argmax(-1)
@@ -110,13 +114,6 @@ def attribute(data: Data, experiment: str, name: str) -> float:
 def largest(data: Data, experiment: str, variable: str) -> float:
     """The largest value of a variable."""
     return float(data[experiment][variable].max())
-
-
-@reads()
-def difference_of_final(data: Data, experiment: str, algorithm: str, other: str) -> float:
-    """The largest difference of a probability between the final policies of two rules on the cycle."""
-    finals = data[experiment]["final_policy"].sel(game="cycle", seed=0)
-    return float(np.abs(finals.sel(algorithm=algorithm).values - finals.sel(algorithm=other).values).max())
 
 
 @reads()

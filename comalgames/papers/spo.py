@@ -86,7 +86,8 @@ STATEMENTS = (
     Statement(
         "The average policy of SPO with the step sqrt(8 L / T), which matches the horizon T, has a duality "
         "gap of at most 2 sqrt(L / (2 T)) on the three-answer cycle, with and without a fourth answer that "
-        "loses 90% of the time, where exp(-L) is the smallest probability of the first policies.",
+        "loses 90% of the time, and of more than a fifth of that at some T. Here exp(-L) is the smallest "
+        "probability of the first policies.",
         Claim(
             id="A23.average",
             quantity="largest share of the bound, T from 100 to 25,600, two games",
