@@ -37,7 +37,7 @@ WRITES = {
     *("NamedTemporaryFile", "TemporaryDirectory", "mkdtemp", "mkstemp"),
 }
 READERS = ("games/io/",)
-# A figure becomes part of the page, in memory; the system counts running threads in a file that is none.
+# report.py saves figures in memory, for the page. threads.py reads counts of the system in /proc.
 NOT_FILES = {("experiments/report.py", "savefig"), ("equilibria/threads.py", "read_text")}
 
 
