@@ -26,8 +26,8 @@ READY_LM := $(VENV)/.ready-lm
 test-lm: $(READY_LM)
 	$(BIN)/python -m pytest tests/test_trl.py tests/test_lm.py tests/test_losses.py tests/test_docs.py -k "trl or torch"
 
-# The wheel as users install it, on another Python: a core of the tests, and two quick reproductions, which are
-# compiled as by default.
+# The wheel as users install it, on another Python: a core of the tests, the slow ones, and a quick reproduction,
+# which is compiled as by default.
 NEWEST ?= python3.13
 WHEEL := .venv-wheel
 CORE := tests/test_protocol.py tests/test_identities.py tests/test_nash.py tests/test_losses.py tests/test_imports.py
@@ -39,7 +39,8 @@ test-wheel:
 	$(WHEEL)/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir $(WHEEL)/dist .
 	$(WHEEL)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(WHEEL)/dist/*.whl
 	$(WHEEL)/bin/python -P -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(CORE)
-	$(WHEEL)/bin/comalgames reproduce comal lm --quick --out $(WHEEL)/results
+	$(WHEEL)/bin/python -P -m pytest -m slow
+	$(WHEEL)/bin/comalgames reproduce comal --quick --out $(WHEEL)/results
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

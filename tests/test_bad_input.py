@@ -37,8 +37,7 @@ def nothing_compiles(monkeypatch):
         raise AssertionError("the run was compiled")
 
     solve_module = importlib.import_module("comalgames.drivers.solve")
-    monkeypatch.setattr(solve_module, "_advance", fail)
-    monkeypatch.setattr(solve_module, "_observe", fail)
+    monkeypatch.setattr(solve_module, "_chunk", fail)
 
 
 def refused(call, *words):

@@ -87,8 +87,10 @@ def run(request, tmp_path_factory):
 
 
 def runs_of(names):
-    """A mark: run the test for each of these papers."""
-    return pytest.mark.parametrize("run", list(names), indirect=True)
+    """A mark: run the test for each of these papers. Training networks is slow."""
+    slow = {"lm": [pytest.mark.slow]}
+    params = [pytest.param(name, marks=slow.get(name, [])) for name in names]
+    return pytest.mark.parametrize("run", params, indirect=True)
 
 
 of_all, of_two = runs_of(PAPERS), runs_of(LOOKED_AT)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
@@ -31,17 +29,16 @@ FEWEST = 10
 
 
 class Compiled(NamedTuple):
-    """The two compiled functions that `host_loop` calls.
+    """The compiled function that `host_loop` calls.
 
     Attributes:
-        advance: takes a chunk of steps: (progress, start, num_steps, capacity) -> (progress, buffer of
-            records).
-        observe: records the current policy: (progress) -> record.
+        chunk: takes a chunk of steps, or records the current policy: `Run.chunk`.
+        record: the shapes of one record.
         record_axis: which axis of a buffer counts the records.
     """
 
-    advance: Callable[[Carry, Any, Any, int], tuple[Carry, Records]]
-    observe: Callable[[Carry], Records]
+    chunk: Callable[[Carry, Any, Any, int], tuple[Carry, Records]]
+    record: Records
     record_axis: int = 0
 
 
@@ -63,7 +60,7 @@ class Ran(NamedTuple):
 
 
 def host_loop(
-    functions: Compiled,
+    compiled: Compiled,
     progress: Carry,
     num_steps: int,
     record_every: int,
@@ -75,7 +72,7 @@ def host_loop(
     """Take `num_steps` steps in compiled chunks. Ctrl-C ends them early; finished chunks are kept.
 
     Args:
-        functions: the compiled chunk and record.
+        compiled: the compiled chunk.
         progress: before the first step.
         num_steps: how many steps to take.
         record_every: number of steps between two records.
@@ -83,14 +80,23 @@ def host_loop(
         chunk_steps: length of the chunks; chosen by the clock by default.
         tick: called after each chunk with its number of steps.
     """
-    axis = functions.record_axis
-    example = jax.eval_shape(functions.observe, progress)
-    numbers = sum(math.prod(leaf.shape) for leaf in example.values())
+    axis = compiled.record_axis
+    numbers = sum(leaf.size for leaf in compiled.record.values())
     capacity = max(1, min(MAX_RECORDS, MAX_NUMBERS // max(numbers, 1)))
     longest = capacity * record_every
     length = min(longest, FIRST_CHUNK if chunk_steps is None else chunk_steps)
     # One entry per finished chunk: an interruption finds either all of a chunk or nothing of it.
     done: list[tuple[Carry, int, dict[str, np.ndarray]]] = [(progress, 0, {})]
+
+    def records() -> dict[str, np.ndarray]:
+        """Those of all chunks, and that of the current policy."""
+        _, buffer = compiled.chunk(done[-1][0], _int(done[-1][1]), _int(0), capacity)
+        first = (slice(None),) * axis + (slice(1),)
+        return {
+            name: np.concatenate([*(rows[name] for _, _, rows in done[1:]), np.asarray(leaf)[first]], axis)
+            for name, leaf in buffer.items()
+        }
+
     try:
         with NoticedInterrupt() as interrupt:
             while (taken := done[-1][1]) < num_steps and not interrupt.noticed:
@@ -99,14 +105,14 @@ def host_loop(
                 look = _next_look(taken)
                 if tolerance is not None:
                     size = min(size, look - taken)
-                ahead, buffer = functions.advance(done[-1][0], _int(taken), _int(size), capacity)
+                ahead, buffer = compiled.chunk(done[-1][0], _int(taken), _int(size), capacity)
                 filled = -(-(taken + size) // record_every) - -(-taken // record_every)
                 full = (slice(None),) * axis + (slice(filled),)
                 rows = {name: np.asarray(leaf)[full] for name, leaf in buffer.items()}
                 done.append((ahead, taken + size, rows))
                 tick(size)
                 if tolerance is not None and taken + size == look < num_steps:
-                    converged = _converged(_with_current(functions, done), ahead, look, tolerance, axis)
+                    converged = _converged(records(), ahead, look, tolerance, axis)
                     if converged is not None and np.all(converged):
                         break
                 if chunk_steps is None:
@@ -114,9 +120,9 @@ def host_loop(
     except KeyboardInterrupt:
         pass
     progress, taken, _ = done[-1]
-    records = _with_current(functions, done)
-    converged = None if tolerance is None else _converged(records, progress, taken, tolerance, axis)
-    history = named_curves(records, record_steps(taken, record_every), axis, np)
+    recorded = records()
+    converged = None if tolerance is None else _converged(recorded, progress, taken, tolerance, axis)
+    history = named_curves(recorded, record_steps(taken, record_every), axis, np)
     return Ran(progress, history, taken, converged)
 
 
@@ -133,16 +139,6 @@ def statuses(failed_at: np.ndarray, converged: np.ndarray | None, is_whole: bool
         status[converged] = "converged"
     status[failed_at >= 0] = "nonfinite"
     return status
-
-
-def _with_current(functions: Compiled, done: Sequence[tuple[Carry, int, Any]]) -> dict[str, np.ndarray]:
-    """The records of all chunks, and that of the current policy; the first entry of `done` is the start."""
-    axis = functions.record_axis
-    last = {name: np.asarray(row) for name, row in functions.observe(done[-1][0]).items()}
-    return {
-        name: np.concatenate([*(rows[name] for _, _, rows in done[1:]), np.expand_dims(row, axis)], axis)
-        for name, row in last.items()
-    }
 
 
 def _converged(

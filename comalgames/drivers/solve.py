@@ -190,9 +190,10 @@ def solve(
         warnings.warn(note, stacklevel=2)
 
     first = run.begin(logp, anchor) if state is None else run.begin_at(state)
+    compiled = Compiled(partial(_chunk, run), eqx.filter_eval_shape(run.observe, first))
     with progress_bar(num_steps, type(algorithm).__name__, progress) as bar:
         carried, history, taken, converged = host_loop(
-            Compiled(partial(_advance, run), partial(_observe, run)), first, num_steps, record_every,
+            compiled, first, num_steps, record_every,
             tolerance=tolerance, chunk_steps=chunk_steps, tick=bar.update,
         )  # fmt: skip
 
@@ -244,10 +245,5 @@ def _resolved(game: AbstractGame) -> np.ndarray:
 
 
 @eqx.filter_jit
-def _advance(run: Run, progress: Carry, start: Any, num_steps: Any, capacity: int) -> tuple[Carry, Records]:
-    return run.advance(progress, start, num_steps, capacity)
-
-
-@eqx.filter_jit
-def _observe(run: Run, progress: Carry) -> Records:
-    return run.observe(progress)
+def _chunk(run: Run, progress: Carry, start: Any, num_steps: Any, capacity: int) -> tuple[Carry, Records]:
+    return run.chunk(progress, start, num_steps, capacity)

@@ -242,11 +242,10 @@ def _run_together(
     rules: Any, num_rules: int, setup: Setup, num_steps: int, tick: Callable[[int], Any]
 ) -> tuple[dict[str, np.ndarray], Carry]:
     """Run `rules` on all games of `setup`; axes of what is returned are rule, game, seed, then records."""
-    functions = Compiled(
-        partial(_advance, rules, num_rules, setup), partial(_observe, rules, num_rules, setup), record_axis=3
-    )
     progress = _begin(rules, num_rules, setup)
-    progress, history, taken, _ = host_loop(functions, progress, num_steps, setup.run.record_every, tick=tick)
+    record = eqx.filter_eval_shape(_everywhere, _observe, rules, num_rules, setup, progress)
+    compiled = Compiled(partial(_chunk, rules, num_rules, setup), record, record_axis=3)
+    progress, history, taken, _ = host_loop(compiled, progress, num_steps, setup.run.record_every, tick=tick)
     if taken < num_steps:
         raise KeyboardInterrupt
     return history, progress
@@ -275,23 +274,18 @@ def _begin(rules: Any, num_rules: int, setup: Setup) -> Carry:
 
 
 @eqx.filter_jit
-def _advance(
+def _chunk(
     rules: Any, num_rules: int, setup: Setup, progress: Carry, start: Any, num_steps: Any, capacity: int
 ) -> tuple[Carry, Records]:
-    def advance(run: Run, _: Setup, progress: Carry) -> tuple[Carry, Records]:
-        return run.advance(progress, start, num_steps, capacity)
+    def chunk(run: Run, _: Setup, progress: Carry) -> tuple[Carry, Records]:
+        return run.chunk(progress, start, num_steps, capacity)
 
-    result: tuple[Carry, Records] = _everywhere(advance, rules, num_rules, setup, progress)
+    result: tuple[Carry, Records] = _everywhere(chunk, rules, num_rules, setup, progress)
     return result
 
 
-@eqx.filter_jit
-def _observe(rules: Any, num_rules: int, setup: Setup, progress: Carry) -> Records:
-    def observe(run: Run, _: Setup, progress: Carry) -> Records:
-        return run.observe(progress)
-
-    records: Records = _everywhere(observe, rules, num_rules, setup, progress)
-    return records
+def _observe(run: Run, _: Setup, progress: Carry) -> Records:
+    return run.observe(progress)
 
 
 def _num_steps(algorithm: AbstractAlgorithm[Any], queries: int, num_steps: Any, budget: int) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -141,6 +142,19 @@ class Run(eqx.Module):
         carry: tuple[Carry, Records] = jax.lax.fori_loop(0, num_steps, body, (progress, buffer))
         return carry
 
+    def chunk(self, progress: Carry, start: Any, num_steps: Any, capacity: int) -> tuple[Carry, Records]:
+        """As `advance`; a chunk of 0 steps records the current policy, in the first place of the buffer.
+
+        One program takes steps and records the last policy: compiling two would take longer.
+        """
+        progress, buffer = self.advance(progress, start, num_steps, capacity)
+
+        def current(progress: Carry, buffer: Records) -> Records:
+            record = self.observe(progress)
+            return {name: rows.at[0].set(record[name]) for name, rows in buffer.items()}
+
+        return progress, jax.lax.cond(num_steps == 0, current, lambda _, rows: rows, progress, buffer)
+
 
 def named_curves(records: Records, steps: Any, record_axis: int = 0, xp: Any = jnp) -> Records:
     """The records with the three curves of the gap under their names, in place of `GAPS`.
@@ -160,9 +174,14 @@ def named_curves(records: Records, steps: Any, record_axis: int = 0, xp: Any = j
         if xp is np:
             best = np.fmin.accumulate(np.ascontiguousarray(gap), record_axis)  # strided, it is slow
         else:
-            best = jax.lax.associative_scan(jnp.fmin, gap, axis=record_axis)
+            best = _running_minimum(gap, record_axis)
         named_records |= dict(zip(CURVES, (gap, average, best), strict=True))
     return named_records
+
+
+@partial(jax.jit, static_argnums=1)
+def _running_minimum(gap: Any, axis: int) -> Any:
+    return jax.lax.associative_scan(jnp.fmin, gap, axis=axis)
 
 
 def first_nonfinite(
