@@ -32,8 +32,6 @@ h3 { font-size: 1rem; margin: 1.4rem 0 .2rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; overflow-wrap: normal; }
 th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid #ddd; vertical-align: top; }
-table.claims { min-width: 38rem; }
-table.claims td:nth-child(2) { min-width: 18rem; }
 table.settings { width: auto; font-size: .82rem; }
 table.settings td { padding: .15rem .6rem .15rem 0; max-width: 44rem; overflow-wrap: anywhere; }
 table.settings td:first-child { min-width: 8rem; }
@@ -52,7 +50,16 @@ pre { background: #f6f6f6; padding: .8rem; overflow-x: auto; font-size: .8rem; o
 .card .picture { height: 12rem; display: flex; align-items: center; justify-content: center; margin: .6rem 0; }
 .card .picture img { max-height: 100%; }
 a { color: #00539f; }
-@media (max-width: 44rem) { figure img { max-width: none; height: 16rem; } }
+@media (max-width: 44rem) {
+  figure img { max-width: none; height: 16rem; }
+  table.claims thead { display: none; }
+  table.claims tr { display: block; border-bottom: 1px solid #ddd; padding: .5rem 0; }
+  table.claims td { display: block; border: 0; padding: .1rem 0; }
+  table.claims td br { display: none; }
+  table.claims td span { margin-left: .5rem; }
+  table.claims td .small { display: block; margin-left: 0; }
+  table.claims td[data-label]::before { content: attr(data-label) ": "; color: #555; }
+}
 """  # noqa: E501 (CSS)
 
 HEAD = """<!doctype html>
@@ -218,7 +225,8 @@ def _row(claim: Mapping[str, Any]) -> str:
         f"<tr><td>{cells['id']}<br><span class={status.replace(' ', '-')}>{WORDS[status]}</span></td>"
         f"<td>{cells['sentence']}<br>"
         f"<span class=small>{cells['quantity']} &mdash; {cells['source']}</span></td>"
-        f"<td class=number>{number(claim['measured'])}</td><td class=number>{cells['bound']}</td></tr>"
+        f"<td class=number data-label=measured>{number(claim['measured'])}</td>"
+        f'<td class=number data-label="must be">{cells["bound"]}</td></tr>'
     )
 
 
