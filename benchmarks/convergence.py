@@ -6,6 +6,8 @@ Run by `make bench-convergence`; writes a run folder (table, figure, report) bel
 from __future__ import annotations
 
 import argparse
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,8 @@ import comalgames as cg
 from comalgames.experiments import (
     Claim,
     Data,
-    Experiment,
     Figure,
+    Measurement,
     Panel,
     Paper,
     Statement,
@@ -30,8 +32,11 @@ from comalgames.experiments import (
     report,
 )
 
-LEVELS = (1e-2, 1e-4, 1e-8)
-NUM_QUERIES, RECORD_EVERY = 20_000, 20
+# Gaps of every policy decide where a level is reached; one of THINNING is kept for the figures.
+LEVELS = (1e-2, 1e-4, 1e-6, 1e-8)
+NUM_QUERIES, THINNING = 20_000, 20
+# Games of 10 and of 100 actions.
+NUM_GAMES = {10: 100, 100: 10}
 FAMILIES = {
     "COMAL's cycle": "cycle",
     "biased RPS": "rps",
@@ -90,14 +95,40 @@ ONE_LOOP = ("MWU", "iterative DPO", "INPO", "EGPO", "optimistic MWU", "extragrad
 COMALS = tuple(name for name in RULES if name.startswith("COMAL"))
 
 
-def make_games() -> dict[str, cg.PreferenceGame]:
-    """Two three-action cycles, and ten random games each of 10 and 100 actions."""
+def make_games(num_games: Mapping[int, int]) -> dict[str, cg.PreferenceGame]:
+    """Two three-action cycles, and numbers of random games by their number of actions."""
     # Preferences of 0 and 1 have no log-odds, which GPO needs.
     biased = cg.PreferenceGame.from_skew(0.9 * cg.games.rock_paper_scissors(3, 1, 1).skew)
     games = {"cycle": cg.games.comal_cycle(), "rps": biased}
-    for n in (10, 100):
-        games |= {f"random {n}, {seed}": cg.games.random(jax.random.key(seed), n) for seed in range(10)}
+    for n, num in num_games.items():
+        games |= {f"random {n}, {seed}": cg.games.random(jax.random.key(seed), n) for seed in range(num)}
     return games
+
+
+def measured(
+    algorithms: Mapping[str, Any],
+    num_games: Mapping[int, int],
+    levels: tuple[float, ...],
+    num_queries: int,
+    thinning: int,
+) -> Any:
+    """Thinned gaps of a sweep, with the number of queries after which each gap stays below each level."""
+    import xarray as xr
+
+    games = make_games(num_games)
+    runs = []
+    for name, rule in algorithms.items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            run = cg.sweep(games, {name: rule}, num_queries=num_queries, progress=False)
+        gaps, queries = run["duality_gap"].values[:, 0, 0], run["queries"].values[:, 0]
+        below = [[stays_below(*pair, level) for level in levels] for pair in zip(gaps, queries, strict=True)]
+        kept = (
+            run[["duality_gap", "final_duality_gap"]].isel(record=slice(None, None, thinning)).copy(deep=True)
+        )
+        kept["below"] = (("game", "algorithm", "level"), np.array(below)[:, None])
+        runs.append(kept.pad(record=(0, num_queries // thinning + 1 - kept.sizes["record"])))
+    return xr.concat(runs, "algorithm").assign_coords(level=list(levels))
 
 
 def stays_below(gaps: np.ndarray, queries: np.ndarray, level: float) -> float:
@@ -110,48 +141,50 @@ def stays_below(gaps: np.ndarray, queries: np.ndarray, level: float) -> float:
     return float(queries[above[-1] + 1] if len(above) else queries[0])
 
 
-def family_gaps(dataset: Any, rule: str, prefix: str) -> tuple[np.ndarray, np.ndarray]:
-    """Gaps `[games, records]` and queries `[games, records]` of a rule on the games of a family."""
+def family(dataset: Any, rule: str, prefix: str) -> Any:
+    """The runs of a rule on the games of a family."""
     chosen = [str(name) for name in dataset["game"].values if str(name).startswith(prefix)]
-    runs = dataset.sel(algorithm=rule, game=chosen)
-    return runs["duality_gap"].isel(seed=0).values, runs["queries"].values
+    return dataset.sel(algorithm=rule, game=chosen).isel(seed=0)
 
 
 def text_table(dataset: Any) -> str:
-    """Queries to stay below each level, median (worst) over the games of a family."""
+    """Queries to stay below each level over the games of a family: quartiles, and how many games reach it."""
 
     def shown(value: float) -> str:
-        return f"{value:,.0f}" if np.isfinite(value) else "not reached"
+        return f"{value:,.0f}" if np.isfinite(value) else "-"
 
     lines = []
-    for family, prefix in FAMILIES.items():
-        lines.append(f"\n{family}: queries after which the gap stays below a level, median (worst)")
+    for label, prefix in FAMILIES.items():
         lines.append(
-            f"  {'':<22}" + "".join(f"{level:>28g}" for level in LEVELS) + f"{'last gap, median':>20}"
+            f"\n{label}: queries after which the gap stays below a level, median [quartiles] (share of games)"
+        )
+        lines.append(
+            f"  {'':<22}" + "".join(f"{level:>34g}" for level in LEVELS) + f"{'last gap, median':>34}"
         )
         for rule in RULES:
-            gaps, queries = family_gaps(dataset, rule, prefix)
+            runs = family(dataset, rule, prefix)
             cells = []
             for level in LEVELS:
-                reached = [stays_below(g, q, level) for g, q in zip(gaps, queries, strict=True)]
-                middle = float(np.quantile(reached, 0.5, method="higher"))
-                cells.append(f"{shown(middle)} ({shown(max(reached))})")
-            last = np.median([g[np.isfinite(g)][-1] for g in gaps])
-            lines.append(f"  {rule:<22}" + "".join(f"{cell:>28}" for cell in cells) + f"{last:>20.2g}")
+                reached = runs["below"].sel(level=level).values
+                low, middle, high = np.quantile(reached, (0.25, 0.5, 0.75), method="higher")
+                share = np.isfinite(reached).mean()
+                cells.append(f"{shown(middle)} [{shown(low)}, {shown(high)}] ({share:.0%})")
+            low, middle, high = np.quantile(runs["final_duality_gap"], (0.25, 0.5, 0.75))
+            cells.append(f"{middle:.1e} [{low:.0e}, {high:.0e}]")
+            lines.append(f"  {rule:<22}" + "".join(f"{cell:>34}" for cell in cells))
     return "\n".join(lines)
 
 
 @reads("all rules")
 def median_last_gap(data: Data, rule: str) -> float:
-    """Median over the ten 10-action games of the last gap."""
-    gaps, _ = family_gaps(data["all rules"], rule, "random 10,")
-    return float(np.median([g[np.isfinite(g)][-1] for g in gaps]))
+    """Median over the 10-action games of the last gap."""
+    return float(family(data["all rules"], rule, "random 10,")["final_duality_gap"].median())
 
 
 @reads("all rules")
 def rise(data: Data, rule: str) -> float:
     """Median gap over the last tenth of the run divided by the one over the first hundredth."""
-    gaps, _ = family_gaps(data["all rules"], rule, "random 10,")
+    gaps = family(data["all rules"], rule, "random 10,")["duality_gap"].transpose("game", "record").values
     return float(np.median(gaps[:, -100:]) / np.median(gaps[:, 5:10]))
 
 
@@ -160,12 +193,17 @@ BENCHMARK = Paper(
     title="Convergence of every rule: queries until the duality gap stays below a level",
     source="comalgames benchmark",
     experiments=(
-        Experiment(
+        Measurement(
             "all rules",
             "After how many queries does each rule's gap stay below a level?",
-            make_games,
-            RULES,
-            {"num_queries": NUM_QUERIES, "record_every": RECORD_EVERY},
+            measured,
+            {
+                "algorithms": RULES,
+                "num_games": NUM_GAMES,
+                "levels": LEVELS,
+                "num_queries": NUM_QUERIES,
+                "thinning": THINNING,
+            },
         ),
     ),
     statements=(
@@ -173,7 +211,7 @@ BENCHMARK = Paper(
             "INPO stops near a duality gap of 0.13 on random games of ten actions.",
             Claim(
                 id="inpo",
-                quantity="median last duality gap of ten games",
+                quantity="median last duality gap of 100 games",
                 source="local theory",
                 reading=median_last_gap("INPO"),
                 bound=between(0.05, 0.2),
@@ -183,7 +221,7 @@ BENCHMARK = Paper(
             "COMAL has a median duality gap below 1e-4 after 20,000 queries on random games of ten actions.",
             Claim(
                 id="comal",
-                quantity="median last duality gap of ten games",
+                quantity="median last duality gap of 100 games",
                 source="COMAL, theorem 1",
                 reading=median_last_gap("COMAL"),
                 bound=at_most(1e-4),
@@ -194,7 +232,7 @@ BENCHMARK = Paper(
             "200 queries to the last 2,000.",
             Claim(
                 id="mwu",
-                quantity="ratio of median duality gaps of ten games",
+                quantity="ratio of median duality gaps of 100 games",
                 source="Bailey and Piliouras 2018",
                 reading=rise("MWU"),
                 bound=at_least(1.2),
@@ -204,13 +242,13 @@ BENCHMARK = Paper(
     figures=tuple(
         Figure(
             "convergence_" + prefix.strip(",").replace(" ", "_"),
-            f"{family}: duality gap of the last policy against queries, median and quartiles over the games.",
+            f"{label}: duality gap of the last policy against queries, median and quartiles over the games.",
             (
-                Panel("gap", "all rules", f"{family}: one loop", {"algorithms": ONE_LOOP, "prefix": prefix}),
-                Panel("gap", "all rules", f"{family}: COMAL", {"algorithms": COMALS, "prefix": prefix}),
+                Panel("gap", "all rules", f"{label}: one loop", {"algorithms": ONE_LOOP, "prefix": prefix}),
+                Panel("gap", "all rules", f"{label}: COMAL", {"algorithms": COMALS, "prefix": prefix}),
             ),
         )
-        for family, prefix in FAMILIES.items()
+        for label, prefix in FAMILIES.items()
     ),
 )
 

@@ -47,6 +47,19 @@ EXPERIMENTS = (
         is_quick=False,
     ),
     Measurement(
+        "many rounds",
+        "Does COMAL bring all networks to Nash in the end?",
+        lm_runs.trained,
+        {
+            "methods": ("COMAL",),
+            **TRAINING,
+            "num_rounds": lm_runs.MANY_ROUNDS,
+            "num_fit_steps": NUM_FIT_STEPS,
+            "network_seed": 0,
+        },
+        is_quick=False,
+    ),
+    Measurement(
         "fit steps",
         "How many gradient steps does a round need?",
         lm_runs.fit_steps,

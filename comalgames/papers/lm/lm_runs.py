@@ -23,6 +23,9 @@ ETA, TAU, PERIOD = 0.5, 0.1, 10
 
 NUM_PROMPTS, NUM_NETWORKS, NUM_ROUNDS = 4, 5, 80
 
+# By then networks that were late have arrived as well.
+MANY_ROUNDS = 200
+
 FIT_STEPS = (3, 10, 30, 100, 300)
 NUM_FIT_STEPS = 100
 

@@ -8,6 +8,7 @@ from comalgames.papers.lm.lm_runs import (
     ALWAYS,
     FIT_STEPS,
     FIVE,
+    MANY_ROUNDS,
     NEVER,
     NUM_FIT_STEPS,
     NUM_NETWORKS,
@@ -115,16 +116,15 @@ EXACT = (
         ),
     ),
     Statement(
-        "COMAL brings at least four fifths of the pairs of first network and prompt to a duality gap of at "
-        f"most {NEAR} within {NUM_ROUNDS} rounds of training a small transformer.",
-        # Not all: some networks arrive later. Over eight draws of first networks, on two versions of Python
-        # and JAX each, this share was between 0.9 and 1.
+        "COMAL brings at least nineteen of twenty pairs of first network and prompt to a duality gap of at "
+        f"most {NEAR} within {MANY_ROUNDS} rounds of training a small transformer.",
+        # Fewer within 80 rounds, because some networks arrive late.
         Claim(
             id="LM3.all",
             quantity=f"share of such pairs whose largest gap in the last period is at most {NEAR}, of {ALL}",
             source=f"{COMAL_SOURCE}; theorem 1",
-            reading=read.share_of_small_late_gaps("exact", "COMAL", NEAR),
-            bound=at_least(0.8),
+            reading=read.share_of_small_late_gaps("many rounds", "COMAL", NEAR),
+            bound=at_least(0.95),
         ),
     ),
     Statement(
