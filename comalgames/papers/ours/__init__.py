@@ -1,15 +1,15 @@
 """Results that are ours: found with this package, and stated in no publication that we know of.
 
 docs/new.md explains each of them. Two more stand beside the papers that they are about: the weights with
-which MNPO converges (A28.players and A28.few in papers/mnpo.py), and SPO's queue (A23.queue in papers/spo.py).
+which MNPO converges (A28.players and A28.few in mnpo.py), and SPO's queue of opponents (A23.queue in spo.py).
 """
 
 from __future__ import annotations
 
 from comalgames.experiments.spec import Paper
-from comalgames.papers.ours import stale_labels, which_nash, wrong_labels
+from comalgames.papers.ours import boundary, ranked_pairs, reward_pick, stale_labels, which_nash, wrong_labels
 
-PARTS = (which_nash, stale_labels, wrong_labels)
+PARTS = (which_nash, stale_labels, ranked_pairs, wrong_labels, reward_pick, boundary)
 
 PAPER = Paper(
     name="ours",

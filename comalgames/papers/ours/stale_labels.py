@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from comalgames.experiments import (
     reads,
 )
 from comalgames.games import PreferenceGame
-from comalgames.papers.setting import NASH, OURS, STARTS, TEMPERATURE, cycle_game, losing_answer_game
+from comalgames.papers.setting import LOSING_START, NASH, OURS, TEMPERATURE, losing_answer_game
 
 DELAYS = (0, 1, 2, 4, 8)
 BELOW, ABOVE = 0.8, 1.2
@@ -81,7 +80,7 @@ def stale_labels(
     shares: tuple[float, ...],
     num_steps: int,
     nash: tuple[float, ...],
-    starts: Mapping[str, tuple[float, ...]],
+    start: tuple[float, ...],
 ) -> Any:
     """Runs of INPO against its policy of d steps ago, at shares of the largest stable step.
 
@@ -92,24 +91,21 @@ def stale_labels(
     """
     import xarray as xr
 
-    known = cycle_game() | losing_answer_game()
-    shape = len(starts), len(shares), len(delays)
-    errors, swings = np.zeros(shape), np.zeros(shape)
-    for k, (name, start) in enumerate(starts.items()):
-        errors[k], swings[k] = _ends(known[name], start, delays, temperature, shares, num_steps)
+    (game,) = losing_answer_game().values()
+    error, swing = _ends(game, start, delays, temperature, shares, num_steps)
     # A small temperature leaves the equilibrium at Nash.
-    rotation = frequency(np.asarray(known["cycle"].skew), np.array(nash))
+    rotation = frequency(np.asarray(game.skew), np.append(nash, 0.0))
     limits = np.array([largest_stable_step(small_temperature, rotation, delay) for delay in delays])
     formula = 2 * small_temperature / ((2 * np.array(delays) + 1) * rotation**2)
     return xr.Dataset(
         {
-            "error": (("game", "share", "delay"), errors),
-            "swing": (("game", "share", "delay"), swings),
+            "error": (("share", "delay"), error),
+            "swing": (("share", "delay"), swing),
             "limit": ("delay", limits),
             "formula": ("delay", formula),
             "excess": ("delay", np.abs(limits / formula - 1) * (rotation / small_temperature) ** 2),
         },
-        {"game": list(starts), "share": list(shares), "delay": list(delays)},
+        {"share": list(shares), "delay": list(delays)},
     )
 
 
@@ -173,21 +169,21 @@ EXPERIMENTS = (
             "shares": (BELOW, ABOVE),
             "num_steps": 7_000,
             "nash": NASH,
-            "starts": STARTS,
+            "start": LOSING_START,
         },
     ),
 )
 
 SUBJECT = "INPO with comparisons against its policy of 0, 1, 2, 4 or 8 steps ago"
-GAMES = "on the three-answer cycle, with and without a fourth answer that loses 90% of the time"
+GAME = "on the three-answer cycle with a fourth answer that loses 90% of the time"
 
 STATEMENTS = (
     Statement(
         f"{SUBJECT} converges to the regularized equilibrium with a step of {BELOW} times the step at which "
-        f"a root of its delay polynomial reaches the unit circle, {GAMES}.",
+        f"a root of its delay polynomial reaches the unit circle, {GAME}.",
         Claim(
             id="N5.below",
-            quantity="largest difference of a probability, two games and five delays",
+            quantity="largest difference of a probability, five delays",
             source=OURS,
             reading=largest_error(BELOW),
             bound=at_most(1e-8),
@@ -195,10 +191,10 @@ STATEMENTS = (
     ),
     Statement(
         f"{SUBJECT} keeps swinging with a step of {ABOVE} times the step at which a root of its delay "
-        f"polynomial reaches the unit circle, {GAMES}.",
+        f"polynomial reaches the unit circle, {GAME}.",
         Claim(
             id="N5.above",
-            quantity="largest minus smallest duality gap in the second half, smallest over games and delays",
+            quantity="largest minus smallest duality gap in the second half, smallest of five delays",
             source=OURS,
             reading=smallest_swing(ABOVE),
             bound=at_least(0.1),
@@ -207,7 +203,7 @@ STATEMENTS = (
     Statement(
         "The largest stable step of INPO with comparisons against its policy of d steps ago is "
         "2 tau/((2d + 1) w^2) for small temperatures tau, up to relative errors of order (tau/w)^2, where w "
-        "is the rotation frequency at Nash, on the three-answer cycle.",
+        f"is the rotation frequency at Nash, {GAME}.",
         Claim(
             id="N5.formula",
             quantity="largest relative error divided by (tau/w)^2, temperature 0.01, delays from 0 to 8",

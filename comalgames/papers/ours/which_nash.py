@@ -169,7 +169,7 @@ STATEMENTS = (
                 quantity="largest difference of a probability, four games from two starts each",
                 source=KNOWN_FOR_MAGNETS if name == "COMAL" else OURS,
                 reading=distance(name),
-                bound=at_most(1e-11),
+                bound=at_most(1e-9),
             ),
         )
         for label, name, detail in (
@@ -186,7 +186,7 @@ STATEMENTS = (
             quantity="largest difference of a probability between two limits, the smallest of four games",
             source=OURS,
             reading=distance_between_starts("COMAL"),
-            bound=at_least(0.01),
+            bound=at_least(1e-3),
         ),
     ),
 )

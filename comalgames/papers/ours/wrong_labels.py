@@ -144,7 +144,8 @@ STATEMENTS = (
     ),
     Statement(
         f"COMAL on the three-answer cycle with a fourth answer that loses {LOSES:.0%} of the time drops "
-        "that answer if 20% or 40% of the labels are wrong, and plays it alone if 60%, 80% or all of them are.",
+        "that answer if 20% or 40% of the labels are wrong, and plays it alone if 60%, 80% or all of them "
+        "are wrong.",
         Claim(
             id="N7.losing",
             quantity="largest difference of its probability from 0 or 1, five rates",
