@@ -223,7 +223,8 @@ STATEMENTS = (
     ),
     Statement(
         "The answer with the best Bradley-Terry reward is the one with the highest mean win rate if all "
-        f"pairs are compared alike, in {FAMILY} with five judges whose scores have a standard deviation of 2 nats.",
+        f"pairs are compared alike, in {FAMILY} with five judges whose scores have a standard deviation of 2 "
+        "nats.",
         Claim(
             id="N8.pick",
             quantity="share of 2,000 games in which the two differ",
