@@ -7,9 +7,17 @@ which MNPO converges (A28.players and A28.few in mnpo.py), and SPO's queue of op
 from __future__ import annotations
 
 from comalgames.experiments.spec import Paper
-from comalgames.papers.ours import boundary, ranked_pairs, reward_pick, stale_labels, which_nash, wrong_labels
+from comalgames.papers.ours import (
+    best_period,
+    boundary,
+    ranked_pairs,
+    reward_pick,
+    stale_labels,
+    which_nash,
+    wrong_labels,
+)
 
-PARTS = (which_nash, stale_labels, ranked_pairs, wrong_labels, reward_pick, boundary)
+PARTS = (best_period, which_nash, stale_labels, ranked_pairs, wrong_labels, reward_pick, boundary)
 
 PAPER = Paper(
     name="ours",

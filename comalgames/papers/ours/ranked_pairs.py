@@ -147,7 +147,7 @@ EXPERIMENTS = (
         "ranked pairs, random games",
         "How far from Nash does COMAL end on ranked pairs, by the pair that is kept?",
         on_random_games,
-        {"ways": WAYS, "sizes": SIZES, "least": 0.05, "num_steps": 8_000, "seed": 0, **RULE},
+        {"ways": WAYS, "sizes": SIZES, "least": 0.05, "num_steps": 5_000, "seed": 0, **RULE},
         is_quick=False,
     ),
 )
@@ -186,7 +186,7 @@ STATEMENTS = (
             "answers each.",
             Claim(
                 id=f"N6.random.{size}",
-                quantity=f"median duality gap after 8,000 steps, {number} games of {size} answers",
+                quantity=f"median duality gap after 5,000 steps, {number} games of {size} answers",
                 source=CODE,
                 reading=median_gap(SECOND, size),
                 bound=at_least(0.05),
@@ -200,7 +200,7 @@ STATEMENTS = (
             f"point from Nash in the median of {number} {FAMILY}, {size} answers each.",
             Claim(
                 id=f"N6.control.{size}",
-                quantity=f"median duality gap after 8,000 steps, {number} games of {size} answers",
+                quantity=f"median duality gap after 5,000 steps, {number} games of {size} answers",
                 source=OURS,
                 reading=median_gap(TWO, size),
                 bound=at_most(0.01),
@@ -228,7 +228,7 @@ STATEMENTS = (
 FIGURES = (
     Figure(
         "ranked_pairs",
-        "Duality gap of COMAL after 8,000 steps on 20 random games of three answers and 10 of five, sorted, "
+        "Duality gap of COMAL after 5,000 steps on 20 random games of three answers and 10 of five, sorted, "
         "by the pairs that it learns from. Two drawn candidates lead to Nash; ranked pairs of five do not.",
         tuple(
             Panel(

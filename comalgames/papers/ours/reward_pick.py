@@ -147,7 +147,7 @@ EXPERIMENTS = (
         "fitted rewards",
         "Is the best Bradley-Terry reward that of the answer with the highest mean win rate?",
         fitted_rewards,
-        {"num_judges": JUDGES[FIVE], "spread": SPREADS[2], **DRAWS},
+        {"num_judges": JUDGES[FIVE], "spread": SPREADS[2], **DRAWS, "num_games": 500},
         is_quick=False,
     ),
 )
@@ -227,7 +227,7 @@ STATEMENTS = (
         "nats.",
         Claim(
             id="N8.pick",
-            quantity="share of 2,000 games in which the two differ",
+            quantity="share of 500 games in which the two differ",
             source="known (Zermelo 1929)",
             reading=share_that_differs(),
             bound=at_most(0.0),
