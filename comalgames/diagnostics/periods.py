@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
@@ -20,7 +19,7 @@ LONGEST = 8.0
 TIE = 1e-12
 
 
-def best_period(game: PreferenceGame, rule: AbstractMirrorRule[Any]) -> int:
+def best_period(game: PreferenceGame, rule: AbstractMirrorRule) -> int:
     """The period with which `COMAL(rule, period)` converges fastest per step near the game's Nash policy.
 
     A step multiplies the error of the policy at frequency w by u = 1 - m + i s w and adds m times that of the

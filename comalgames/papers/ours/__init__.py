@@ -9,6 +9,7 @@ from __future__ import annotations
 from comalgames.experiments.spec import Paper
 from comalgames.papers.ours import (
     best_period,
+    best_period_formula,
     boundary,
     ranked_pairs,
     reward_pick,
@@ -17,7 +18,16 @@ from comalgames.papers.ours import (
     wrong_labels,
 )
 
-PARTS = (best_period, which_nash, stale_labels, ranked_pairs, wrong_labels, reward_pick, boundary)
+PARTS = (
+    best_period_formula,
+    best_period,
+    which_nash,
+    stale_labels,
+    ranked_pairs,
+    wrong_labels,
+    reward_pick,
+    boundary,
+)
 
 PAPER = Paper(
     name="ours",

@@ -1,4 +1,4 @@
-"""Claim N2: the period with which COMAL converges fastest."""
+"""Claim N2, part 2: the period with which COMAL converges fastest, measured with every period."""
 
 from __future__ import annotations
 
@@ -37,41 +37,6 @@ LONGEST = 4.0
 # A rate is read while the gap is between these: above are other modes, below rounding errors.
 FITTED = (1e-10, 1e-3)
 
-# The best period times the pull, by the rotation frequency divided by the temperature.
-CONSTANTS = {0.02: 2.73, 1.0: 2.42, 2.0: 1.91}
-FAST = (4.0, 5.0, 6.0, 8.0, 10.0)
-FREQUENCY = float(np.sqrt(5.28) / 11)
-
-
-def continuous_best(ratio: float, longest: float = LONGEST, num_cells: int = 400_000) -> float:
-    """The x = K m that maximizes the rate for m -> 0, on a grid, for w / tau = ratio.
-
-    For small m a round of K steps multiplies the error by g = z + (1 - z) exp(-x (1 - i w / tau)), where
-    z = 1 / (1 - i w / tau), and -log|g| / x is the rate in units of m. For slow rotation it is
-    (w / tau)^2 (1/2 - x exp(-x) - exp(-2 x) / 2) / x.
-    """
-    x = longest * np.arange(1, num_cells + 1) / num_cells
-    ends = 1 / (1 - 1j * ratio)
-    return float(x[np.argmax(-np.log(np.abs(ends + (1 - ends) * np.exp(-x * (1 - 1j * ratio)))) / x)])
-
-
-def formula(ratios: tuple[float, ...], pull: float, frequency: float) -> Any:
-    """The best period times the pull on the cycle, for rotation of each ratio to the temperature."""
-    import xarray as xr
-
-    game = games.comal_cycle()
-    products = []
-    for ratio in ratios:
-        temperature = frequency / ratio
-        products.append(pull * best_period(game, MirrorDescent(pull / temperature, temperature)))
-    return xr.Dataset(
-        {
-            "product": ("ratio", products),
-            "continuous": ("ratio", [continuous_best(ratio) for ratio in ratios]),
-        },
-        {"ratio": list(ratios)},
-    )
-
 
 def rate(gaps: np.ndarray, fitted: tuple[float, float]) -> float:
     """Slope of the logarithm of the largest gap from each step on; 0 if it stays above the lower bound."""
@@ -93,7 +58,8 @@ def _measured(
     """Rates of runs with every period, and the periods of the formula and of `shortest_period`."""
     import xarray as xr
 
-    rules, periods = {}, {}
+    rules: dict[str, Any] = {}
+    periods = {}
     for setting in settings:
         inner = MirrorDescent(*setting)
         periods[setting] = np.arange(1, int(longest / (setting[0] * setting[1])) + 1)
@@ -151,23 +117,6 @@ def on_random_games(num_games: int, num_answers: int, seed: int, **numbers: Any)
     return _measured(chosen, None, **numbers)
 
 
-@reads("best period, formula")
-def constant_error(data: Data, constants: Mapping[float, float]) -> float:
-    """Largest relative difference between the best period times the pull, its limit and the constant."""
-    runs = data["best period, formula"].sel(ratio=list(constants))
-    stated = np.array(list(constants.values()))
-    errors = [runs[name].values / stated - 1 for name in ("product", "continuous")]
-    return float(np.abs(errors).max())
-
-
-@reads("best period, formula")
-def error_of_the_turns(data: Data, ratios: tuple[float, ...]) -> float:
-    """Largest distance of the turns in a round from k + 3/4."""
-    product = data["best period, formula"]["product"].sel(ratio=list(ratios))
-    turns = product.values * np.array(ratios) / (2 * np.pi)
-    return float(np.abs(turns - 0.75 - np.round(turns - 0.75)).max())
-
-
 @reads()
 def smallest_share(data: Data, experiment: str) -> float:
     """The smallest rate with the predicted period divided by the fastest, over games with a fastest one."""
@@ -190,12 +139,6 @@ def largest_share_of_the_shortest(data: Data) -> float:
 
 
 EXPERIMENTS = (
-    Measurement(
-        "best period, formula",
-        "Which period is best for COMAL, by the rotation frequency and the temperature?",
-        formula,
-        {"ratios": (*CONSTANTS, *FAST), "pull": 0.002, "frequency": FREQUENCY},
-    ),
     Measurement(
         "best period, cycle",
         "Is the predicted period the fastest of all on the three-answer cycle?",
@@ -230,30 +173,6 @@ SUBJECT = "COMAL with the period that maximizes the rate of its linearized round
 RANDOM = "random games of five answers with step 1 and temperature 0.1"
 
 STATEMENTS = (
-    Statement(
-        "The period with which COMAL converges fastest on the three-answer cycle, times the pull m of an "
-        "inner step, tends for small m to 2.73 for slow rotation, to 2.42 for rotation at the frequency tau, "
-        "and to 1.91 at 2 tau, where tau is the temperature.",
-        Claim(
-            id="N2.constants",
-            quantity="largest relative error, pull 0.002, w/tau = 0.02, 1 and 2",
-            source=OURS,
-            reading=constant_error(CONSTANTS),
-            bound=at_most(0.01),
-        ),
-    ),
-    Statement(
-        "The period with which COMAL converges fastest lets the inner error make k + 3/4 turns for a whole "
-        "number k, for small inner steps on the three-answer cycle and rotation from 4 to 10 times the "
-        "temperature.",
-        Claim(
-            id="N2.turns",
-            quantity="largest distance from k + 3/4 turns, pull 0.002, five frequencies",
-            source=OURS,
-            reading=error_of_the_turns(FAST),
-            bound=at_most(0.02),
-        ),
-    ),
     Statement(
         f"{SUBJECT} is as fast as with the best of all periods that were run, up to one part in twenty, on "
         "the three-answer cycle, with and without a fourth answer that loses 90% of the time, for six pairs "
