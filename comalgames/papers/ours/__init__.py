@@ -11,6 +11,7 @@ from comalgames.papers.ours import (
     best_period,
     best_period_formula,
     boundary,
+    other_draws,
     ranked_pairs,
     reward_pick,
     stale_labels,
@@ -26,6 +27,7 @@ PARTS = (
     ranked_pairs,
     wrong_labels,
     reward_pick,
+    other_draws,
     boundary,
 )
 
