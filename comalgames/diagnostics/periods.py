@@ -44,7 +44,7 @@ def best_period(game: PreferenceGame, rule: AbstractMirrorRule) -> int:
             take a smaller step then.
 
     Example:
-        >>> best_period(cg.games.comal_cycle(), cg.MirrorDescent(step_size=1.0, temperature=0.1))
+        >>> cg.diagnostics.best_period(game, cg.MirrorDescent(step_size=1.0, temperature=0.1))
         19
     """
     if not isinstance(rule, AbstractMirrorRule):

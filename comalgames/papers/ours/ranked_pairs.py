@@ -138,7 +138,7 @@ def median_share(data: Data, size: int) -> float:
 
 
 SIZES = {3: 20, 5: 10}
-NUM_STEPS = {TWO: 20_000, SECOND: 5_000, WORST: 5_000}
+NUM_STEPS = {TWO: 10_000, SECOND: 3_000, WORST: 3_000}
 UNIFORM = (1 / 3, 1 / 3, 1 / 3)
 
 EXPERIMENTS = (
@@ -146,7 +146,7 @@ EXPERIMENTS = (
         "ranked pairs",
         "Does COMAL reach Nash on the pairs that its published code collects?",
         on_the_cycle,
-        {"ways": {way: WAYS[way] for way in (TWO, SECOND)}, "num_steps": 6_000, "starts": STARTS, **RULE},
+        {"ways": {way: WAYS[way] for way in (TWO, SECOND)}, "num_steps": 3_000, "starts": STARTS, **RULE},
         is_quick=False,
     ),
     Measurement(
@@ -192,7 +192,7 @@ STATEMENTS = (
             "answers each.",
             Claim(
                 id=f"N6.random.{size}",
-                quantity=f"median duality gap after 5,000 steps, {number} games of {size} answers",
+                quantity=f"median duality gap after 3,000 steps, {number} games of {size} answers",
                 source=CODE,
                 reading=median_gap(SECOND, size),
                 bound=at_least(0.05),
@@ -206,7 +206,7 @@ STATEMENTS = (
             f"point from Nash in the median of {number} {FAMILY}, {size} answers each.",
             Claim(
                 id=f"N6.control.{size}",
-                quantity=f"median duality gap after 20,000 steps, {number} games of {size} answers",
+                quantity=f"median duality gap after 10,000 steps, {number} games of {size} answers",
                 source=OURS,
                 reading=median_gap(TWO, size),
                 bound=at_most(0.01),
