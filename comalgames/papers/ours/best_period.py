@@ -172,7 +172,7 @@ STATEMENTS = (
     Statement(
         f"{SUBJECT} is as fast as with the best of all periods from 1 to 40, up to one part in twenty, on "
         "the three-answer cycle, with and without a fourth answer that loses 90% of the time, for six pairs "
-        "of step and temperature.",
+        "of step and temperature and rotation from 0.5 to 3 times the temperature.",
         Claim(
             id="N2.cycle",
             quantity="smallest share of the fastest rate per step, two games and six settings",

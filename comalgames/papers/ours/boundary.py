@@ -121,8 +121,8 @@ STATEMENTS = (
         ),
     ),
     Statement(
-        "The least duality gap of a policy that leaves out one answer of COMAL's cycle is 12/55, 12/55 and "
-        "16/55 for the answers a, b and c, by enumeration in rational arithmetic.",
+        "The least duality gap of the policies that leave out answer a, b or c of COMAL's cycle is 12/55, "
+        "12/55 or 16/55, by enumeration in rational arithmetic.",
         Claim(
             id="N10.edges",
             quantity="largest difference of the least gap on the grid from the enumerated one, three edges",

@@ -107,7 +107,7 @@ EXPERIMENTS = (
     ),
 )
 
-FAMILY = f"{NUMBER} random games of {SIZE} answers with an interior Nash policy"
+FAMILY = f"{NUMBER} random games of {SIZE} answers whose Nash policies have no probability below 0.05"
 
 STATEMENTS = (
     Statement(
@@ -122,9 +122,9 @@ STATEMENTS = (
         ),
     ),
     Statement(
-        "COMAL on pairs of the best and the second of five ranked candidates ends more than 5 points from "
-        "Nash if candidates of equal text are merged, as its published code merges them, in the median of "
-        f"{FAMILY}.",
+        "COMAL with step 0.3 on pairs of the best and the second of five ranked candidates ends at a duality "
+        "gap above 0.05 if candidates of equal text are merged, as its published code merges them, in the "
+        f"median of {FAMILY}.",
         Claim(
             id="N6.merged",
             quantity=f"median duality gap after 3,000 steps, {NUMBER} games",

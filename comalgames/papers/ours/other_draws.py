@@ -109,7 +109,11 @@ EXPERIMENTS = (
     ),
 )
 
-FAMILY = "three draws of 20 random games of ten answers each, none of them that of claim A30.cost"
+PAIRS = ", ".join(f"({step:g}, {temperature:g})" for step, temperature in COMPARED)
+FAMILY = (
+    "three draws of 20 random games of ten answers each, none of them that of claim A30.cost, and with the "
+    f"steps and temperatures {PAIRS}"
+)
 
 STATEMENTS = (
     Statement(
@@ -125,7 +129,7 @@ STATEMENTS = (
     ),
     Statement(
         f"COMAL arrives at a gap of 0.01 in the median game within 8,000 queries without a period or with "
-        f"one of thirteen periods, in all of four settings, on {FAMILY}.",
+        f"one of thirteen periods, in every case, on {FAMILY}.",
         Claim(
             id="N9.undefined",
             quantity="number of settings and draws in which neither arrives",
@@ -136,7 +140,7 @@ STATEMENTS = (
     ),
     Statement(
         "COMAL without a period takes fewer queries than with the best of thirteen periods in at least a "
-        f"quarter of twelve pairs of a setting and a draw, on {FAMILY}.",
+        f"quarter of the cases, on {FAMILY}.",
         Claim(
             id="N9.faster",
             quantity="share of the pairs of a setting and a draw",

@@ -160,7 +160,7 @@ EXPERIMENTS = (
 
 PAIRS = "pairs of the best and the second of five candidates, ranked by their mean win rate"
 GAMES = "on the three-answer cycle, with and without a fourth answer that loses 90% of the time"
-FAMILY = "random games with an interior Nash policy, step 0.3, temperature 0.1 and period 50"
+FAMILY = "whose Nash policies have no probability below 0.05"
 CODE = "ours; the pairs: data_processing.py of COMAL's repository"
 
 STATEMENTS = (
@@ -188,8 +188,8 @@ STATEMENTS = (
     ),
     *(
         Statement(
-            f"COMAL on {PAIRS}, ends more than 5 points from Nash in the median of {number} {FAMILY}, {size} "
-            "answers each.",
+            f"COMAL with step 0.3 on {PAIRS}, ends at a duality gap above 0.05 in the median of {number} "
+            f"random games of {size} answers {FAMILY}.",
             Claim(
                 id=f"N6.random.{size}",
                 quantity=f"median duality gap after 3,000 steps, {number} games of {size} answers",
@@ -202,8 +202,9 @@ STATEMENTS = (
     ),
     *(
         Statement(
-            "COMAL on pairs of two drawn candidates, with labels drawn by the preferences, ends less than 1 "
-            f"point from Nash in the median of {number} {FAMILY}, {size} answers each.",
+            "COMAL with step 0.3 on pairs of two drawn candidates, with labels drawn by the preferences, "
+            f"comes below a duality gap of 0.01 in the median of {number} random games of {size} answers "
+            f"{FAMILY}.",
             Claim(
                 id=f"N6.control.{size}",
                 quantity=f"median duality gap after 10,000 steps, {number} games of {size} answers",
@@ -216,9 +217,9 @@ STATEMENTS = (
     ),
     *(
         Statement(
-            "COMAL ends closer to Nash if the best of five ranked candidates is paired with the worst "
-            f"instead of the second, by at least a third of the gap in the median of {number} {FAMILY}, "
-            f"{size} answers each.",
+            "COMAL with step 0.3 ends at a duality gap smaller by a third or more if the best of five ranked "
+            f"candidates is paired with the worst instead of the second, in the median of {number} random "
+            f"games of {size} answers {FAMILY}.",
             Claim(
                 id=f"N6.worst.{size}",
                 quantity=f"median ratio of the two duality gaps, {number} games of {size} answers",

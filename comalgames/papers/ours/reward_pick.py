@@ -126,6 +126,7 @@ EXPERIMENTS = (
     ),
 )
 
+PICK = "The answer with the best Bradley-Terry reward, RLHF's pick,"
 FAMILY = "random games of ten answers"
 MARGIN = "three standard errors, of 2,000 games"
 
@@ -136,8 +137,8 @@ def _claim(name: str, quantity: str, reading: Reading, bound: Bound) -> Claim:
 
 STATEMENTS = (
     Statement(
-        "RLHF's pick, the answer with the best Bradley-Terry reward, is beaten by another answer in at most "
-        f"a tenth of {FAMILY} with five judges whose scores have a standard deviation of 0.5 nats.",
+        f"{PICK} is beaten by another answer in at most a "
+        f"tenth of {FAMILY} with five judges whose scores have a standard deviation of 0.5 nats.",
         _claim(
             "agreeing",
             f"share of the games plus {MARGIN}",
@@ -146,7 +147,7 @@ STATEMENTS = (
         ),
     ),
     Statement(
-        f"RLHF's pick is beaten by another answer in at least three tenths of {FAMILY} with five judges "
+        f"{PICK} is beaten by another answer in at least three tenths of {FAMILY} with five judges "
         "whose scores have a standard deviation of 4 nats.",
         _claim(
             "disagreeing",
@@ -156,7 +157,7 @@ STATEMENTS = (
         ),
     ),
     Statement(
-        f"RLHF's pick is beaten more often the further five judges' scores spread, in {FAMILY} with standard "
+        f"{PICK} is beaten more often the further five judges' scores spread, in {FAMILY} with standard "
         "deviations of 0.5, 1, 2 and 4 nats.",
         _claim(
             "rises",
@@ -166,7 +167,7 @@ STATEMENTS = (
         ),
     ),
     Statement(
-        f"RLHF's pick is beaten by more than two points in at most one of a hundred {FAMILY} with five "
+        f"{PICK} is beaten by more than two points in at most one of a hundred {FAMILY} with five "
         "judges whose scores have a standard deviation of 0.5 nats.",
         _claim(
             "points.agreeing",
@@ -176,7 +177,7 @@ STATEMENTS = (
         ),
     ),
     Statement(
-        f"RLHF's pick is beaten by more than two points in at least a fifth of {FAMILY} with five judges "
+        f"{PICK} is beaten by more than two points in at least a fifth of {FAMILY} with five judges "
         "whose scores have a standard deviation of 4 nats.",
         _claim(
             "points.disagreeing",
@@ -186,7 +187,7 @@ STATEMENTS = (
         ),
     ),
     Statement(
-        f"RLHF's pick is beaten in at least a tenth of {FAMILY} with two equal judges whose scores have a "
+        f"{PICK} is beaten in at least a tenth of {FAMILY} with two equal judges whose scores have a "
         "standard deviation of 2 nats, although majorities of two equal judges never cycle.",
         _claim(
             "two",

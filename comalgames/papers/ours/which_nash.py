@@ -155,8 +155,8 @@ EXPERIMENTS = (
 )
 
 FAMILY = (
-    "on four random games, in which all mixtures in a space of one or three dimensions are Nash and a "
-    "seventh answer loses 90% of the time"
+    "on four random games whose sets of Nash policies have one or three dimensions, and in which a seventh "
+    "answer loses 90% of the time"
 )
 
 # A paper of June 2026 has the statement for magnetic mirror descent and R-NaD with a uniform reference.
