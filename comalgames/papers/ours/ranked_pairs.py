@@ -131,6 +131,16 @@ def median_gap(data: Data, way: str, size: int) -> float:
 
 
 @reads("ranked pairs, random games")
+def median_excess(data: Data, size: int) -> float:
+    """The median of the gap with best and second less that with two drawn candidates.
+
+    It is 0 for policies that do not move, wherever they are.
+    """
+    gaps = data["ranked pairs, random games"][f"{size} answers"]
+    return float((gaps.sel(way=SECOND) - gaps.sel(way=TWO)).median(skipna=False))
+
+
+@reads("ranked pairs, random games")
 def median_share(data: Data, size: int) -> float:
     """The median of the gap with the worst candidate divided by that with the second one."""
     gaps = data["ranked pairs, random games"][f"{size} answers"]
@@ -188,13 +198,14 @@ STATEMENTS = (
     ),
     *(
         Statement(
-            f"COMAL with step 0.3 on {PAIRS}, ends at a duality gap above 0.05 in the median of {number} "
-            f"random games of {size} answers {FAMILY}.",
+            f"COMAL with step 0.3 on {PAIRS}, ends at a duality gap that is larger by 0.05 or more than that "
+            f"on pairs of two drawn candidates, in the median of {number} random games of {size} answers "
+            f"{FAMILY}.",
             Claim(
                 id=f"N6.random.{size}",
-                quantity=f"median duality gap after 3,000 steps, {number} games of {size} answers",
+                quantity=f"median difference of the two duality gaps, {number} games of {size} answers",
                 source=CODE,
-                reading=median_gap(SECOND, size),
+                reading=median_excess(size),
                 bound=at_least(0.05),
             ),
         )
