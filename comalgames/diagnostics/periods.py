@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
-from comalgames.algorithms.base import AbstractMirrorRule
+from comalgames.algorithms.base import AbstractMirrorRule, AbstractUpdateRule
 from comalgames.diagnostics.local import rotation_frequencies
 from comalgames.equilibria import nash
 from comalgames.games.preference import PreferenceGame
@@ -19,7 +20,7 @@ LONGEST = 8.0
 TIE = 1e-12
 
 
-def best_period(game: PreferenceGame, rule: AbstractMirrorRule) -> int:
+def best_period(game: PreferenceGame, rule: AbstractUpdateRule[Any]) -> int:
     """The period with which `COMAL(rule, period)` converges fastest per step near the game's Nash policy.
 
     A step multiplies the error of the policy at frequency w by u = 1 - m + i s w and adds m times that of the
