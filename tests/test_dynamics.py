@@ -24,7 +24,7 @@ from helpers import (
 )
 
 import comalgames as cg
-from comalgames.diagnostics import rotation_frequencies, spectrum
+from comalgames.diagnostics import best_period, rotation_frequencies, spectrum
 from comalgames.numerics import simplex
 
 CYCLE = cg.PreferenceGame.from_skew(cg.games.comal_cycle().skew)
@@ -360,9 +360,42 @@ def test_periods_of_comal(step_size: float, temperature: float, diverging: Any, 
     per_step = {period: radius ** (1 / period) for period, radius in radii.items()}
     assert min(per_step, key=per_step.__getitem__) == best
     assert f"{per_step[best]:.4f}" == rate
+    assert best_period(CYCLE, rule) == best
     # `shortest_period` does for explicit inner steps up to 0.7 of their own limit.
     if step_size < 0.7 * 2 * temperature / (temperature**2 + COMAL_FREQUENCY**2):
         assert radii[int(np.ceil(rule.shortest_period))] < 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_best_period_is_the_fastest_of_the_linearized_rounds(seed: int) -> None:
+    """With several frequencies: the largest eigenvalue of the step that runs, on the support of Nash."""
+    game = random_game(7, seed=seed)
+    solution = cg.nash(game)
+    used = np.flatnonzero(solution.support)
+    inside = cg.PreferenceGame.from_skew(np.asarray(game.skew)[np.ix_(used, used)])
+    if len(used) < 3:
+        assert best_period(game, cg.MirrorDescent(1.0, 0.1)) == 1
+        return
+    rule = cg.MirrorDescent(1.0, 0.1)
+    radii = [
+        abs(spectrum(inside, cg.COMAL(rule, k), np.log(solution.policy[used]), num_steps=k)[0])
+        for k in range(1, 41)
+    ]
+    rates = -np.log(radii) / np.arange(1, 41)
+    assert best_period(inside, rule) == int(np.argmax(rates)) + 1
+    lost = solution.slack[~solution.support].min(initial=np.inf)
+    off = lost * (1 - 0.9 ** np.arange(1, 41)) / 0.1 / np.arange(1, 41)
+    assert best_period(game, rule) == int(np.argmax(np.minimum(rates, off))) + 1
+
+
+def test_the_best_period_refuses_rules_that_it_cannot_linearize() -> None:
+    for rule, reason in (
+        (cg.Extragradient(1.0, 0.1), "mirror rule"),
+        (cg.MWU(1.0), "temperature"),
+        (cg.MirrorDescent(30.0, 0.1), "smaller step"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            best_period(CYCLE, rule)
 
 
 def test_comal_may_converge_around_an_unstable_inner_rule() -> None:

@@ -259,12 +259,13 @@ DEMANDED_OF = {
     "best_of_n": {"A26"},
     "spin": {"A27"},
     "mnpo": {"A28"},
+    "ours": {"N2", "N3", "N5", "N6", "N7", "N8", "N9", "N10"},
 }
 
 
 def test_the_other_papers_have_every_claim_that_was_demanded():
     assert set(DEMANDED_OF) | {"comal", "lm"} == set(PAPERS)
-    assert sum(len(paper.claims) for paper in PAPERS.values()) == 181
+    assert sum(len(paper.claims) for paper in PAPERS.values()) == 220
     for name, demanded in DEMANDED_OF.items():
         assert {claim.id.partition(".")[0] for claim in PAPERS[name].claims} == demanded
 

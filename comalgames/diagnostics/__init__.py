@@ -4,6 +4,7 @@ from comalgames.diagnostics.fixed_points import FixedPoint
 from comalgames.diagnostics.local import rotation_frequencies, spectrum
 from comalgames.diagnostics.noise import Disturbed, NoiseFloor, noise_floor
 from comalgames.diagnostics.outcomes import OUTCOMES, Evidence, outcome_codes
+from comalgames.diagnostics.periods import best_period
 from comalgames.diagnostics.prediction import Prediction, predict
 from comalgames.diagnostics.rates import RateFit, fit_rate
 from comalgames.diagnostics.sensitivity import Conditioning, conditioning
@@ -20,6 +21,7 @@ __all__ = [
     "RateFit",
     "StablePeriods",
     "StableSteps",
+    "best_period",
     "conditioning",
     "fit_rate",
     "noise_floor",

@@ -124,7 +124,8 @@ STATEMENTS = (
         ),
     ),
     Statement(
-        "A 60/40 mixture of two Bradley-Terry judges may have a majority cycle.",
+        "A 60/40 mixture of two Bradley-Terry judges has a majority cycle in at least one of fifty random "
+        "games of ten answers whose scores have a standard deviation of 2.",
         Claim(
             id="A25.unequal",
             quantity=f"share of games with a majority cycle; {GAMES}",
@@ -145,7 +146,8 @@ STATEMENTS = (
         ),
     ),
     Statement(
-        "Multiplicative weights converges to Nash on games of two equal Bradley-Terry judges.",
+        "Multiplicative weights with step 1 comes within 1 point of Nash in 20,000 steps on random games of "
+        "ten answers and two equal Bradley-Terry judges whose scores have a standard deviation of 2.",
         Claim(
             id="A25.converges",
             quantity="largest last duality gap of 50 random games",

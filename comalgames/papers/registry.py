@@ -39,6 +39,7 @@ PAPERS = {
     "judges": Entry("comalgames.papers.judges", 11, 3),
     "best_of_n": Entry("comalgames.papers.best_of_n", 4, 4),
     "spin": Entry("comalgames.papers.spin", 1, 1),
+    "ours": Entry("comalgames.papers.ours", 40, 5),
     "lm": Entry("comalgames.papers.lm", 160, 25),
 }
 NAMES = tuple(PAPERS)

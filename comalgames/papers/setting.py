@@ -29,6 +29,9 @@ RLHF = MirrorDescent(1 / TEMPERATURE, TEMPERATURE)
 # The source of a claim that no paper makes.
 NEW = "not in the paper"
 
+# The source of a claim of which we found no publication.
+OURS = "ours"
+
 
 def cycle_game() -> dict[str, PreferenceGame]:
     """The three-answer cycle of COMAL's synthetic experiment."""
