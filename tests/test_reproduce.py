@@ -35,7 +35,7 @@ LOOKED_AT = ("comal", "sppo")
 
 # The claims that the paper must have.
 DEMANDED = {
-    *(f"A{k}" for k in (1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 29, 30, 31)),
+    *(f"A{k}" for k in (1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 29, 30, 31, 32)),
 }
 
 

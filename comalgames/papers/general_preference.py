@@ -71,7 +71,7 @@ def distance(data: Data) -> float:
 
 @reads("averages")
 def odds_error(data: Data) -> float:
-    """Largest error of the Nash policy of the log-odds; on a cycle it is proportional to the opposite edges."""
+    """Largest error of the Nash policy of the log-odds: on a cycle it is proportional to opposite edges."""
     edges = np.log([9, 4, 9])  # of b and c, c and a, a and b
     return float(np.abs(nash_of_log_odds(games.comal_cycle()) - edges / edges.sum()).max())
 

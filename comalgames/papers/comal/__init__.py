@@ -11,6 +11,7 @@ from comalgames.papers.comal import (
     exact_steps,
     final_policies,
     headline,
+    inexact,
     inner_steps,
     label_flips,
     losses,
@@ -43,6 +44,7 @@ ADDED = (
     noise,
     annotators,
     self_tuning,
+    inexact,
     phase,
 )
 

@@ -86,7 +86,7 @@ def moves(
 
 
 def _walk(game: PreferenceGame, rule: Any, logp: Any, nash_logp: Any, num_steps: int) -> Any:
-    """KL(Nash || reference) before and after each step, KL(policy || reference), and whether the reference moved."""
+    """By step: KL(Nash || reference) before and after, KL(policy || reference), and whether it moved."""
     rows = _walked(game, rule, logp, nash_logp, jnp.arange(num_steps))
     return [np.asarray(row) for row in rows]
 
