@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -64,9 +63,7 @@ def inexact_steps(
     key, feedback = jax.random.key(seed), Exact(game)
     rule = COMAL(ExactProx(temperature), period=1)
 
-    @partial(eqx.filter_vmap, in_axes=(0, 0, None))
-    @partial(eqx.filter_vmap, in_axes=(None, None, 0))
-    def run(sizes: Any, share: Any, draw: Any) -> Any:
+    def run(each: Any, share: Any, draw: Any) -> Any:
         def body(state: Any, step: Any) -> Any:
             number, size = step
             after = rule.step(key, state, feedback)
@@ -76,9 +73,11 @@ def inexact_steps(
             after = eqx.tree_at(lambda each: each.logp, rule.move_reference(after, logp), logp)
             return after, 2 * jnp.max(game.advantage(logp))
 
-        return jax.lax.scan(body, rule.init(start, start), (jnp.arange(num_steps), sizes))[1]
+        return jax.lax.scan(body, rule.init(start, start), (jnp.arange(num_steps), each))[1]
 
-    gaps = eqx.filter_jit(run)(table, relative, jax.random.split(key, num_draws))
+    draws = eqx.filter_vmap(run, in_axes=(None, None, 0))
+    schedules = eqx.filter_vmap(draws, in_axes=(0, 0, None))
+    gaps = eqx.filter_jit(schedules)(table, relative, jax.random.split(key, num_draws))
     return xr.Dataset(
         {
             "duality_gap": (("errors", "draw", "step"), np.asarray(gaps)),
