@@ -30,6 +30,7 @@ PAPERS = {
     "sppo": Entry("comalgames.papers.sppo", 3, 3),
     "nash_md": Entry("comalgames.papers.nash_md", 6, 3),
     "egpo": Entry("comalgames.papers.egpo", 25, 4),
+    "nash_mirror_prox": Entry("comalgames.papers.nash_mirror_prox", 5, 5),
     "online_ipo": Entry("comalgames.papers.online_ipo", 12, 2),
     "mpo": Entry("comalgames.papers.mpo", 6, 6),
     "onpo": Entry("comalgames.papers.onpo", 5, 5),
