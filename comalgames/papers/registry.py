@@ -35,6 +35,7 @@ PAPERS = {
     "mpo": Entry("comalgames.papers.mpo", 6, 6),
     "onpo": Entry("comalgames.papers.onpo", 5, 5),
     "spo": Entry("comalgames.papers.spo", 5, 5),
+    "full_support": Entry("comalgames.papers.full_support", 5, 5),
     "slow_omwu": Entry("comalgames.papers.slow_omwu", 3, 3),
     "mnpo": Entry("comalgames.papers.mnpo", 8, 8),
     "general_preference": Entry("comalgames.papers.general_preference", 9, 9),

@@ -99,9 +99,10 @@ def near_the_boundary(deltas: tuple[float, ...], step_size: float, resolution: i
     for i, name in enumerate(stacked):
         for k, delta in enumerate(deltas):
             rounds, matrix = np.rint(time / delta).astype(int), payoffs(name, delta)
+            num_steps = int(rounds[-1])
             gaps[i, 0, k] = runs[name][rounds, k]
             for j, is_euclidean in enumerate((False, True), 1):
-                gaps[i, j, k] = gaps_in_numpy(matrix, step_size, rounds[-1], is_euclidean)[rounds]
+                gaps[i, j, k] = gaps_in_numpy(matrix, step_size, num_steps, is_euclidean)[rounds]
     return xr.Dataset(
         {name: (("algorithm", "delta", "time"), gaps[i]) for i, name in enumerate(stacked)},
         {"algorithm": list(RULES), "delta": list(deltas), "time": time},
