@@ -201,7 +201,7 @@ STATEMENTS = (
         ),
     ),
     Statement(
-        f"At 48 answers, fewer than one in a hundred games with {CULTURE} has majorities without a cycle.",
+        f"Fewer than one in a hundred games of 48 answers with {CULTURE} has majorities without a cycle.",
         Claim(
             id="A36.cycles",
             quantity="share of 2,000 games without a majority cycle",
