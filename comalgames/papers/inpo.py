@@ -97,8 +97,8 @@ STRONG, FALLING = 1.0, "INPO, falling step"
 def error_of_exponent(data: Data, exponent: float) -> float:
     """Largest error of the exponent of T, from a tenth of the run to its end.
 
-    A step s multiplies an error of frequency w by 1 - s tau + i s w. With s tau = 2 / (t + 2) the product over
-    T steps falls like T^-2, and KL, which is quadratic in the error, like T^-4.
+    A step s multiplies an error of frequency w by 1 - s tau + i s w. With s tau = 2 / (t + 2) the product
+    over T steps falls like T^-2, and KL, which is quadratic in the error, like T^-4.
     """
     errors = []
     for kl in curves(data, on_both("falling steps"), FALLING, "kl_to_regularized"):
