@@ -24,6 +24,7 @@ from comalgames.papers.comal import (
     reward_models,
     samples,
     self_tuning,
+    spiral,
     step_sizes,
 )
 
@@ -32,6 +33,7 @@ IN_THE_PAPER = (headline, exact_steps, final_policies, samples)
 
 # Claims that are not in the paper, on the same game and beyond:
 ADDED = (
+    spiral,
     outer_rate,
     inner_steps,
     one_algorithm,
