@@ -40,6 +40,7 @@ PAPERS = {
     "mnpo": Entry("comalgames.papers.mnpo", 8, 8),
     "general_preference": Entry("comalgames.papers.general_preference", 9, 9),
     "judges": Entry("comalgames.papers.judges", 11, 3),
+    "regressions": Entry("comalgames.papers.regressions", 2, 2),
     "condorcet": Entry("comalgames.papers.condorcet", 4, 4),
     "best_of_n": Entry("comalgames.papers.best_of_n", 4, 4),
     "spin": Entry("comalgames.papers.spin", 1, 1),
