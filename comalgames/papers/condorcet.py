@@ -240,7 +240,6 @@ FIGURES = (
                     "bound": {"bound": "bound of no cycle", "predicted": "exact, no winner"},
                     "xlabel": "answers",
                     "ylabel": "share of games",
-                    "logx": True,
                     "logy": False,
                 },
             ),

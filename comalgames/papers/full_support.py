@@ -230,7 +230,7 @@ FIGURES = (
                 "lines",
                 "without uniqueness",
                 "last policy",
-                {"x": "step", "y": "duality_gap", "band": "game", "ylabel": "duality gap"},
+                {"x": "step", "y": {"duality_gap": "OMWU"}, "band": "game", "ylabel": "duality gap"},
             ),
         ),
     ),

@@ -145,7 +145,7 @@ STATEMENTS = (
     *(
         Statement(
             "The duality gap of optimistic multiplicative weights with step 1/4 from the uniform policy "
-            "still rises and falls by more than a quarter after 10/delta rounds on the "
+            "still changes by more than a quarter between 10/delta and 20/delta rounds on the "
             f"{GAMES[name]}, for every delta of 0.1, 0.03, 0.01 and 0.003.",
             Claim(
                 id=f"A34.slow.{label}",
@@ -195,7 +195,8 @@ FIGURES = (
         "Duality gap with step 1/4 from the uniform policy over rounds times delta: median and quartiles "
         "over delta from 0.003 to 0.1. Left: the delta game of two players. Right: the near-degenerate "
         "three-answer cycle. Optimistic multiplicative weights, whose curves by the package and in NumPy "
-        "coincide, keeps a constant gap; optimistic gradient converges.",
+        "coincide, comes near Nash and leaves it again after a number of rounds proportional to 1/delta; "
+        "optimistic gradient converges.",
         tuple(
             Panel(
                 "lines",

@@ -226,7 +226,7 @@ FIGURES = (
                 "original game",
                 {
                     "x": "horizon",
-                    "y": "duality_gap",
+                    "y": {"duality_gap": "EGPO"},
                     "band": "game",
                     "bound": {"bound": "bound"},
                     "xlabel": "T",
