@@ -25,15 +25,15 @@ class Entry(NamedTuple):
 
 
 PAPERS = {
-    "comal": Entry("comalgames.papers.comal", 140, 18),
-    "inpo": Entry("comalgames.papers.inpo", 5, 1),
+    "comal": Entry("comalgames.papers.comal", 145, 22),
+    "inpo": Entry("comalgames.papers.inpo", 7, 3),
     "sppo": Entry("comalgames.papers.sppo", 3, 3),
-    "nash_md": Entry("comalgames.papers.nash_md", 6, 3),
-    "egpo": Entry("comalgames.papers.egpo", 25, 4),
+    "nash_md": Entry("comalgames.papers.nash_md", 7, 4),
+    "egpo": Entry("comalgames.papers.egpo", 35, 7),
     "nash_mirror_prox": Entry("comalgames.papers.nash_mirror_prox", 5, 5),
-    "online_ipo": Entry("comalgames.papers.online_ipo", 12, 2),
-    "mpo": Entry("comalgames.papers.mpo", 6, 6),
-    "onpo": Entry("comalgames.papers.onpo", 5, 5),
+    "online_ipo": Entry("comalgames.papers.online_ipo", 13, 3),
+    "mpo": Entry("comalgames.papers.mpo", 7, 7),
+    "onpo": Entry("comalgames.papers.onpo", 8, 8),
     "spo": Entry("comalgames.papers.spo", 5, 5),
     "full_support": Entry("comalgames.papers.full_support", 5, 5),
     "slow_omwu": Entry("comalgames.papers.slow_omwu", 3, 3),
