@@ -2,7 +2,8 @@
 
 Cai et al., "Fast Last-Iterate Convergence of Learning in Games Requires Forgetful Algorithms", 2024, arXiv
 2406.10631: for every delta there is a 2 x 2 game on which the duality gap is still constant after 1/delta
-rounds. The preference game with three answers is ours.
+rounds. The preference game with three answers is ours. arXiv 2605.13242 (2026; only its abstract was seen)
+proves a linear rate where Nash is unique and interior, which vanishes near the boundary.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from comalgames.experiments import (
     reads,
 )
 from comalgames.games import PreferenceGame
+from comalgames.papers.full_support import BURN_IN, SMALLEST_GAP, slowest_rate
+from comalgames.papers.reading import largest
 from comalgames.papers.setting import OURS
 
 DELTAS = (0.1, 0.03, 0.01, 0.003)
@@ -46,6 +49,11 @@ def payoffs(name: str, delta: float) -> np.ndarray:
     if name == "delta game":
         return -np.array([[0.5 + delta, 0.5], [0.0, 1.0]])
     return np.array([[0.0, delta, -0.5], [-delta, 0.0, 0.5], [0.5, -0.5, 0.0]])
+
+
+def cycles(deltas: tuple[float, ...]) -> PreferenceGame:
+    """The near-degenerate cycles as prompts."""
+    return PreferenceGame.from_skew(np.stack([games.near_degenerate_cycle(delta).skew for delta in deltas]))
 
 
 def projected(point: np.ndarray) -> np.ndarray:
@@ -87,9 +95,7 @@ def near_the_boundary(deltas: tuple[float, ...], step_size: float, resolution: i
     with jax.enable_x64(True):
         stacked = {
             "delta game": jax.vmap(games.delta_game)(jnp.asarray(deltas)),
-            "cycle": PreferenceGame.from_skew(
-                np.stack([np.asarray(games.near_degenerate_cycle(delta).skew) for delta in deltas])
-            ),
+            "cycle": cycles(deltas),
         }
         runs = {
             name: solve(game, OptimisticMWU(step_size), round(until / min(deltas))).history["duality_gap"]
@@ -106,6 +112,32 @@ def near_the_boundary(deltas: tuple[float, ...], step_size: float, resolution: i
     return xr.Dataset(
         {name: (("algorithm", "delta", "time"), gaps[i]) for i, name in enumerate(stacked)},
         {"algorithm": list(RULES), "delta": list(deltas), "time": time},
+    )
+
+
+def linear_rate(deltas: tuple[float, ...], step_size: float, num_steps: int, record_every: int) -> Any:
+    """The rate of decrease of the gap on the near-degenerate cycle, fitted late in a run, and predicted.
+
+    The prediction is that of the slowest mode at Nash; for small delta the frequency is w = sqrt(delta) / 2,
+    and the rate (step w)^2 / 2 is proportional to delta.
+    """
+    import xarray as xr
+
+    with jax.enable_x64(True):
+        run = solve(cycles(deltas), OptimisticMWU(step_size), num_steps, record_every=record_every)
+    measured, predicted = [], []
+    for k, delta in enumerate(deltas):
+        gaps = run.history["duality_gap"][:, k]
+        (fitted,) = np.nonzero((gaps > SMALLEST_GAP) & (gaps < delta * BURN_IN))
+        measured.append(-np.polyfit(record_every * fitted, np.log(gaps[fitted]), 1)[0])
+        policy = np.array([0.5, 0.5, delta]) / (1 + delta)
+        predicted.append(slowest_rate(payoffs("cycle", delta), policy, step_size))
+    return xr.Dataset(
+        {
+            "rate": ("delta", measured),
+            "error": ("delta", np.abs(np.array(measured) / predicted - 1)),
+        },
+        {"delta": list(deltas)},
     )
 
 
@@ -137,6 +169,14 @@ def difference_from_numpy(data: Data) -> float:
             for name in GAMES
         )
     )
+
+
+@reads("linear rate")
+def error_of_proportion(data: Data) -> float:
+    """Error of the exponent 1 of delta in the rate, between the largest and the smallest delta."""
+    rates = data["linear rate"]["rate"]
+    delta = rates["delta"].values
+    return float(abs(np.log(rates[0] / rates[-1]) / np.log(delta[0] / delta[-1]) - 1))
 
 
 CAI = "Cai et al. 2024, abstract (a constant gap after 1/delta rounds)"
@@ -174,6 +214,28 @@ STATEMENTS = (
             ("delta", "delta game", "Cai et al. 2024, abstract (a rate of T^-1/2 for every game)"),
             ("cycle", "cycle", OURS),
         )
+    ),
+    Statement(
+        "Optimistic multiplicative weights with step 1 converges linearly on the near-degenerate "
+        "three-answer cycle, at the rate of its slowest mode at the Nash policy, for delta of 0.1, 0.03 and 0.01.",
+        Claim(
+            id="A34.rate",
+            quantity="largest relative error of the fitted rate of the duality gap, three deltas",
+            source="arXiv 2605.13242, abstract (linear); the value is ours",
+            reading=largest("linear rate", "error"),
+            bound=at_most(0.05),
+        ),
+    ),
+    Statement(
+        "The rate at which optimistic multiplicative weights with step 1 converges on the near-degenerate "
+        "three-answer cycle vanishes in proportion to delta, from 0.1 to 0.01.",
+        Claim(
+            id="A34.proportional",
+            quantity="error of the exponent 1 of delta in the rate",
+            source=OURS,
+            reading=error_of_proportion(),
+            bound=at_most(0.05),
+        ),
     ),
     Statement(
         "Optimistic multiplicative weights of the package has the duality gaps of its two published "
@@ -226,6 +288,12 @@ PAPER = Paper(
             "How long do optimistic rules take if the Nash policy is near the boundary?",
             near_the_boundary,
             {"deltas": DELTAS, "step_size": STEP, "resolution": RESOLUTION, "until": UNTIL},
+        ),
+        Measurement(
+            "linear rate",
+            "At which rate does optimistic multiplicative weights converge in the end?",
+            linear_rate,
+            {"deltas": (0.1, 0.03, 0.01), "step_size": 1.0, "num_steps": 20_000, "record_every": 10},
         ),
     ),
     statements=STATEMENTS,
