@@ -132,13 +132,8 @@ def linear_rate(deltas: tuple[float, ...], step_size: float, num_steps: int, rec
         measured.append(-np.polyfit(record_every * fitted, np.log(gaps[fitted]), 1)[0])
         policy = np.array([0.5, 0.5, delta]) / (1 + delta)
         predicted.append(slowest_rate(payoffs("cycle", delta), policy, step_size))
-    return xr.Dataset(
-        {
-            "rate": ("delta", measured),
-            "error": ("delta", np.abs(np.array(measured) / predicted - 1)),
-        },
-        {"delta": list(deltas)},
-    )
+    errors = np.abs(np.array(measured) / predicted - 1)
+    return xr.Dataset({"rate": ("delta", measured), "error": ("delta", errors)}, {"delta": list(deltas)})
 
 
 def late_gaps(data: Data, game: str, algorithm: str) -> np.ndarray:
@@ -217,7 +212,8 @@ STATEMENTS = (
     ),
     Statement(
         "Optimistic multiplicative weights with step 1 converges linearly on the near-degenerate "
-        "three-answer cycle, at the rate of its slowest mode at the Nash policy, for delta of 0.1, 0.03 and 0.01.",
+        "three-answer cycle, at the rate of its slowest mode at the Nash policy, for delta of 0.1, 0.03 and "
+        "0.01.",
         Claim(
             id="A34.rate",
             quantity="largest relative error of the fitted rate of the duality gap, three deltas",
