@@ -205,7 +205,7 @@ STATEMENTS = (
         "of ten answers.",
         Claim(
             id="A22.Hedge",
-            quantity="lower quartile of Hedge's gap divided by ONPO's; their bounds have a ratio of 37",
+            quantity="lower quartile of Hedge's gap divided by ONPO's",
             source=OURS,
             reading=lead_over_hedge(),
             bound=at_least(10.0),

@@ -236,6 +236,7 @@ FIGURES = (
                     "series": "errors",
                     "band": "draw",
                     "ylabel": "duality gap",
+                    "legend": "center right",
                 },
             ),
         ),
