@@ -25,5 +25,5 @@ def test_claims_on_magnets_fail_under_wrong_rules(mutation, true):
 
 
 def test_claims_on_magnets_hold_without_a_mutation(true):
-    assert len(true) == 4
+    assert len(true) == 6
     assert all(holds for holds, _ in true.values())

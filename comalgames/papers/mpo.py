@@ -8,10 +8,39 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from comalgames import games
 from comalgames.algorithms import MMD, MPO, MovingReference
-from comalgames.experiments import Claim, Experiment, Figure, Panel, Paper, Statement, at_least, at_most
-from comalgames.papers.reading import last, late_swing, regularized_error
-from comalgames.papers.setting import NEW, START, TEMPERATURE, cycle_game, on_both, with_losing_answer
+from comalgames.drivers.solve import solve
+from comalgames.equilibria import qre
+from comalgames.experiments import (
+    Claim,
+    Experiment,
+    Figure,
+    Measurement,
+    Panel,
+    Paper,
+    Statement,
+    at_least,
+    at_most,
+)
+from comalgames.measures.metrics import kl_to
+from comalgames.papers.local import error_of_factor
+from comalgames.papers.reading import largest, last, late_swing, regularized_error
+from comalgames.papers.setting import (
+    LOSING_START,
+    NEW,
+    OURS,
+    START,
+    TEMPERATURE,
+    cycle_game,
+    losing_answer_game,
+    on_both,
+    with_losing_answer,
+)
 
 RULES: dict[str, Any] = {
     "MPO, every 20 steps": MPO(1.0, TEMPERATURE, 20),
@@ -19,6 +48,61 @@ RULES: dict[str, Any] = {
     "moving magnet, 1 a step": MovingReference(MMD(1.0, TEMPERATURE), 1.0),
     "MMD, magnet fixed": MMD(1.0, TEMPERATURE),
 }
+
+# Temperatures alpha; the step is eta = alpha / L^2, the largest of the theorem: advantages differ by at most
+# L = 1/2 times the sum of absolute differences of two policies.
+TEMPERATURES, PER_TEMPERATURE, SMALLEST_KL = (0.02, 0.1, 0.5), 4.0, 1e-20
+
+
+def fixed_magnet(
+    temperatures: tuple[float, ...],
+    per_temperature: float,
+    num_steps: int,
+    smallest_kl: float,
+    num_games: int,
+    num_answers: int,
+    seed: int,
+) -> Any:
+    """Largest (1 + eta alpha) KL+ / KL along magnetic mirror descent, by temperature.
+
+    On random games, with a random magnet and start for each, and on the cycle with a losing answer.
+    """
+    import xarray as xr
+
+    rng, shares = np.random.default_rng(seed), []
+    magnet, start = (0.9 * rng.dirichlet(np.ones(num_answers), num_games) + 0.1 / num_answers for _ in "ab")
+    with jax.enable_x64(True):
+        many = games.random(jax.random.key(seed), num_answers, (num_games,))
+        ((_, losing),) = losing_answer_game().items()
+        for alpha in temperatures:
+            rule = MMD(per_temperature * alpha, alpha)
+            for game, init, reference in ((many, start, magnet), (losing, LOSING_START, LOSING_START)):
+                target = {"kl": kl_to(jnp.asarray(qre(game, alpha, reference).logp))}
+                run = solve(game, rule, num_steps, init=init, reference=reference, metrics=target)
+                before, after = run.history["kl"][:-1], run.history["kl"][1:]
+                known = before > smallest_kl
+                ratio = np.where(known, after, 0.0) / np.where(known, before, 1.0)
+                shares.append(ratio.max() * (1 + per_temperature * alpha**2))
+    return xr.Dataset(
+        {"share of the bound": (("temperature", "family"), np.reshape(shares, (-1, 2)))},
+        {"temperature": list(temperatures), "family": ["random", "losing answer"]},
+    )
+
+
+def local_rate(temperatures: tuple[float, ...], per_temperature: float, num_steps: int) -> Any:
+    """Error of the factor of KL per step near the equilibrium, by temperature."""
+    import xarray as xr
+
+    errors = []
+    for alpha in temperatures:
+        eta = per_temperature * alpha
+
+        def multiplier(w: float, eta: float = eta, alpha: float = alpha) -> complex:
+            return (1 + 1j * eta * w) / (1 + eta * alpha)
+
+        errors.append(error_of_factor(MMD(eta, alpha), alpha, num_steps, multiplier))
+    return xr.Dataset({"error": ("temperature", errors)}, {"temperature": list(temperatures)})
+
 
 STATEMENTS = (
     Statement(
@@ -66,6 +150,31 @@ STATEMENTS = (
             bound=at_least(0.4),
         ),
     ),
+    Statement(
+        "Every step of magnetic mirror descent with a fixed magnet and step eta = 4 alpha multiplies KL to "
+        "the equilibrium regularized at temperature alpha by at most 1/(1 + eta alpha), for alpha of 0.02, "
+        "0.1 and 0.5, on 20 random games of ten answers and on the three-answer cycle with a fourth answer "
+        "that loses 90% of the time.",
+        Claim(
+            id="A21.contraction",
+            quantity="largest share of the bound, three temperatures",
+            source="MPO, abstract (a linear rate); Sokota et al. 2023, theorem 3.4",
+            reading=largest("fixed magnet", "share of the bound"),
+            bound=at_most(1.0),
+        ),
+    ),
+    Statement(
+        "A step of magnetic mirror descent with a fixed magnet and step eta = 4 alpha multiplies KL near the "
+        "regularized equilibrium of the three-answer cycle by (1 + (eta w)^2)/(1 + eta alpha)^2, where w is "
+        "the rotation frequency, for alpha of 0.02, 0.1 and 0.5.",
+        Claim(
+            id="A21.local",
+            quantity="largest relative error of log(factor), three temperatures",
+            source=OURS,
+            reading=largest("local rate", "error"),
+            bound=at_most(1e-3),
+        ),
+    ),
 )
 
 FIGURES = (
@@ -90,6 +199,26 @@ PAPER = Paper(
                 RULES,
                 {"num_queries": 1600, "init": START},
             )
+        ),
+        Measurement(
+            "fixed magnet",
+            "Does every step with a fixed magnet contract as the theorem says?",
+            fixed_magnet,
+            {
+                "temperatures": TEMPERATURES,
+                "per_temperature": PER_TEMPERATURE,
+                "num_steps": 300,
+                "smallest_kl": SMALLEST_KL,
+                "num_games": 20,
+                "num_answers": 10,
+                "seed": 0,
+            },
+        ),
+        Measurement(
+            "local rate",
+            "By which factor does a step with a fixed magnet shrink KL near the equilibrium?",
+            local_rate,
+            {"temperatures": TEMPERATURES, "per_temperature": PER_TEMPERATURE, "num_steps": 8},
         ),
     ),
     statements=STATEMENTS,

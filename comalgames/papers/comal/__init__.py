@@ -11,6 +11,7 @@ from comalgames.papers.comal import (
     exact_steps,
     final_policies,
     headline,
+    inexact,
     inner_steps,
     label_flips,
     losses,
@@ -23,6 +24,7 @@ from comalgames.papers.comal import (
     reward_models,
     samples,
     self_tuning,
+    spiral,
     step_sizes,
 )
 
@@ -31,6 +33,7 @@ IN_THE_PAPER = (headline, exact_steps, final_policies, samples)
 
 # Claims that are not in the paper, on the same game and beyond:
 ADDED = (
+    spiral,
     outer_rate,
     inner_steps,
     one_algorithm,
@@ -43,6 +46,7 @@ ADDED = (
     noise,
     annotators,
     self_tuning,
+    inexact,
     phase,
 )
 

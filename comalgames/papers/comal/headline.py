@@ -106,17 +106,6 @@ def nash_error(data: Data) -> float:
     return float(max(np.abs(answers["nash_policy"].values - NASH).max(), np.abs(rates - 0.5).max()))
 
 
-@reads()
-def growth_of_kl(data: Data, experiment: str, algorithm: str) -> float:
-    """KL(Nash || last policy) / KL(Nash || start)."""
-    with np.errstate(divide="ignore"):
-        final = np.log(data[experiment]["final_policy"].sel(game="cycle", algorithm=algorithm, seed=0).values)
-    nash_policy = np.array(NASH)
-    return float(
-        nash_policy @ (np.log(nash_policy) - final) / (nash_policy @ (np.log(nash_policy) - np.log(START)))
-    )
-
-
 EXPERIMENTS = (
     *with_losing_answer(
         Experiment(
@@ -186,19 +175,6 @@ STATEMENTS = (
                 source=SECTION,
                 reading=late_swing(on_both(where), name),
                 bound=at_least(0.4),
-            ),
-        )
-        for where, label, name, subject, number in WITHOUT_REFERENCE
-    ),
-    *(
-        Statement(
-            f"{subject} with {number} moves away from the Nash policy of the three-answer cycle.",
-            Claim(
-                id=f"A2.{name.split()[-1]}.{label}.kl",
-                quantity="KL(Nash, last policy) / KL(Nash, start)",
-                source=SECTION,
-                reading=growth_of_kl(where, name),
-                bound=at_least(2.0),
             ),
         )
         for where, label, name, subject, number in WITHOUT_REFERENCE

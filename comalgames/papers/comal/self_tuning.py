@@ -86,7 +86,7 @@ def moves(
 
 
 def _walk(game: PreferenceGame, rule: Any, logp: Any, nash_logp: Any, num_steps: int) -> Any:
-    """KL(Nash || reference) before and after each step, KL(policy || reference), and whether it moved."""
+    """By step: KL(Nash || reference) before and after, KL(policy || reference), and whether it moved."""
     rows = _walked(game, rule, logp, nash_logp, jnp.arange(num_steps))
     return [np.asarray(row) for row in rows]
 
@@ -96,7 +96,8 @@ def _walked(game: PreferenceGame, rule: Any, logp: Any, nash_logp: Any, steps: A
     def body(state: Any, _: Any) -> Any:
         after = rule.step(jax.random.key(0), state, Exact(game))
         distances = (kl_divergence(nash_logp, each.reference) for each in (state, after))
-        return after, (*distances, kl_divergence(state.logp, state.reference), after.near)
+        moving = jnp.any(after.reference != state.reference, axis=-1)
+        return after, (*distances, kl_divergence(state.logp, state.reference), moving)
 
     return jax.lax.scan(body, rule.init(logp, logp), steps)[1]
 
