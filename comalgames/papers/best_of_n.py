@@ -1,7 +1,7 @@
 """Best-of-2 sampling, iterated, is NCA with beta = 1; it does not reach Nash.
 
 Chen et al., "Noise Contrastive Alignment of Language Models with Explicit Rewards", 2024, arXiv 2402.05369;
-the identity is not in the paper.
+the identity is known from Yang et al., "Faster WIND", 2024, arXiv 2410.20727.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from comalgames.experiments import (
 )
 from comalgames.feedback import Exact
 from comalgames.papers.reading import largest, swing, turns
-from comalgames.papers.setting import NEW, START, cycle_game, on_both, with_losing_answer
+from comalgames.papers.setting import OURS, START, cycle_game, on_both, with_losing_answer
 
 BEST = "best of two (NCA, beta 1)"
 RULES: dict[str, Any] = {BEST: NCA(1.0), "NCA, beta 4": NCA(4.0), "BCO, beta 4": BCO(4.0)}
@@ -70,7 +70,7 @@ STATEMENTS = (
         Claim(
             id="A26.distribution",
             quantity="largest difference of a probability, 20 random games of 6 answers",
-            source=NEW,
+            source="known (Faster WIND, arXiv 2410.20727; the discrete replicator)",
             reading=largest("one step", "best of two"),
             bound=at_most(1e-14),
         ),
@@ -80,7 +80,7 @@ STATEMENTS = (
         Claim(
             id="A26.loss",
             quantity="largest difference of a log-ratio, 20 random games of 6 answers",
-            source=NEW,
+            source=OURS,
             reading=largest("one step", "minimum of the loss"),
             bound=at_most(1e-7),
         ),
@@ -91,7 +91,7 @@ STATEMENTS = (
         Claim(
             id="A26.last",
             quantity="changes of the likeliest answer in 10,000 steps, the smaller of two games",
-            source=NEW,
+            source=OURS,
             reading=turns(on_both("dynamics"), BEST),
             bound=at_least(10),
         ),
@@ -106,7 +106,7 @@ STATEMENTS = (
                 "largest minus smallest duality gap of the average policy after 1,000 steps, the smaller of "
                 "two games"
             ),
-            source=NEW,
+            source=OURS,
             reading=swing(on_both("dynamics"), BEST, 9000, "average_duality_gap"),
             bound=at_least(0.1),
         ),
@@ -128,7 +128,7 @@ FIGURES = (
 PAPER = Paper(
     name="best_of_n",
     title="Best-of-2 sampling is NCA with beta = 1",
-    source="Chen et al. 2024, arXiv 2402.05369; the identity is not in the paper",
+    source="Chen et al. 2024, arXiv 2402.05369; the identity is known",
     experiments=(
         Measurement(
             "one step",

@@ -27,7 +27,6 @@ from comalgames.experiments import (
     at_most,
     reads,
 )
-from comalgames.papers.setting import NEW
 
 # Scores are drawn from a normal distribution of this standard deviation, in nats.
 DRAWS = {"num_answers": 10, "spread": 2.0, "seed": 0}
@@ -118,7 +117,7 @@ STATEMENTS = (
         Claim(
             id="A25.two",
             quantity=f"share of games with a majority cycle; {GAMES}",
-            source=NEW,
+            source="ours; beside arXiv 2503.10990",
             reading=share("two, 50/50"),
             bound=at_most(0.0),
         ),
@@ -129,7 +128,7 @@ STATEMENTS = (
         Claim(
             id="A25.unequal",
             quantity=f"share of games with a majority cycle; {GAMES}",
-            source=NEW,
+            source="ours; beside arXiv 2503.10990",
             reading=share("two, 60/40"),
             bound=at_least(0.02),
         ),
@@ -140,7 +139,7 @@ STATEMENTS = (
         Claim(
             id="A25.three",
             quantity=f"share of games with a majority cycle; {GAMES}",
-            source=NEW,
+            source="ours; beside arXiv 2503.10990",
             reading=share("three"),
             bound=at_least(0.3),
         ),
@@ -151,7 +150,7 @@ STATEMENTS = (
         Claim(
             id="A25.converges",
             quantity="largest last duality gap of 50 random games",
-            source=NEW,
+            source="ours; beside arXiv 2503.10990",
             reading=largest_last_gap("two, 50/50"),
             bound=at_most(1e-2),
         ),

@@ -10,7 +10,7 @@ from typing import Any
 from comalgames.algorithms import INPO, MNPO, MWU
 from comalgames.experiments import Claim, Experiment, Figure, Panel, Paper, Statement, at_least, at_most
 from comalgames.papers.reading import largest_late, late_swing, regularized_error
-from comalgames.papers.setting import NEW, START, TEMPERATURE, cycle_game, on_both, with_losing_answer
+from comalgames.papers.setting import OURS, START, TEMPERATURE, cycle_game, on_both, with_losing_answer
 
 ETA = 1.0
 WITH: dict[str, Any] = {
@@ -51,7 +51,7 @@ STATEMENTS = (
             Claim(
                 id=f"A28.{label}.limit",
                 quantity="largest difference of a probability, two games",
-                source=NEW,
+                source=OURS,
                 reading=regularized_error(on_both("with a temperature"), name, TEMPERATURE),
                 bound=at_most(1e-10),
             ),
@@ -64,7 +64,7 @@ STATEMENTS = (
             Claim(
                 id=f"A28.{label}.diverges",
                 quantity="largest minus smallest duality gap in the second half of the run, two games",
-                source=NEW,
+                source=OURS,
                 reading=late_swing(on_both("without"), name),
                 bound=at_least(0.3),
             ),
@@ -80,7 +80,7 @@ STATEMENTS = (
                 Claim(
                     id=f"A28.{label}.{k}",
                     quantity=f"{quantity}, two games, weights {name}",
-                    source=NEW,
+                    source=OURS,
                     reading=reading(on_both("players"), name),
                     bound=bound,
                 )

@@ -31,8 +31,8 @@ from comalgames.measures.metrics import kl_to
 from comalgames.papers.local import error_of_factor
 from comalgames.papers.reading import largest, last, late_swing, regularized_error
 from comalgames.papers.setting import (
+    FOLKLORE,
     LOSING_START,
-    NEW,
     OURS,
     START,
     TEMPERATURE,
@@ -145,7 +145,7 @@ STATEMENTS = (
         Claim(
             id="A21.fast",
             quantity="largest minus smallest duality gap in the second half of the run, two games",
-            source=NEW,
+            source=FOLKLORE,
             reading=late_swing(on_both("magnets"), "moving magnet, 1 a step"),
             bound=at_least(0.4),
         ),

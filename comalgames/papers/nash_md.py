@@ -24,7 +24,6 @@ from comalgames.experiments import (
 )
 from comalgames.papers.reading import curves, last, mixture_error, regularized_error
 from comalgames.papers.setting import (
-    NEW,
     OURS,
     START,
     TEMPERATURE,
@@ -75,7 +74,7 @@ STATEMENTS = (
         Claim(
             id="A18.bias",
             quantity="KL(regularized equilibrium, last policy)",
-            source=NEW,
+            source=OURS,
             reading=last("limits", CONSTANT, "kl_to_regularized"),
             bound=between(5e-5, 1e-4),
         ),
@@ -87,7 +86,7 @@ STATEMENTS = (
         Claim(
             id="A18.mixture",
             quantity="largest difference of a probability, two games",
-            source=NEW,
+            source=OURS,
             reading=mixture_error(on_both("limits"), CONSTANT, TEMPERATURE, STEP * TEMPERATURE),
             bound=at_most(1e-12),
         ),

@@ -25,7 +25,7 @@ from comalgames.experiments import (
     reads,
 )
 from comalgames.papers.reading import curve, last, mixture_error, regularized_error, swing
-from comalgames.papers.setting import NEW, OURS, START, cycle_game, distances, on_both, with_losing_answer
+from comalgames.papers.setting import OURS, START, cycle_game, distances, on_both, with_losing_answer
 
 BETA, SHARE = 0.25, 0.25
 IPO, DPO, MIXED = "online IPO", "online DPO, beta 1", "IPO-MD / Nash-MD-PG, share .25"
@@ -93,7 +93,7 @@ STATEMENTS = (
         Claim(
             id="A20.rounds",
             quantity="largest difference of a probability, two games",
-            source=NEW,
+            source=OURS,
             reading=regularized_error(on_both("rounds"), "temperature .25", 0.25),
             bound=at_most(1e-12),
         ),
@@ -105,7 +105,7 @@ STATEMENTS = (
         Claim(
             id="A20.cycles",
             quantity="largest minus smallest duality gap in the last 60 rounds, two games",
-            source=NEW,
+            source=OURS,
             reading=swing(on_both("rounds"), "temperature .1", 60),
             bound=at_least(0.1),
         ),

@@ -34,7 +34,6 @@ from comalgames.feedback import Exact
 from comalgames.numerics import simplex
 from comalgames.papers.reading import largest, last, late_swing
 from comalgames.papers.setting import (
-    NEW,
     OURS,
     START,
     STARTS,
@@ -137,7 +136,7 @@ STATEMENTS = (
         Claim(
             id="A22.one",
             quantity="largest difference of a log-probability over 2,000 steps, two step sizes",
-            source=NEW,
+            source=OURS,
             reading=largest("two sequences", "difference"),
             bound=at_most(1e-12),
         ),
@@ -170,7 +169,7 @@ STATEMENTS = (
         Claim(
             id="A22.large",
             quantity="largest minus smallest duality gap in the second half of the run, two games",
-            source=NEW,
+            source="known (optimistic gradient: Zhang and Yu 2019, arXiv 1908.05699)",
             reading=late_swing(on_both("dynamics"), "ONPO, step 2.9"),
             bound=at_least(0.01),
         ),

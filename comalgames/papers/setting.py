@@ -26,13 +26,9 @@ NASH = (4 / 11, 3 / 11, 4 / 11)
 # One round of RLHF: maximize reward minus temperature * KL(policy || reference), from the reference (pull 1).
 RLHF = MirrorDescent(1 / TEMPERATURE, TEMPERATURE)
 
-# The sources of claims that no paper makes, and of those whose statement in a paper could not be seen.
-NEW = "not in the paper"
-OURS = "ours"
-UNVERIFIED = "could not be verified"
-
-# The source of a claim of which we found no publication.
-OURS = "ours"
+# The sources of claims of which we found no publication, and of those that everybody in the field uses.
+# Others name a publication, or say "known" and name one beside the paper.
+OURS, FOLKLORE = "ours", "folklore"
 
 
 def cycle_game() -> dict[str, PreferenceGame]:

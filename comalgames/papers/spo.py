@@ -25,7 +25,7 @@ from comalgames.experiments import (
 from comalgames.papers.reading import curve, curves, late_swing
 from comalgames.papers.setting import (
     NASH,
-    NEW,
+    OURS,
     START,
     STARTS,
     cycle_game,
@@ -102,7 +102,7 @@ STATEMENTS = (
         Claim(
             id="A23.last",
             quantity="largest minus smallest duality gap in the second half of the run, two games",
-            source=NEW,
+            source="known (Bailey and Piliouras 2018)",
             reading=late_swing(on_both("dynamics"), SINGLE),
             bound=at_least(0.4),
         ),
@@ -114,7 +114,7 @@ STATEMENTS = (
         Claim(
             id="A23.queue",
             quantity="largest |ratio / q - 1|, ratio of the growth of log KL(Nash, policy), step 0.02",
-            source=NEW,
+            source=OURS,
             reading=error_of_growth(on_both("queues"), QUEUES, max(QUEUES)),
             bound=at_most(0.02),
         ),

@@ -29,7 +29,7 @@ from comalgames.experiments import (
 )
 from comalgames.feedback import Exact
 from comalgames.papers.reading import last, late_swing
-from comalgames.papers.setting import NEW, START, cycle_game, on_both, with_losing_answer
+from comalgames.papers.setting import OURS, START, cycle_game, on_both, with_losing_answer
 
 STEP_SIZES = {"smallest_step": 1e-3, "largest_step": 30.0, "num_step_sizes": 28}
 SMALL = 0.1  # below it the difference is its leading term
@@ -94,7 +94,7 @@ STATEMENTS = (
         Claim(
             id="A17.order",
             quantity="exponent of the difference in the step size, steps below 0.1",
-            source=NEW,
+            source=OURS,
             reading=order(SMALL),
             bound=between(2.95, 3.05),
         ),
@@ -105,7 +105,7 @@ STATEMENTS = (
         Claim(
             id="A17.loss",
             quantity="largest ratio of the loss at its minimum to the loss at the step, steps from 0.1",
-            source=NEW,
+            source=OURS,
             reading=largest_ratio_of_losses(SMALL),
             bound=at_most(1 - 1e-7),
         ),
@@ -133,7 +133,7 @@ STATEMENTS = (
         Claim(
             id="A17.average",
             quantity="last duality gap of the average policy, step 1, the larger of two games",
-            source="SPPO, theorem 4.1, for a step of order T^-1/2; step 1 is not in the paper",
+            source="SPPO, theorem 4.1, for a step of order T^-1/2; step 1 is ours",
             reading=last(on_both("dynamics"), "intended step", "average_duality_gap"),
             bound=at_most(0.02),
         ),

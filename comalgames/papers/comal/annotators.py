@@ -10,7 +10,7 @@ from comalgames import games
 from comalgames.equilibria import annotator_robust_nash, nash, worst_annotator_gap
 from comalgames.experiments import Claim, Data, Figure, Measurement, Statement, at_least, at_most, reads
 from comalgames.measures.metrics import duality_gap
-from comalgames.papers.setting import NEW
+from comalgames.papers.setting import OURS
 
 TEAMS = tuple(f"team {k}" for k in range(1, 11))
 
@@ -104,7 +104,7 @@ STATEMENTS = (
                 "worst gap of the Nash policy minus that of the robust policy, certified by linear "
                 "programming"
             ),
-            source=NEW,
+            source=OURS,
             reading=gain_of_robustness(),
             bound=at_least(0.1),
         ),
@@ -115,7 +115,7 @@ STATEMENTS = (
         Claim(
             id="A14.left_out",
             quantity="largest duality gap of trajectory 22 over 20 such changes",
-            source=NEW,
+            source=OURS,
             reading=gap_when_reweighted(),
             bound=at_most(1e-12),
         ),

@@ -9,7 +9,7 @@ import numpy as np
 from comalgames.algorithms import COMAL, ExactProx
 from comalgames.experiments import Claim, Data, Experiment, Figure, Statement, at_least, at_most, reads
 from comalgames.games import comal_cycle
-from comalgames.papers.setting import NEW, OURS, START, cycle_and_random_games, cycle_game, kl_to_nash
+from comalgames.papers.setting import OURS, START, cycle_and_random_games, cycle_game, kl_to_nash
 
 TEMPERATURES = (0.03, 0.1, 0.3, 1.0, 3.0)
 HIGH = (0.3, 1.0, 3.0)
@@ -127,7 +127,7 @@ STATEMENTS = (
         Claim(
             id="A9",
             quantity="largest increase of the duality gap in one step, smallest over three temperatures",
-            source=NEW,
+            source=OURS,
             reading=smallest_rise_of_gap(HIGH),
             bound=at_least(1e-3),
         ),

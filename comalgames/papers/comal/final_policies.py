@@ -24,7 +24,7 @@ from comalgames.measures.metrics import win_rates
 from comalgames.papers.comal.headline import BASELINES, FIVE, HEADLINE, OTHERS
 from comalgames.papers.setting import LOSING_START, cycle_game, losing_answer_game, on_both
 
-SOURCE = "COMAL, cross-policy comparison"
+SOURCE = "ours; COMAL compares final policies of language models"
 
 
 def win_rates_of_final_policies(

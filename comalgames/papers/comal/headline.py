@@ -38,7 +38,6 @@ from comalgames.experiments import (
 from comalgames.papers.reading import last, late_swing, regularized_error
 from comalgames.papers.setting import (
     NASH,
-    NEW,
     START,
     TEMPERATURE,
     cycle_game,
@@ -49,7 +48,7 @@ from comalgames.papers.setting import (
 
 BASELINES: Mapping[str, AbstractAlgorithm[Any]] = {
     "INPO": INPO(eta=1.0, tau=TEMPERATURE),
-    "iterative DPO": IterativeDPO(beta=1.0),
+    "iterative DPO": IterativeDPO(beta=4.0),  # near Nash its step is 4 / beta
     "iterative IPO": IterativeIPO(tau=1.0),
     "SPPO": SPPO(step_size=1.0),
 }
@@ -60,7 +59,7 @@ OTHERS: Mapping[str, AbstractAlgorithm[Any]] = {
     "extragradient": Extragradient(step_size=2.0),
 }
 SLOW: Mapping[str, AbstractAlgorithm[Any]] = {
-    "iterative DPO": IterativeDPO(beta=1 / 0.3),
+    "iterative DPO": IterativeDPO(beta=4 / 0.3),
     "iterative IPO": IterativeIPO(tau=1 / 0.3),
     "SPPO": SPPO(step_size=0.3),
 }
@@ -69,14 +68,15 @@ PERIODS = (1, 3, 5, 6, 20, 100)
 
 SECTION = "COMAL, synthetic experiment"
 
-# Of the rules without a reference: the experiment, the label in ids, and the numbers that the rules took.
+# Of the rules without a reference: the experiment, the step, the rule, and the subject of the sentence. The
+# step of iterative DPO is that near Nash; on exact preferences iterative IPO takes the steps of SPPO.
 WITHOUT_REFERENCE = tuple(
-    (where, label, name, name[0].upper() + name[1:], number)
-    for where, label, numbers in (
-        ("headline", "1", ("beta 1", "tau 1", "step 1")),
-        ("small steps", "0.3", ("beta 1/0.3", "tau 1/0.3", "step 0.3")),
+    (where, step, name, f"{subject} with step {step}{note}")
+    for where, step in (("headline", "1"), ("small steps", "0.3"))
+    for name, subject, note in (
+        ("iterative DPO", "Iterative DPO", " (beta = 4/step)"),
+        ("SPPO", "SPPO", ", or iterative IPO with tau = 1/step,"),
     )
-    for name, number in zip(SLOW, numbers, strict=True)
 )
 
 
@@ -167,17 +167,17 @@ STATEMENTS = (
     ),
     *(
         Statement(
-            f"{subject} with {number} does not converge on the three-answer cycle, with and without a "
-            "fourth answer that loses 90% of the time: its duality gap rises and falls.",
+            f"{subject} does not converge on the three-answer cycle, with and without a fourth answer that "
+            "loses 90% of the time: its duality gap rises and falls.",
             Claim(
-                id=f"A2.{name.split()[-1]}.{label}",
+                id=f"A2.{name.split()[-1]}.{step}",
                 quantity="largest minus smallest duality gap in the second half of the run, two games",
                 source=SECTION,
                 reading=late_swing(on_both(where), name),
                 bound=at_least(0.4),
             ),
         )
-        for where, label, name, subject, number in WITHOUT_REFERENCE
+        for where, step, name, subject in WITHOUT_REFERENCE
     ),
     Statement(
         "INPO with a step of 1 on the three-answer cycle, below the limit 2 tau/(tau^2 + w^2) = 3.9, "
@@ -226,7 +226,7 @@ STATEMENTS = (
             Claim(
                 id=f"A11.{name.split()[0]}",
                 quantity="last duality gap, the larger of two games",
-                source=NEW,
+                source="known (Wei et al. 2021, arXiv 2006.09517)",
                 reading=last(on_both("headline"), name),
                 bound=at_most(1e-11),
             ),

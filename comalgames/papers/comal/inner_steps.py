@@ -12,7 +12,7 @@ from comalgames.algorithms import COMAL, MirrorDescent
 from comalgames.diagnostics import rotation_frequencies, spectrum
 from comalgames.equilibria import nash
 from comalgames.experiments import Claim, Data, Figure, Measurement, Statement, at_least, at_most, reads
-from comalgames.papers.setting import NEW
+from comalgames.papers.setting import OURS
 
 GROWTH = (
     "|g(K, w)|, g = tau/(tau - iw) + lambda^K (1 - tau/(tau - iw)), lambda = 1 - eta tau + i eta w, where w "
@@ -110,7 +110,7 @@ STATEMENTS = (
         Claim(
             id="A8.necessary",
             quantity="smallest growth factor per round minus 1, 12 settings on each of two games",
-            source=NEW,
+            source=OURS,
             reading=growth_below_necessary(),
             bound=at_least(0.0),
         ),
@@ -121,7 +121,7 @@ STATEMENTS = (
         Claim(
             id="A8.sufficient",
             quantity="largest growth factor per round minus 1",
-            source=NEW,
+            source=OURS,
             reading=growth_above_sufficient(0.7),
             bound=at_most(-1e-9),
         ),
@@ -131,7 +131,7 @@ STATEMENTS = (
         Claim(
             id="A8.exact",
             quantity="largest relative error of the growth factor",
-            source=NEW,
+            source=OURS,
             reading=growth_error(),
             bound=at_most(1e-9),
         ),
@@ -142,7 +142,7 @@ STATEMENTS = (
         Claim(
             id="A8.counterexample",
             quantity="growth factor per round minus 1",
-            source=NEW,
+            source=OURS,
             reading=growth_at("cycle", 1.0, 0.05, 8),
             bound=at_least(0.0),
         ),

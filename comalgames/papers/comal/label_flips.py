@@ -24,7 +24,7 @@ from comalgames.experiments import (
 )
 from comalgames.feedback import Exact
 from comalgames.measures.metrics import duality_gap, win_rates
-from comalgames.papers.setting import NEW, START, TEMPERATURE
+from comalgames.papers.setting import OURS, START, TEMPERATURE
 
 # At a flip rate of 0.45 advantages are a tenth of the true ones, and COMAL needs some 3000 rounds.
 LEARNING = {
@@ -156,7 +156,7 @@ STATEMENTS = (
         Claim(
             id="A14.comal",
             quantity="largest true duality gap over 10 rates",
-            source=NEW,
+            source=OURS,
             reading=largest_gap("COMAL"),
             bound=at_most(1e-11),
         ),
@@ -167,7 +167,7 @@ STATEMENTS = (
         Claim(
             id="A14.limit",
             quantity="largest difference of a probability over 10 rates",
-            source=NEW,
+            source=OURS,
             reading=limit_error(),
             bound=at_most(1e-12),
         ),
@@ -178,7 +178,7 @@ STATEMENTS = (
         Claim(
             id="A14.rise",
             quantity="smallest rise of the true gap per 0.05 of the rate",
-            source=NEW,
+            source=OURS,
             reading=rise_with_rate(),
             bound=at_least(1e-3),
         ),
@@ -189,7 +189,7 @@ STATEMENTS = (
         Claim(
             id="A14.corrected",
             quantity="difference of the largest and the smallest true gap over 10 rates",
-            source=NEW,
+            source=OURS,
             reading=spread_when_corrected(),
             bound=at_most(1e-12),
         ),

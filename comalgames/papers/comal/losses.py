@@ -28,7 +28,6 @@ from comalgames.feedback import AbstractFeedback, Exact
 from comalgames.games import AbstractGame, PreferenceGame
 from comalgames.papers.reading import curve, late_swing, turns
 from comalgames.papers.setting import (
-    NEW,
     OURS,
     RLHF,
     START,
@@ -200,7 +199,7 @@ STATEMENTS = (
         Claim(
             id="A10.exact-RLHF",
             quantity="largest difference of a probability over 50 rounds on the three-answer cycle",
-            source=NEW,
+            source="folklore (RLHFlow/Online-RLHF, issue 18)",
             reading=difference_from_weights(EXACT_ROUNDS, 1 / TEMPERATURE, 6),
             bound=at_most(1e-9),
         ),
@@ -234,7 +233,7 @@ STATEMENTS = (
         Claim(
             id="A10.KTO-cycles",
             quantity="changes of the likeliest answer in the second half of the run; 6 are two rounds",
-            source=NEW,
+            source=OURS,
             reading=turns("inner losses", KTO, 0.5),
             bound=at_least(6),
         ),
@@ -245,7 +244,7 @@ STATEMENTS = (
         Claim(
             id="A10.score",
             quantity="largest difference of a probability from the Nash policy of the score game",
-            source=NEW,
+            source=OURS,
             reading=score_limit_error(),
             bound=at_most(1e-12),
         ),
@@ -256,7 +255,7 @@ STATEMENTS = (
         Claim(
             id="A10.score-gap",
             quantity="last duality gap in win rates",
-            source=NEW,
+            source=OURS,
             reading=late_gap("score reward", "COMAL on scores"),
             bound=between(0.03, 0.04),
         ),

@@ -16,7 +16,7 @@ from comalgames.algorithms import INPO, MMD, AbstractAlgorithm, MirrorDescent
 from comalgames.experiments import Claim, Data, Experiment, Figure, Measurement, Statement, at_most, reads
 from comalgames.feedback import Exact
 from comalgames.papers.reading import largest
-from comalgames.papers.setting import NEW, TEMPERATURE, cycle_and_random_games
+from comalgames.papers.setting import FOLKLORE, TEMPERATURE, cycle_and_random_games
 
 ETA = 1.3
 THREE_NAMES: Mapping[str, AbstractAlgorithm[Any]] = {
@@ -90,7 +90,7 @@ STATEMENTS = (
         Claim(
             id="A15.one",
             quantity="largest difference of a probability over 500 steps on 21 games",
-            source=NEW,
+            source=FOLKLORE,
             reading=disagreement(),
             bound=at_most(1e-12),
         ),

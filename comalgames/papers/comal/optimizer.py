@@ -24,7 +24,7 @@ from comalgames.experiments import (
     at_most,
     reads,
 )
-from comalgames.papers.setting import NEW, START, TEMPERATURE
+from comalgames.papers.setting import OURS, START, TEMPERATURE
 from comalgames.parametric import Parametric, Tabular
 
 FIT_STEPS = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 32, 40, 50, 65, 80, 100, 150, 200)
@@ -132,7 +132,7 @@ STATEMENTS = (
         Claim(
             id="A31.few",
             quantity="largest duality gap late in the run",
-            source=NEW,
+            source=OURS,
             reading=cell("gap", 5, 20),
             bound=at_most(1e-11),
         ),
@@ -145,7 +145,7 @@ STATEMENTS = (
         Claim(
             id="A31.many",
             quantity="mean duality gap of the last 600 rounds",
-            source=NEW,
+            source=OURS,
             reading=cell("mean_gap", 50, 20),
             bound=at_least(0.25),
         ),
@@ -156,7 +156,7 @@ STATEMENTS = (
         Claim(
             id="A31.many-inside",
             quantity="largest probability late in the run",
-            source=NEW,
+            source=OURS,
             reading=cell("highest_probability", 50, 20),
             bound=at_most(0.95),
         ),
@@ -167,7 +167,7 @@ STATEMENTS = (
         Claim(
             id="A31.soon",
             quantity="largest probability late in the run",
-            source=NEW,
+            source=OURS,
             reading=cell("highest_probability", 5, 2),
             bound=at_least(0.999),
         ),
@@ -179,7 +179,7 @@ STATEMENTS = (
         Claim(
             id="A31.theory",
             quantity="number of settings, of at least 390 decided by theory out of 420, that end elsewhere",
-            source=NEW,
+            source=OURS,
             reading=misjudged_cells(PHASE_ROUNDS, DECIDED, 390),
             bound=at_most(0),
         ),

@@ -24,7 +24,7 @@ from comalgames.experiments import (
 )
 from comalgames.numerics import bradley_terry
 from comalgames.papers.reading import attribute
-from comalgames.papers.setting import NEW
+from comalgames.papers.setting import OURS
 
 
 def mariner() -> Any:
@@ -105,7 +105,7 @@ STATEMENTS = (
         Claim(
             id="A29.reward",
             quantity="number of the trajectory with the highest reward",
-            source=NEW,
+            source=OURS,
             reading=attribute("mariner", "reward_pick"),
             bound=between(27, 27),
         ),
@@ -116,7 +116,7 @@ STATEMENTS = (
         Claim(
             id="A29.nash",
             quantity="number of the trajectory that is both the only one played and the Condorcet winner",
-            source=NEW,
+            source=OURS,
             reading=condorcet_and_nash(),
             bound=between(22, 22),
         ),
@@ -127,7 +127,7 @@ STATEMENTS = (
         Claim(
             id="A29.beats",
             quantity="win rate of the Nash policy against the pick of the reward",
-            source=NEW,
+            source=OURS,
             reading=attribute("mariner", "nash_beats_reward"),
             bound=between(0.55 - 1e-12, 0.55 + 1e-12),
         ),
@@ -138,7 +138,7 @@ STATEMENTS = (
         Claim(
             id="A29.judges",
             quantity="share of the games with a Condorcet winner, of 4,000 games",
-            source=NEW,
+            source="ours; beside arXiv 2503.10990",
             reading=attribute("five judges", "share"),
             bound=at_least(0.1),
         ),

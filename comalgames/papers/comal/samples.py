@@ -36,7 +36,7 @@ from comalgames.experiments import (
 )
 from comalgames.feedback import AbstractFeedback, Sampled
 from comalgames.games import AbstractGame, PreferenceGame
-from comalgames.papers.setting import NEW, START, TEMPERATURE, cycle_game
+from comalgames.papers.setting import FOLKLORE, OURS, START, TEMPERATURE, cycle_game
 
 # A query of the sampled runs compares each of three answers with this number of opponents.
 NUM_OPPONENTS = (10, 100, 1_000, 10_000)
@@ -205,7 +205,7 @@ STATEMENTS = (
         Claim(
             id="A12.exponent",
             quantity="slope of log gap against log N, 30 to 30,000 comparisons, medians over 16 seeds",
-            source=SOURCE,
+            source=FOLKLORE,
             reading=noise_exponent(),
             bound=between(-0.6, -0.4),
         ),
@@ -216,7 +216,7 @@ STATEMENTS = (
         Claim(
             id="A12.floor",
             quantity="largest |measured / predicted - 1| from 3,000 comparisons per query on",
-            source=NEW,
+            source=OURS,
             reading=noise_prediction_error(MANY),
             bound=at_most(0.2),
         ),
@@ -227,7 +227,7 @@ STATEMENTS = (
         Claim(
             id="A12.inpo-above",
             quantity="smallest gap / bias, medians over 16 seeds",
-            source=NEW,
+            source=OURS,
             reading=inpo_above_bias(),
             bound=at_least(0.99),
         ),
@@ -238,7 +238,7 @@ STATEMENTS = (
         Claim(
             id="A12.inpo",
             quantity="|gap / bias - 1| with 30,000 comparisons per query, median over 16 seeds",
-            source=NEW,
+            source=OURS,
             reading=inpo_bias_left(),
             bound=at_most(0.05),
         ),
@@ -249,7 +249,7 @@ STATEMENTS = (
         Claim(
             id="A12.ratio",
             quantity="largest ratio of COMAL's gap to INPO's, medians over 16 seeds",
-            source=NEW,
+            source=OURS,
             reading=sampled_ratio(MANY),
             bound=at_most(0.5),
         ),

@@ -27,7 +27,7 @@ from comalgames.experiments import (
 from comalgames.feedback import Exact
 from comalgames.games import PreferenceGame
 from comalgames.numerics.simplex import kl_divergence
-from comalgames.papers.setting import NEW, START
+from comalgames.papers.setting import START
 
 Setting = tuple[float, float]
 
@@ -212,7 +212,7 @@ STATEMENTS = (
         Claim(
             id="A30.monotone",
             quantity="largest rise of KL(Nash, reference) in a step, six settings on 21 games",
-            source=NEW,
+            source="ours; after Solodov and Svaiter 1999",
             reading=largest_of("rise", SETTINGS),
             bound=at_most(1e-12),
         ),
@@ -223,7 +223,7 @@ STATEMENTS = (
         Claim(
             id="A30.gain",
             quantity="largest shortfall of the gain of a move, six settings on 21 games",
-            source=NEW,
+            source="ours; after Solodov and Svaiter 1999",
             reading=largest_of("excess", SETTINGS),
             bound=at_most(1e-12),
         ),
@@ -233,7 +233,7 @@ STATEMENTS = (
         Claim(
             id="A30.finite",
             quantity="fewest moves in 2,000 steps, six settings on 21 games",
-            source=NEW,
+            source="ours; after Solodov and Svaiter 1999",
             reading=fewest_moves(SETTINGS),
             bound=between(2, 1000),
         ),
@@ -243,7 +243,7 @@ STATEMENTS = (
         Claim(
             id="A30.beyond",
             quantity="largest rise of KL(Nash, reference) in a step with step 15, 21 games",
-            source=NEW,
+            source="ours; after Solodov and Svaiter 1999",
             reading=largest_of("rise", (BEYOND,)),
             bound=at_most(1e-12),
         ),
@@ -257,7 +257,7 @@ STATEMENTS = (
                 "median queries divided by those with the best period, largest over four settings and two "
                 "levels"
             ),
-            source=NEW,
+            source="ours; after Solodov and Svaiter 1999",
             reading=largest_cost(),
             bound=at_most(4.0),
         ),
@@ -271,7 +271,7 @@ STATEMENTS = (
                 "median queries with the worst period that arrives divided by those without a period, "
                 "smallest over the same settings"
             ),
-            source=NEW,
+            source="ours; after Solodov and Svaiter 1999",
             reading=gain_over_a_wrong_period(),
             bound=at_least(2.0),
         ),

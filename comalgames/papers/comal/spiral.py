@@ -9,14 +9,13 @@ from comalgames.papers.comal.headline import BASELINES, SLOW
 from comalgames.papers.reading import curve
 from comalgames.papers.setting import NASH, cycle_game, kl_to_nash
 
-# Their steps at ties; DPO's logistic loss is four times as steep as a win rate.
 NEAR_NASH = {
     f"{name}, step {size}": rule
     for size, rules in (("1", BASELINES), ("0.3", SLOW))
     for name, rule in rules.items()
     if name != "INPO"
 }
-STEPS = {name: (4 if "DPO" in name else 1) * (1 if name.endswith("1") else 0.3) for name in NEAR_NASH}
+STEPS = {name: float(name.split()[-1]) for name in NEAR_NASH}
 FREQUENCY = np.sqrt(5.28) / 11
 NEAR = tuple(p + d for p, d in zip(NASH, (1e-6, -1e-6, 0.0), strict=True))
 

@@ -18,7 +18,7 @@ from comalgames.diagnostics import rotation_frequencies, spectrum
 from comalgames.equilibria import qre
 from comalgames.experiments import Claim, Data, Figure, Measurement, Statement, at_most, reads
 from comalgames.games import PreferenceGame
-from comalgames.papers.setting import NEW, START
+from comalgames.papers.setting import START
 
 
 def step_size_thresholds(
@@ -114,7 +114,7 @@ STATEMENTS = (
         Claim(
             id="A16.OMD",
             quantity="largest relative error of the threshold over 10 settings",
-            source=NEW,
+            source="folklore (explicit and implicit gradient steps)",
             reading=threshold_error("mirror descent"),
             bound=at_most(1e-6),
         ),
@@ -125,7 +125,7 @@ STATEMENTS = (
         Claim(
             id="A16.MMD",
             quantity="largest relative error of the threshold over the settings with tau < w",
-            source=NEW,
+            source="folklore (explicit and implicit gradient steps)",
             reading=threshold_error("MMD"),
             bound=at_most(1e-6),
         ),
@@ -136,7 +136,7 @@ STATEMENTS = (
         Claim(
             id="A16.always",
             quantity="largest growth factor per step over steps from 0.1 to 1e4, tau >= w",
-            source=NEW,
+            source="folklore (explicit and implicit gradient steps)",
             reading=growth_where_always_stable(),
             bound=at_most(1.0 - 1e-9),
         ),

@@ -16,7 +16,7 @@ from comalgames.feedback import Exact
 from comalgames.games import PreferenceGame
 from comalgames.measures.regularized_gap import RegularizedGap
 from comalgames.papers.egpo.setting import DRAWS, TEMPERATURES, setting
-from comalgames.papers.setting import NEW
+from comalgames.papers.setting import OURS
 
 
 @eqx.filter_jit
@@ -105,7 +105,7 @@ STATEMENTS = (
         Claim(
             id="A19.best",
             quantity="median regularized gap of online IPO minus EGPO's, 10,000 queries",
-            source=NEW,
+            source=OURS,
             reading=lead_with_best_steps(0.001, "EGPO", "online IPO 1"),
             bound=at_least(1e-2),
         ),
@@ -116,7 +116,7 @@ STATEMENTS = (
         Claim(
             id="A19.nothing",
             quantity="larger of the two median regularized gaps, 10,000 queries",
-            source=NEW,
+            source=OURS,
             reading=larger_best_gap(0.1, ("EGPO", "online IPO 1")),
             bound=at_most(1e-12),
         ),

@@ -17,13 +17,13 @@ from comalgames.papers.lm.lm_runs import (
     PERIOD,
     SOMETIMES,
 )
-from comalgames.papers.setting import NEW
+from comalgames.papers.setting import OURS
 
 # The numbers are taken over these.
 ALL = f"{NUM_NETWORKS} networks and {NUM_PROMPTS} prompts"
 
 BASELINES = ("iterative DPO", "iterative IPO", "SPPO")
-COMAL_SOURCE = "COMAL, arXiv 2410.23223, synthetic experiment"
+COMAL_SOURCE = "ours; for tables COMAL, synthetic experiment"
 
 # A late gap of at most this counts as near Nash (LM3.all).
 NEAR = 0.02
@@ -149,7 +149,7 @@ TABLES = (
             Claim(
                 id=f"LM4.{name}",
                 quantity=f"largest difference of the two gaps over the rounds, median over {ALL}",
-                source=NEW,
+                source=OURS,
                 reading=read.distance_to_table(name),
                 bound=at_most(0.01),
             ),
@@ -163,7 +163,7 @@ TABLES = (
             Claim(
                 id=f"LM4.{short(name)}",
                 quantity=f"largest difference of the two gaps over these rounds, median over {ALL}",
-                source=NEW,
+                source=OURS,
                 reading=read.distance_to_table(name, PERIOD + 1),
                 bound=at_most(bound),
             ),
@@ -182,7 +182,7 @@ TABLES = (
                 id=f"LM5.{short(name)}",
                 quantity=f"fit residual (share of the way left), median over {when} {PERIOD} rounds and "
                 f"{ALL}",
-                source=NEW,
+                source=OURS,
                 reading=read.median_residual(name, first, first + PERIOD),
                 bound=at_most(0.1),
             ),
@@ -198,7 +198,7 @@ TABLES = (
             id="LM5.stop",
             quantity="largest root mean square distance of margins to the target at the last round's start, "
             f"nats, over {ALL}",
-            source=NEW,
+            source=OURS,
             reading=read.way_left("INPO"),
             bound=at_most(0.01),
         ),
@@ -209,7 +209,7 @@ TABLES = (
         Claim(
             id="LM5.noise",
             quantity=f"fit residual, median over the last {PERIOD} rounds and {ALL}",
-            source=NEW,
+            source=OURS,
             reading=read.median_residual("INPO", -PERIOD, None),
             bound=at_least(1.0),
         ),
@@ -223,7 +223,7 @@ REFERENCE = (
         Claim(
             id="LM6.never",
             quantity=f"largest |last gap / the equilibrium's - 1|, over {ALL}",
-            source=NEW,
+            source=OURS,
             reading=read.distance_to_regularized("reference", NEVER),
             bound=at_most(0.03),
         ),
@@ -233,7 +233,7 @@ REFERENCE = (
         Claim(
             id="LM6.always",
             quantity=f"largest minus smallest duality gap in the second half of the run, smallest over {ALL}",
-            source=NEW,
+            source=OURS,
             reading=read.smallest_swing("reference", ALWAYS),
             bound=at_least(0.1),
         ),
@@ -244,7 +244,7 @@ REFERENCE = (
         Claim(
             id="LM6.sometimes",
             quantity=f"largest duality gap in the last period, median over {ALL}",
-            source=NEW,
+            source=OURS,
             reading=read.late_gap("reference", SOMETIMES),
             bound=at_most(0.003),
         ),
@@ -272,7 +272,7 @@ SAMPLED = (
         Claim(
             id="LM7.INPO",
             quantity=f"mean late gap / the regularized equilibrium's, median over {ALL}",
-            source=NEW,
+            source=OURS,
             reading=read.bias_ratio(),
             bound=between(0.9, 1.1),
         ),
@@ -282,7 +282,7 @@ SAMPLED = (
         Claim(
             id="LM7.COMAL",
             quantity=f"mean duality gap in the last period, median over {ALL}",
-            source=NEW,
+            source=OURS,
             reading=read.mean_late_gap("sampled", "COMAL"),
             bound=at_most(0.05),
         ),
@@ -292,7 +292,7 @@ SAMPLED = (
         Claim(
             id="LM7.ratio",
             quantity=f"INPO's mean late gap / COMAL's, median over {ALL}",
-            source=NEW,
+            source=OURS,
             reading=read.sampled_ratio(),
             bound=at_least(5.0),
         ),
@@ -306,7 +306,7 @@ FIT = (
         Claim(
             id="LM8.few",
             quantity=f"largest duality gap in the last period, median over {ALL}",
-            source=NEW,
+            source=OURS,
             reading=read.gap_after_fits("COMAL", FIT_STEPS[0]),
             bound=at_least(0.1),
         ),
@@ -317,7 +317,7 @@ FIT = (
         Claim(
             id="LM8.many",
             quantity=f"largest duality gap in the last period, median over {ALL}",
-            source=NEW,
+            source=OURS,
             reading=read.gap_after_fits("COMAL", FIT_STEPS[-1]),
             bound=at_most(1e-3),
         ),
