@@ -35,6 +35,8 @@ def inner_steps(
 
     five = games.random(jax.random.key(five_answers_seed), 5)
     chosen = {"cycle": games.comal_cycle(), "five answers": five}
+    solutions = {name: nash(game).logp for name, game in chosen.items()}
+    frequencies = {name: rotation_frequencies(chosen[name], logp) for name, logp in solutions.items()}
     periods = np.arange(1, most_inner_steps + 1)
     axes: dict[str, list[Any]] = {
         "game": list(chosen),
@@ -45,11 +47,9 @@ def inner_steps(
     measured, predicted, limit = np.zeros(shape), np.zeros(shape), np.zeros(shape[:-1])
     for where in np.ndindex(shape):
         name, step, tau = (values[k] for values, k in zip(axes.values(), where, strict=False))
-        period, game = int(periods[where[-1]]), chosen[str(name)]
-        solution = nash(game).logp
-        omega = rotation_frequencies(game, solution)
+        period, omega = int(periods[where[-1]]), frequencies[name]
         rule = COMAL(MirrorDescent(step, tau), period=period)
-        measured[where] = np.abs(spectrum(game, rule, solution, num_steps=period))[0]
+        measured[where] = np.abs(spectrum(chosen[name], rule, solutions[name], num_steps=period))[0]
         prox, inner = tau / (tau - 1j * omega), 1 - step * tau + 1j * step * omega
         predicted[where] = np.abs(prox + inner**period * (1 - prox)).max()
         limit[where[:-1]] = 2 * tau / (tau**2 + omega.max() ** 2)
