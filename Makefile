@@ -1,8 +1,9 @@
 # Two commands do everything on a machine with only Python (3.11 or newer) and make:
 #   make reproduce     the claims of the papers, measured, with figures and reports
-#   make test          lint, types and the test suite
+#   make test          lint, types and the test suite, but for tests marked as slow
 # Both create .venv from the locked dependencies when it is missing or out of date. Beside them,
 #   make test-lm       installs torch and TRL, and tests what language models need of them
+#   make test-wheel    installs the wheel on another Python, and runs a core of the tests and the slow ones
 
 PYTHON ?= python3
 VENV := .venv

@@ -27,7 +27,7 @@ from comalgames.experiments import (
 from comalgames.feedback import Exact
 from comalgames.games import PreferenceGame
 from comalgames.measures.metrics import duality_gap
-from comalgames.papers.setting import FOLKLORE, OURS, TEMPERATURE
+from comalgames.papers.setting import FOLKLORE, TEMPERATURE
 
 # How far each win rate is moved, and how often each pair is compared.
 SIZES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
@@ -127,7 +127,13 @@ def _learnt_from(
 @reads(*BOTH)
 def largest_ratio(data: Data, policy: str) -> float:
     """The largest true gap of a policy learnt on noise over its bound, on all noisy games."""
-    return max(float(data[name]["ratio"].sel(policy=policy).max(skipna=False)) for name in BOTH)
+    return float(np.max([data[name]["ratio"].sel(policy=policy).max(skipna=False) for name in BOTH]))
+
+
+@reads(*BOTH)
+def largest_gap_when_learnt(data: Data) -> float:
+    """The largest gap of the policy that COMAL learns in the noisy game itself."""
+    return float(np.max([data[name]["left_to_learn"].max(skipna=False) for name in BOTH]))
 
 
 EXPERIMENTS = (
@@ -162,10 +168,14 @@ STATEMENTS = (
         ),
     ),
     Statement(
-        "The policy that COMAL learns from a noisy game has a true duality gap of at most twice the largest "
-        "error of a win rate.",
+        "Exact COMAL at temperature 0.003 reaches a Nash policy of every noisy game in 300 rounds, so that "
+        "what bounds the true duality gap of this policy bounds that of the policy that COMAL learns.",
         Claim(
-            id="A14.learnt", quantity=RATIO, source=OURS, reading=largest_ratio(LEARNT), bound=at_most(1.0)
+            id="A14.learnt",
+            quantity="largest duality gap in the noisy game, 120 noisy games of 10 answers",
+            source="COMAL, theorem 1",
+            reading=largest_gap_when_learnt(),
+            bound=at_most(1e-10),
         ),
     ),
 )
