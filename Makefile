@@ -39,8 +39,8 @@ test-wheel:
 	    -r requirements.lock
 	$(WHEEL)/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir $(WHEEL)/dist .
 	$(WHEEL)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(WHEEL)/dist/*.whl
-	$(WHEEL)/bin/python -P -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(CORE)
-	$(WHEEL)/bin/python -P -m pytest -m slow
+	PYTHONSAFEPATH=1 $(WHEEL)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(CORE)
+	PYTHONSAFEPATH=1 $(WHEEL)/bin/python -m pytest -m slow tests/test_reproduce.py
 	$(WHEEL)/bin/comalgames reproduce comal --quick --out $(WHEEL)/results
 
 lint: $(READY)
