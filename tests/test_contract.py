@@ -6,6 +6,7 @@ import importlib
 import inspect
 import itertools
 import signal
+import weakref
 from collections import Counter
 from typing import Any
 
@@ -21,7 +22,9 @@ from jaxtyping import Array, Bool, Float, Int
 import comalgames as cg
 from comalgames.algorithms import AbstractWhen
 from comalgames.algorithms.base import with_dtype
-from comalgames.drivers.trajectory import prepare
+from comalgames.drivers.host import Compiled, host_loop
+from comalgames.drivers.records import GAPS
+from comalgames.drivers.trajectory import Carry, prepare
 from comalgames.feedback import asked
 from comalgames.games.zero_sum import ABSENT
 from comalgames.parametric.objectives import NoAdvantage
@@ -493,6 +496,24 @@ def test_a_run_is_not_converged_for_one_record_within_the_tolerance() -> None:
             assert len(found.steps) < 20
             assert found.duality_gap < 0.6
             assert found.status == "completed"
+
+
+def test_no_chunk_keeps_its_buffer() -> None:
+    """Slow rules take many short chunks, and each of their buffers has room for thousands of records."""
+    buffers: list[Any] = []
+    kept: list[int] = []
+
+    def chunk(progress: Any, start: Any, num_steps: Any, capacity: int) -> Any:
+        kept.append(sum(buffer() is not None for buffer in buffers))
+        buffer = np.zeros((capacity, 2))
+        buffers.append(weakref.ref(buffer))
+        return progress, {GAPS: buffer}
+
+    compiled = Compiled(chunk, {GAPS: jax.ShapeDtypeStruct((2,), np.float64)})
+    done = host_loop(compiled, Carry(None, jnp.zeros(3)), 50, 1, chunk_steps=1)
+    assert done.taken == 50
+    assert len(kept) == 51
+    assert max(kept) <= 1
 
 
 def cut_in_chunk(monkeypatch: pytest.MonkeyPatch, number: int) -> list[int]:

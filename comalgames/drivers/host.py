@@ -108,7 +108,8 @@ def host_loop(
                 ahead, buffer = compiled.chunk(done[-1][0], _int(taken), _int(size), capacity)
                 filled = -(-(taken + size) // record_every) - -(-taken // record_every)
                 full = (slice(None),) * axis + (slice(filled),)
-                rows = {name: np.asarray(leaf)[full] for name, leaf in buffer.items()}
+                # Copies: a view would keep the whole buffer of each chunk.
+                rows = {name: np.array(np.asarray(leaf)[full]) for name, leaf in buffer.items()}
                 done.append((ahead, taken + size, rows))
                 tick(size)
                 if tolerance is not None and taken + size == look < num_steps:
