@@ -393,9 +393,17 @@ def test_the_best_period_refuses_rules_that_it_cannot_linearize() -> None:
         (cg.Extragradient(1.0, 0.1), "mirror rule"),
         (cg.MWU(1.0), "temperature"),
         (cg.MirrorDescent(30.0, 0.1), "smaller step"),
+        (cg.MirrorDescent(cg.InverseTime(1.0, 0.1), 0.1), "schedule"),
+        (cg.MirrorDescent(1.0, cg.Geometric(0.1, 0.9)), "schedule"),
+        (cg.MMD(cg.InverseTime(1.0, 0.1), 0.1), "schedule"),
     ):
         with pytest.raises(ValueError, match=reason):
             best_period(CYCLE, rule)
+
+
+def test_the_best_period_refuses_games_with_prompts() -> None:
+    with pytest.raises(ValueError, match="no prompts"):
+        best_period(random_game(3, seed=0, prompts=(2,)), cg.MirrorDescent(1.0, 0.1))
 
 
 def test_comal_may_converge_around_an_unstable_inner_rule() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import jax
 import numpy as np
 
 from comalgames.algorithms.base import AbstractMirrorRule, AbstractUpdateRule
+from comalgames.algorithms.schedules import AbstractSchedule
 from comalgames.diagnostics.local import rotation_frequencies
 from comalgames.equilibria import nash
 from comalgames.games.preference import PreferenceGame
@@ -30,15 +32,16 @@ def best_period(game: PreferenceGame, rule: AbstractUpdateRule[Any]) -> int:
 
     and the logarithm of the probability of an action that loses c against Nash falls by
     c s (1 - (1 - m)^K) / m. The result is the K that maximizes the slowest rate per step over all frequencies
-    of the game at Nash and all actions off its support. For one frequency and a small pull m it is about
-    2.73 / m if w is much smaller than the temperature tau, 2.42 / m at w = tau and 1.91 / m at w = 2 tau.
-    From w = 4 tau on, the error has made k + 3/4 turns around the inner equilibrium when the reference moves.
+    of the game at Nash and all actions off its support. For one frequency, a small pull m and no action off
+    the support it is about 2.73 / m if w is much smaller than the temperature tau, 2.42 / m at w = tau and
+    1.91 / m at w = 2 tau. From w = 4 tau on, the error has then made k + 3/4 turns around the inner
+    equilibrium when the reference moves. Actions that lose little shorten the best period.
 
     Args:
         game: a preference game without prompts. If it has several Nash policies, the rate is that near the
             one that `nash` returns.
-        rule: a rule with one query per step and a pull above 0, such as `MirrorDescent` or `MMD`: the inner
-            rule of COMAL.
+        rule: a rule with one query per step, a pull above 0 and no schedules, such as `MirrorDescent` or
+            `MMD`: the inner rule of COMAL.
 
     Raises:
         ValueError: `game` has prompts, `rule` is no such rule, or COMAL around it converges with no period;
@@ -48,10 +51,21 @@ def best_period(game: PreferenceGame, rule: AbstractUpdateRule[Any]) -> int:
         >>> cg.diagnostics.best_period(game, cg.MirrorDescent(step_size=1.0, temperature=0.1))
         19
     """
+    if game.policy_shape[:-1]:
+        raise ValueError(
+            f"`game` must have no prompts, got leading axes {game.policy_shape[:-1]}. Select one prompt, as "
+            f"in PreferenceGame.from_skew(game.skew[0])."
+        )
     if not isinstance(rule, AbstractMirrorRule):
         raise ValueError(
             f"`rule` must be a mirror rule with one query per step, such as MirrorDescent, got a "
             f"{type(rule).__name__}. For other rules, see `periods` in `predict(game, COMAL(rule, period))`."
+        )
+    leaves = jax.tree.leaves(rule, is_leaf=lambda leaf: isinstance(leaf, AbstractSchedule))
+    if any(isinstance(leaf, AbstractSchedule) for leaf in leaves):
+        raise ValueError(
+            f"`rule` must take all steps alike, got a schedule in {rule!r}. Give it numbers, such as the "
+            f"schedule's value at one step."
         )
     form = rule.form(0)
     pull = float(form.pull)

@@ -9,14 +9,13 @@ import numpy as np
 
 from comalgames import games
 from comalgames.algorithms import MirrorDescent
-from comalgames.diagnostics import best_period
+from comalgames.diagnostics import best_period, rotation_frequencies
 from comalgames.experiments import Claim, Data, Figure, Measurement, Statement, at_most, reads
-from comalgames.papers.setting import OURS
+from comalgames.papers.setting import NASH, OURS
 
 # The best period times the pull, by the rotation frequency divided by the temperature.
 CONSTANTS = {0.02: 2.73, 1.0: 2.42, 2.0: 1.91}
 FAST = (4.0, 5.0, 6.0, 8.0, 10.0)
-FREQUENCY = float(np.sqrt(5.28) / 11)
 
 
 def continuous_best(ratio: float, longest: float = 4.0, num_cells: int = 400_000) -> float:
@@ -31,14 +30,15 @@ def continuous_best(ratio: float, longest: float = 4.0, num_cells: int = 400_000
     return float(x[np.argmax(-np.log(np.abs(ends + (1 - ends) * np.exp(-x * (1 - 1j * ratio)))) / x)])
 
 
-def formula(ratios: tuple[float, ...], pull: float, frequency: float) -> Any:
+def formula(ratios: tuple[float, ...], pull: float, nash: tuple[float, ...]) -> Any:
     """The best period times the pull on the cycle, for rotation of each ratio to the temperature."""
     import xarray as xr
 
     game = games.comal_cycle()
+    (frequency,) = rotation_frequencies(game, np.log(nash))
     products = []
     for ratio in ratios:
-        temperature = frequency / ratio
+        temperature = float(frequency / ratio)
         products.append(pull * best_period(game, MirrorDescent(pull / temperature, temperature)))
     return xr.Dataset(
         {
@@ -71,15 +71,15 @@ EXPERIMENTS = (
         "best period, formula",
         "Which period is best for COMAL, by the rotation frequency and the temperature?",
         formula,
-        {"ratios": (*CONSTANTS, *FAST), "pull": 0.002, "frequency": FREQUENCY},
+        {"ratios": (*CONSTANTS, *FAST), "pull": 0.002, "nash": NASH},
     ),
 )
 
 STATEMENTS = (
     Statement(
-        "The period with which COMAL converges fastest on the three-answer cycle, times the pull m of an "
-        "inner step, tends for small m to 2.73 for slow rotation, to 2.42 for rotation at the frequency tau, "
-        "and to 1.91 at 2 tau, where tau is the temperature.",
+        "The period that maximizes the rate of COMAL's linearized round on the three-answer cycle, times the "
+        "pull m of an inner step, tends for small m to 2.73 for slow rotation, to 2.42 for rotation at the "
+        "frequency tau, and to 1.91 at 2 tau, where tau is the temperature.",
         Claim(
             id="N2.constants",
             quantity="largest relative error, pull 0.002, w/tau = 0.02, 1 and 2",
@@ -89,9 +89,9 @@ STATEMENTS = (
         ),
     ),
     Statement(
-        "The period with which COMAL converges fastest lets the inner error make k + 3/4 turns for a whole "
-        "number k, for small inner steps on the three-answer cycle and rotation from 4 to 10 times the "
-        "temperature.",
+        "The period that maximizes the rate of COMAL's linearized round lets the inner error make k + 3/4 "
+        "turns for a whole number k, for small inner steps on the three-answer cycle and rotation from 4 to "
+        "10 times the temperature.",
         Claim(
             id="N2.turns",
             quantity="largest distance from k + 3/4 turns, pull 0.002, five frequencies",

@@ -1,4 +1,4 @@
-"""Claim N10: on the three-answer cycle a gap below 12/55 proves that all three answers are kept."""
+"""Claim N10: on the three-answer cycle a gap below 12/55 proves a least probability of all three answers."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from comalgames.experiments import (
     Measurement,
     Panel,
     Statement,
+    at_least,
     at_most,
     between,
     reads,
@@ -48,15 +49,22 @@ def least_gap_without(answer: int) -> Fraction:
     return min(2 * max(a + b * t for a, b in lines) for t in shares if 0 <= t <= 1)
 
 
-def boundary(num_cells: int) -> Any:
+def boundary(num_cells: int, num_inner_cells: int) -> Any:
     """The package's gap on a grid of policies that leave an answer out, and the least gaps that are exact.
 
-    A gap below the least of all proves that every answer is kept. The grid has a point at each k / num_cells,
-    so that a multiple of 11 puts the minimizers on it.
+    The grid has a point at each k / num_cells, so that a multiple of 11 puts the minimizers on it. `inner`
+    is a grid of all policies, with their gaps and their smallest probabilities.
+
+    A gap g below 12/55 proves a least probability. Let q be the policy p without its answer i, so that
+    p - q = p_i (e_i - q). Payoffs are at most 0.4, and the gap is twice the largest entry of S p. It differs
+    from that of q by at most 2 * 2 * 0.4 p_i = 1.6 p_i, and that of q is 12/55 or more. So
+    p_i >= (12/55 - g) / 1.6.
     """
     import xarray as xr
 
     share = np.arange(num_cells + 1) / num_cells
+    inner = np.array([(i, j) for i in range(num_inner_cells + 1) for j in range(num_inner_cells + 1 - i)])
+    inner = np.column_stack([inner, num_inner_cells - inner.sum(-1)]) / num_inner_cells
     gaps = np.zeros((3, num_cells + 1))
     with jax.enable_x64(True):
         game = games.comal_cycle()
@@ -64,12 +72,16 @@ def boundary(num_cells: int) -> Any:
             policies = np.insert(np.stack([share, 1 - share], -1), answer, 0.0, axis=-1)
             with np.errstate(divide="ignore"):
                 gaps[answer] = np.asarray(duality_gap(game, np.log(policies)))
+        with np.errstate(divide="ignore"):
+            inner_gaps = np.asarray(duality_gap(game, np.log(inner)))
     exact = [least_gap_without(answer) for answer in range(3)]
     return xr.Dataset(
         {
             "gap": (("left out", "share"), gaps),
             "least": ("left out", [float(each) for each in exact]),
             "bound": ("share", np.full(len(share), float(min(exact)))),
+            "inner gap": ("policy", inner_gaps),
+            "smallest probability": ("policy", inner.min(-1)),
         },
         {"left out": [f"without {name}" for name in "abc"], "share": share},
     )
@@ -97,27 +109,46 @@ def place_error(data: Data, answer: str, share: float) -> float:
     return float(abs(row["share"].values[int(np.argmin(row.values))] - share))
 
 
+@reads("boundary")
+def least_excess(data: Data, least: float, slope: float) -> float:
+    """The smallest probability less (least - gap) / slope, the smallest over the grid of all policies."""
+    grid = data["boundary"]
+    return float((grid["smallest probability"] - (least - grid["inner gap"]) / slope).min(skipna=False))
+
+
 EXPERIMENTS = (
     Measurement(
         "boundary",
         "How small can the gap of a policy be that leaves an answer of the three-answer cycle out?",
         boundary,
-        {"num_cells": 1100},
+        {"num_cells": 1100, "num_inner_cells": 110},
     ),
 )
 
-LEAST = 12 / 55
+# The least gap of policies that leave an answer out, and what a probability p_i changes: 1.6 p_i at most.
+LEAST, SLOPE = 12 / 55, 1.6
 
 STATEMENTS = (
     Statement(
         "Every policy that leaves out one of the three answers of COMAL's cycle has a duality gap of at "
-        "least 12/55, and thus a smaller gap proves that all three are kept.",
+        "least 12/55.",
         Claim(
             id="N10.least",
             quantity="least duality gap on a grid of the boundary, of 1,100 cells an edge",
             source=OURS,
             reading=least_gap(),
             bound=between(LEAST - EXACT, LEAST + EXACT),
+        ),
+    ),
+    Statement(
+        "Every policy with a duality gap of g on COMAL's three-answer cycle plays each answer with a "
+        "probability of at least (12/55 - g)/1.6.",
+        Claim(
+            id="N10.floor",
+            quantity="smallest probability minus this floor, smallest over a grid of 110 cells an edge",
+            source=OURS,
+            reading=least_excess(LEAST, SLOPE),
+            bound=at_least(-EXACT),
         ),
     ),
     Statement(
@@ -148,7 +179,7 @@ FIGURES = (
     Figure(
         "boundary",
         "The duality gap of policies that leave an answer of COMAL's cycle out. It is nowhere below 12/55 = "
-        "0.218, so that a smaller gap proves that all answers are kept.",
+        "0.218, so that a policy with a smaller gap plays every answer with at least (12/55 - gap)/1.6.",
         (
             Panel(
                 "lines",

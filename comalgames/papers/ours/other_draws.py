@@ -5,64 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from comalgames import games
-from comalgames.algorithms import COMAL, MirrorDescent
-from comalgames.drivers.trajectory import trajectory
 from comalgames.experiments import Claim, Data, Figure, Measurement, Statement, at_least, at_most, reads
-from comalgames.games import PreferenceGame
-from comalgames.papers.comal.self_tuning import COMPARED, PERIODS, Setting
+from comalgames.papers.comal import self_tuning
+from comalgames.papers.comal.self_tuning import COMPARED, PERIODS
 from comalgames.papers.setting import OURS
 
 
-def queries_until(gaps: np.ndarray, level: float) -> np.ndarray:
-    """The median, over games, of the queries after which the gap stays below a level; inf if it does not.
-
-    Args:
-        gaps: of the policy that enters each step, `[steps, draws, games]`.
-        level: above 0.
-    """
-    above = ~(gaps < level)
-    first = np.where(above.any(0), len(gaps) - above[::-1].argmax(0), 0).astype(float)
-    first[first == len(gaps)] = np.inf
-    return np.asarray(np.quantile(first, 0.5, axis=-1, method="higher"))
-
-
-def cost(
-    settings: tuple[Setting, ...],
-    periods: tuple[int, ...],
-    level: float,
-    num_queries: int,
-    seeds: tuple[int, ...],
-    num_games: int,
-    num_answers: int,
-) -> Any:
+def cost(level: float, seeds: tuple[int, ...], **numbers: Any) -> Any:
     """Median queries without a period and with each fixed one, by setting and draw of the random games."""
     import xarray as xr
 
     with jax.enable_x64(True):
-        draws = [games.random(jax.random.key(seed), num_answers, [num_games]).skew for seed in seeds]
-        game = PreferenceGame.from_skew(jnp.stack(draws))
-
-        def gaps(rule: Any) -> Any:
-            return trajectory(game, rule, num_queries).records["duality_gap"]
-
-        without = jax.jit(lambda s, t: gaps(COMAL(MirrorDescent(s, t))))
-        fixed = jax.jit(lambda s, t, period: gaps(COMAL(MirrorDescent(s, t), period)))
-        tuned = [queries_until(np.asarray(without(*setting)), level) for setting in settings]
-        every = [
-            [queries_until(np.asarray(fixed(*setting, period)), level) for period in periods]
-            for setting in settings
-        ]
-    return xr.Dataset(
-        {"tuned": (("setting", "draw"), np.array(tuned)), "fixed": (("setting", "period", "draw"), every)},
-        {
-            "setting": [f"step {step:g}, temperature {tau:g}" for step, tau in settings],
-            "period": list(periods),
-            "draw": list(seeds),
-        },
+        draws = [self_tuning.cost(levels=(level,), game_seed=seed, **numbers) for seed in seeds]
+    return xr.concat([draw.sel(level=level, drop=True) for draw in draws], "draw").assign_coords(
+        draw=list(seeds)
     )
 
 
@@ -70,7 +28,7 @@ def _ratios(data: Data) -> np.ndarray:
     """Queries without a period divided by those with the best one; nan if neither arrives."""
     queries = data["other draws"]
     with np.errstate(invalid="ignore"):
-        return np.asarray(queries["tuned"].values / queries["fixed"].min("period").values)
+        return np.asarray((queries["tuned"] / queries["fixed"].min("period", skipna=False)).values)
 
 
 @reads("other draws")

@@ -83,12 +83,21 @@ def interior_skews(num_games: int, num_answers: int, least: float, seed: int) ->
 
     Every probability of the Nash policy is at least `least`: elsewhere runs are long. Of all random games of
     n answers a share of 2^(1 - n) has an interior Nash policy.
+
+    Raises:
+        ValueError: fewer games than `num_games` were found.
     """
     with jax.enable_x64(True):
         drawn = np.asarray(games.random(jax.random.key(seed), num_answers, [num_games * 4**num_answers]).skew)
     null = np.linalg.svd(drawn)[2][:, -1]
     policies = null / null.sum(-1, keepdims=True)
-    return np.asarray(drawn[policies.min(-1) >= least][:num_games])
+    found = np.asarray(drawn[policies.min(-1) >= least][:num_games])
+    if len(found) < num_games:
+        raise ValueError(
+            f"{num_games} games of {num_answers} answers were asked for, and {len(found)} of {len(drawn)} "
+            f"drawn ones have a Nash policy without a probability below {least}. Take a smaller `least`."
+        )
+    return found
 
 
 def on_random_games(
@@ -104,14 +113,16 @@ def on_random_games(
 
     gaps: dict[str, Any] = {}
     places: dict[str, Any] = {}
+    numbers: dict[str, Any] = {}
     for size, number in sizes.items():
         skews = interior_skews(number, size, least, seed)
         rows = [_gaps(skews, _learn(skews, None, way, num_steps[name], **rule)) for name, way in ways.items()]
         order = np.argsort(rows[list(ways).index(SECOND)])
         gaps[f"{size} answers"] = [row[order] for row in rows]
         places[f"game of {size} answers"] = np.arange(1, len(order) + 1)
+        numbers[f"number of the game of {size} answers"] = f"game of {size} answers", order
     return xr.Dataset(
-        {name: (("way", f"game of {name}"), np.array(rows)) for name, rows in gaps.items()},
+        {name: (("way", f"game of {name}"), np.array(rows)) for name, rows in gaps.items()} | numbers,
         {"way": list(ways), **places},
     )
 
@@ -120,7 +131,7 @@ def on_random_games(
 def distance(data: Data, way: str, policy: tuple[float, ...]) -> float:
     """Largest difference of a probability from a policy of the three answers, with and without a fourth."""
     last = [data["ranked pairs"][name].sel(way=way).values for name in STARTS]
-    return float(max(np.abs(row - np.append(policy, 0.0)[: len(row)]).max() for row in last))
+    return float(np.max([np.abs(row - np.append(policy, 0.0)[: len(row)]).max() for row in last]))
 
 
 @reads("ranked pairs, random games")
@@ -168,7 +179,7 @@ EXPERIMENTS = (
     ),
 )
 
-PAIRS = "pairs of the best and the second of five candidates, ranked by their mean win rate"
+PAIRS = "pairs of the best and the second of five candidates that are ranked by their mean win rate"
 GAMES = "on the three-answer cycle, with and without a fourth answer that loses 90% of the time"
 FAMILY = "whose Nash policies have no probability below 0.05"
 CODE = "ours; the pairs: data_processing.py of COMAL's repository"
@@ -198,8 +209,8 @@ STATEMENTS = (
     ),
     *(
         Statement(
-            f"COMAL with step 0.3 on {PAIRS}, ends at a duality gap that is larger by 0.05 or more than that "
-            f"on pairs of two drawn candidates, in the median of {number} random games of {size} answers "
+            f"COMAL with step 0.3 on {PAIRS} ends at a duality gap larger by 0.05 or more than that on "
+            f"pairs of two drawn candidates in the median game of {number} random games of {size} answers "
             f"{FAMILY}.",
             Claim(
                 id=f"N6.random.{size}",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from comalgames.experiments import (
@@ -20,6 +22,7 @@ from comalgames.experiments import (
     at_most,
     reads,
 )
+from comalgames.numerics import bradley_terry
 from comalgames.papers.setting import OURS
 
 SPREADS = (0.5, 1.0, 2.0, 4.0)
@@ -51,6 +54,12 @@ def _picks(skews: np.ndarray) -> np.ndarray:
     return np.asarray(skews.sum(-1).argmax(-1))
 
 
+@jax.jit
+def _rewards(skews: Any) -> Any:
+    """Bradley-Terry rewards fitted on pairs drawn uniformly, for payoffs `[games, n, n]`."""
+    return bradley_terry.fit(skews, jnp.full(skews.shape[:-1], -jnp.log(skews.shape[-1]))).scores
+
+
 def reward_picks(
     judges: Mapping[str, int],
     spreads: tuple[float, ...],
@@ -58,32 +67,43 @@ def reward_picks(
     num_games: int,
     num_answers: int,
     seed: int,
+    num_fitted: int,
 ) -> Any:
     """Share of random games in which RLHF's pick loses to another answer, by judges and spread of scores.
 
     The pick is the answer with the highest Bradley-Terry reward. If all pairs are compared alike, fitted
     rewards s satisfy sum_j sigmoid(s_i - s_j) = sum_j P_ij for every answer i (Zermelo 1929). The left side
-    grows with s_i, so that the best reward is that of the highest mean win rate. All spreads share one draw.
+    grows with s_i, so that the best reward is that of the highest mean win rate. On the first games the
+    package's fit is compared with it. All spreads share one draw, so that errors of differences are paired.
     """
     import xarray as xr
 
     shape = len(judges), len(spreads), num_games
     beaten, clearly = np.zeros(shape, bool), np.zeros(shape, bool)
+    others = np.zeros(shape[:2], int)
     for k, number in enumerate(judges.values()):
         scores = _scores(num_games, number, num_answers, seed + k)
         for j, spread in enumerate(spreads):
             skews = _skews(spread * scores)
-            margins = np.take_along_axis(skews, _picks(skews)[:, None, None], axis=-1)[..., 0].max(-1)
+            picks = _picks(skews)
+            margins = np.take_along_axis(skews, picks[:, None, None], axis=-1)[..., 0].max(-1)
             beaten[k, j], clearly[k, j] = margins > ROUNDING, margins > points
+            with jax.enable_x64(True):
+                rewards = np.asarray(_rewards(jnp.asarray(skews[:num_fitted])))
+            others[k, j] = np.count_nonzero(rewards.argmax(-1) != picks[:num_fitted])
     axes = "judges", "spread"
+    changes = np.diff(beaten.astype(int), axis=1)
     return xr.Dataset(
         {
             "beaten": (axes, beaten.mean(-1)),
             "clearly": (axes, clearly.mean(-1)),
             "beaten error": (axes, beaten.std(-1) / np.sqrt(num_games)),
             "clearly error": (axes, clearly.std(-1) / np.sqrt(num_games)),
+            "rise": (("judges", "from"), changes.mean(-1)),
+            "rise error": (("judges", "from"), changes.std(-1) / np.sqrt(num_games)),
+            "other rewards": (axes, others),
         },
-        {"judges": list(judges), "spread": list(spreads)},
+        {"judges": list(judges), "spread": list(spreads), "from": list(spreads[:-1])},
     )
 
 
@@ -109,13 +129,19 @@ def share_at_most(data: Data, name: str, judges: str, spread: float, errors: flo
 
 @reads("reward picks")
 def smallest_rise(data: Data, judges: str) -> float:
-    """The smallest rise of the share from one spread to the next, in standard errors of the difference."""
+    """The smallest rise of the share from one spread to the next, in standard errors of the paired change."""
     runs = data["reward picks"].sel(judges=judges)
-    error = runs["beaten error"].values
-    return float((np.diff(runs["beaten"].values) / np.hypot(error[1:], error[:-1])).min())
+    return float((runs["rise"] / runs["rise error"]).min(skipna=False))
 
 
-DRAWS = {"num_games": 2000, "num_answers": 10, "seed": 0}
+@reads("reward picks")
+def num_other_rewards(data: Data) -> float:
+    """Number of games in which the fitted reward is largest for another answer than the mean win rate is."""
+    return float(data["reward picks"]["other rewards"].sum(skipna=False))
+
+
+FITTED = 200
+DRAWS = {"num_games": 2000, "num_answers": 10, "seed": 0, "num_fitted": FITTED}
 
 EXPERIMENTS = (
     Measurement(
@@ -161,14 +187,14 @@ STATEMENTS = (
         "deviations of 0.5, 1, 2 and 4 nats.",
         _claim(
             "rises",
-            "smallest rise of the share of games, in standard errors of the difference",
+            "smallest rise of the share of games, in standard errors of the paired change",
             smallest_rise(FIVE),
             at_least(ERRORS),
         ),
     ),
     Statement(
-        f"{PICK} is beaten by more than two points in at most one of a hundred {FAMILY} with five "
-        "judges whose scores have a standard deviation of 0.5 nats.",
+        f"{PICK} is beaten by an answer with a win rate above 52% in at most one of a hundred {FAMILY} with "
+        "five judges whose scores have a standard deviation of 0.5 nats.",
         _claim(
             "points.agreeing",
             f"share of the games plus {MARGIN}",
@@ -177,8 +203,8 @@ STATEMENTS = (
         ),
     ),
     Statement(
-        f"{PICK} is beaten by more than two points in at least a fifth of {FAMILY} with five judges "
-        "whose scores have a standard deviation of 4 nats.",
+        f"{PICK} is beaten by an answer with a win rate above 52% in at least a fifth of {FAMILY} with five "
+        "judges whose scores have a standard deviation of 4 nats.",
         _claim(
             "points.disagreeing",
             f"share of the games minus {MARGIN}",
@@ -194,6 +220,17 @@ STATEMENTS = (
             f"share of the games minus {MARGIN}",
             share_at_least("beaten", TWO, 2.0, ERRORS),
             at_least(0.1),
+        ),
+    ),
+    Statement(
+        "The answer with the best Bradley-Terry reward, fitted on all pairs alike, is that with the highest "
+        f"mean win rate, on {FITTED} {FAMILY} with two judges and with five and for each of four standard "
+        "deviations of their scores.",
+        _claim(
+            "fit",
+            f"number of games in which they differ, of {len(JUDGES) * len(SPREADS) * FITTED:,}",
+            num_other_rewards(),
+            at_most(0),
         ),
     ),
 )
@@ -217,7 +254,7 @@ FIGURES = (
                     "logy": False,
                 },
             )
-            for variable, title in (("beaten", "beaten"), ("clearly", "beaten by more than two points"))
+            for variable, title in (("beaten", "beaten"), ("clearly", "beaten with a win rate above 52%"))
         ),
     ),
 )

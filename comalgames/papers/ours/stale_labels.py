@@ -203,9 +203,10 @@ STATEMENTS = (
         ),
     ),
     Statement(
-        "The largest stable step of INPO with comparisons against its policy of d steps ago is "
-        "2 tau/((2d + 1) w^2) for small temperatures tau, up to relative errors of order (tau/w)^2, where w "
-        f"is the rotation frequency at Nash, {GAME}.",
+        "The step at which a root of INPO's delay polynomial z^(d + 1) = (1 - s tau) z^d + i s w, for "
+        "comparisons against its policy of d steps ago, reaches the unit circle is 2 tau/((2d + 1) w^2) for "
+        "small temperatures tau, up to relative errors of order (tau/w)^2, where s is the step and w the "
+        f"rotation frequency at Nash, {GAME}.",
         Claim(
             id="N5.formula",
             quantity="largest relative error divided by (tau/w)^2, temperature 0.01, delays from 0 to 8",

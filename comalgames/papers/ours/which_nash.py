@@ -1,4 +1,8 @@
-"""Claim N3: with several Nash policies, four rules end at the one of least KL(Nash, start)."""
+"""Claim N3: where answers off the support lose alike, four rules end at the Nash policy of least KL.
+
+The KL is KL(Nash, start). To lose alike means to lose to all answers on the support of Nash by one margin.
+Otherwise each rule may end at a Nash policy of its own.
+"""
 
 from __future__ import annotations
 
@@ -89,14 +93,42 @@ def limits(
 
     Every rule here adds multiples of S q, for policies q, to the logarithms of its policies and references,
     and mixes these. So log(policy / start) stays in the range of S, up to a constant, on the answers that
-    win; the losing answer adds the same number to all of them. A Nash policy for which this ratio is in the
-    range of S satisfies the conditions of least KL(Nash, start), which is unique.
+    win, because the losing answer adds the same number to all of them. A Nash policy for which this ratio is
+    in the range of S satisfies the conditions of least KL(Nash, start), which is unique.
     """
-    import xarray as xr
-
     generator = np.random.default_rng(seed)
     skews = np.repeat(low_rank_skews(num_answers, ranks, concentration, generator), num_starts, axis=0)
     starts = generator.dirichlet(np.full(num_answers + 1, concentration), size=len(skews))
+    game = np.repeat(np.arange(len(ranks)), num_starts)
+    return _ends(rules, skews, starts, num_steps).assign(game=("run", game))
+
+
+def uneven(
+    rules: Mapping[str, Any],
+    payoff: float,
+    margins: tuple[float, ...],
+    start: tuple[float, ...],
+    num_steps: int,
+) -> Any:
+    """The same on a game of two pairs of answers and a fifth one, which loses to each by its own margin.
+
+    Every policy with p_1 = p_2 and p_3 = p_4 that leaves out the fifth answer is Nash. While that answer has
+    a probability, it adds unequal numbers to the logarithms of the others, and how long it has one differs
+    from rule to rule.
+    """
+    skew = np.zeros((5, 5))
+    skew[:2, 2:4] = [[payoff, -payoff], [-payoff, payoff]]
+    skew[:4, 4] = margins
+    return _ends(rules, (skew - skew.T)[None], np.array(start)[None], num_steps)
+
+
+def _ends(rules: Mapping[str, Any], skews: np.ndarray, starts: np.ndarray, num_steps: int) -> Any:
+    """The last policy of each rule in each run, and the Nash policies of least KL(Nash, start).
+
+    The last answer of a game is off the support of Nash.
+    """
+    import xarray as xr
+
     expected = [
         np.append(projection(skew[:-1, :-1], start[:-1]), 0.0)
         for skew, start in zip(skews, starts, strict=True)
@@ -112,7 +144,6 @@ def limits(
             "policy": (("rule", "run", "answer"), np.asarray(last)),
             "gap": (("rule", "run"), 2 * np.einsum("gij,rgj->rgi", skews, np.asarray(last)).max(-1)),
             "projection": (("run", "answer"), np.asarray(expected)),
-            "game": ("run", np.repeat(np.arange(len(ranks)), num_starts)),
         },
         {"rule": list(rules)},
     )
@@ -133,7 +164,17 @@ def distance_between_starts(data: Data, rule: str, largest_gap: float) -> float:
     if not runs["gap"].sel(rule=rule).max(skipna=False) <= largest_gap:
         return float("nan")
     pairs = [policy[game == number][:2] for number in np.unique(game)]
-    return float(min(np.abs(first - second).max() for first, second in pairs))
+    return float(np.min([np.abs(first - second).max() for first, second in pairs]))
+
+
+@reads("which Nash policy, uneven margins")
+def least_distance(data: Data, largest_gap: float) -> float:
+    """The smallest distance, over rules, of the last policy from the projection; nan if one is not Nash."""
+    runs = data["which Nash policy, uneven margins"]
+    if not runs["gap"].max(skipna=False) <= largest_gap:
+        return float("nan")
+    differences = np.abs(runs["policy"] - runs["projection"]).max(("run", "answer"), skipna=False)
+    return float(differences.min(skipna=False))
 
 
 SETTINGS = {
@@ -152,11 +193,23 @@ EXPERIMENTS = (
         limits,
         {"rules": RULES, **SETTINGS},
     ),
+    Measurement(
+        "which Nash policy, uneven margins",
+        "Which of many Nash policies do rules reach if an answer loses to the others by unequal margins?",
+        uneven,
+        {
+            "rules": RULES,
+            "payoff": LARGEST,
+            "margins": (0.4, 0.1, 0.3, 0.05),
+            "start": (0.1, 0.3, 0.2, 0.1, 0.3),
+            "num_steps": SETTINGS["num_steps"],
+        },
+    ),
 )
 
 FAMILY = (
     "on four random games whose sets of Nash policies have one or three dimensions, and in which a seventh "
-    "answer loses 90% of the time"
+    "answer loses 90% of the time against each other one"
 )
 
 # A paper of June 2026 has the statement for magnetic mirror descent and R-NaD with a uniform reference.
@@ -165,8 +218,8 @@ KNOWN_FOR_MAGNETS = "ours; for regularized rules from uniform: arXiv 2606.28308"
 STATEMENTS = (
     *(
         Statement(
-            f"{name[0].upper()}{name[1:]}{detail} ends at the Nash policy of least KL(Nash, start), where "
-            f"start is its first policy, {FAMILY}.",
+            f"{name[0].upper()}{name[1:]}{detail} ends after 20,000 steps at the Nash policy of least "
+            f"KL(Nash, start), where start is its first policy, {FAMILY}.",
             Claim(
                 id=f"N3.{label}",
                 quantity="largest difference of a probability, four games from two starts each",
@@ -183,13 +236,26 @@ STATEMENTS = (
         )
     ),
     Statement(
-        f"COMAL ends at different Nash policies from two random starts, {FAMILY}.",
+        f"COMAL ends after 20,000 steps at different Nash policies from two random starts, {FAMILY}.",
         Claim(
             id="N3.starts",
             quantity="largest difference of a probability between two Nash policies, smallest of four games",
             source=OURS,
             reading=distance_between_starts("COMAL", 1e-9),
             bound=at_least(1e-3),
+        ),
+    ),
+    Statement(
+        "COMAL, optimistic multiplicative weights, extragradient without a temperature and MNPO with three "
+        "equal players end after 20,000 steps at Nash policies other than that of least KL(Nash, start), on "
+        "a game of two pairs of answers and a fifth answer, which loses to the others by 0.4, 0.1, 0.3 and "
+        "0.05.",
+        Claim(
+            id="N3.uneven",
+            quantity="largest difference of a probability from the least KL, smallest of four rules",
+            source=OURS,
+            reading=least_distance(1e-9),
+            bound=at_least(0.005),
         ),
     ),
 )

@@ -129,11 +129,13 @@ EXPERIMENTS = (
     ),
 )
 
+SUBJECT = "COMAL with step 1, temperature 0.1 and period 20"
+
 STATEMENTS = (
     Statement(
-        "COMAL reaches the Nash policy of the three-answer cycle even if 60%, 80% or all of the labels are "
-        "wrong, because wrong labels only change the size and the sign of the payoffs of a game whose Nash "
-        "policy is interior.",
+        f"{SUBJECT} reaches the Nash policy of the three-answer cycle in 20,000 steps even if 60%, 80% or "
+        "all of the labels are wrong, because wrong labels only change the size and the sign of the payoffs "
+        "of a game whose Nash policy is interior.",
         Claim(
             id="N7.interior",
             quantity="largest difference of a probability from Nash, three rates",
@@ -143,9 +145,9 @@ STATEMENTS = (
         ),
     ),
     Statement(
-        f"COMAL on the three-answer cycle with a fourth answer that loses {LOSES:.0%} of the time drops "
-        "that answer if 20% or 40% of the labels are wrong, and plays it alone if 60%, 80% or all of them "
-        "are wrong.",
+        f"{SUBJECT} on the three-answer cycle with a fourth answer that loses {LOSES:.0%} of the time drops "
+        "that answer in 20,000 steps if 20% or 40% of the labels are wrong, and plays it alone if 60%, 80% "
+        "or all of them are wrong.",
         Claim(
             id="N7.losing",
             quantity="largest difference of its probability from 0 or 1, five rates",
@@ -155,7 +157,7 @@ STATEMENTS = (
         ),
     ),
     Statement(
-        "COMAL with step 1, temperature 0.1 and period 20 converges on the three-answer cycle with labels "
+        f"{SUBJECT} converges on the three-answer cycle with labels "
         "wrong at rate r as fast as the linearized round predicts for the rotation frequency |1 - 2r| w, and "
         "hence as fast at the rate 1 - r.",
         Claim(
