@@ -123,13 +123,13 @@ def rare_answers(smallest: tuple[float, ...], step_size: float, num_steps: int, 
 def error_of_dimension(data: Data) -> float:
     """Largest difference between the dimension of the Nash set and n - 1 - rank."""
     runs = data["without uniqueness"]
-    return float(np.abs(runs["dimension"] - (NUM_ANSWERS - 1 - runs["rank"])).max())
+    return float(np.abs(runs["dimension"] - (NUM_ANSWERS - 1 - runs["rank"])).max(skipna=False))
 
 
 @reads("without uniqueness")
 def upper_quartile_of_last_gap(data: Data) -> float:
     """The upper quartile of the last gap over the games."""
-    return float(data["without uniqueness"]["duality_gap"].isel(step=-1).quantile(0.75))
+    return float(data["without uniqueness"]["duality_gap"].isel(step=-1).quantile(0.75, skipna=False))
 
 
 @reads("without uniqueness")
@@ -163,7 +163,7 @@ def error_of_growth(data: Data, step_size: float) -> float:
     for k, (first, second) in enumerate(steps.values):
         growth = nats / (second - first) if min(first, second) > 0 and second != first else 0.0
         errors.append(abs(growth / (step_size * skew[k].max()) - 1))
-    return float(max(errors))
+    return float(np.max(errors))
 
 
 STEP, RARE_STEP = 1.0, 0.25

@@ -65,7 +65,7 @@ def distance(data: Data) -> float:
     for name, game in zip(on_both("averages"), known, strict=True):
         average = data[name]["final_policy"].sel(algorithm=PAIR_ODDS, seed=0).values[0]
         errors.append(np.abs(average - nash_of_log_odds(game)).max())
-    return float(max(errors))
+    return float(np.max(errors))
 
 
 @reads("averages")

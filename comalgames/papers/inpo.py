@@ -105,7 +105,7 @@ def error_of_exponent(data: Data, exponent: float) -> float:
     for kl in curves(data, on_both("falling steps"), FALLING, "kl_to_regularized"):
         first, last = (len(kl) - 1) // 10, len(kl) - 1
         errors.append(abs(np.log(kl[last] / kl[first]) / np.log(last / first) - exponent))
-    return float(max(errors))
+    return float(np.max(errors))
 
 
 STATEMENTS = (

@@ -53,7 +53,7 @@ STRONG_RULES: dict[str, Any] = {
 def share_of_rate_bound(data: Data, temperature: float) -> float:
     """Largest KL (T + 1) tau^2 / 8 along the run with falling steps."""
     rows = curves(data, on_both("bounds"), "falling", "kl_to_regularized")
-    return float(max(np.max(kl * (np.arange(len(kl)) + 1) * temperature**2 / 8) for kl in rows))
+    return float(np.max([np.max(kl * (np.arange(len(kl)) + 1) * temperature**2 / 8) for kl in rows]))
 
 
 @reads(*on_both("bounds"))
@@ -64,7 +64,7 @@ def error_of_exponent(data: Data, exponent: float) -> float:
         first, last_step = (len(kl) - 1) // 10, len(kl) - 1
         fitted = np.log(kl[last_step] / kl[first]) / np.log(last_step / first)
         errors.append(abs(fitted - exponent))
-    return float(max(errors))
+    return float(np.max(errors))
 
 
 STATEMENTS = (

@@ -145,7 +145,7 @@ def error_of_rate(data: Data, name: str, power: int) -> float:
 @reads("published steps")
 def largest_difference(data: Data) -> float:
     """The largest difference over the temperatures."""
-    return float(data["published steps"]["difference"].max())
+    return float(data["published steps"]["difference"].max(skipna=False))
 
 
 FAMILY = (

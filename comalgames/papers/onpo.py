@@ -88,7 +88,7 @@ def share_of_average_bound(data: Data) -> float:
     for name, probability in (smallest | {ON_RANDOM: 1 / NUM_ANSWERS}).items():
         gaps, num_policies = average_gaps(data, name, *AVERAGES)
         shares.append(np.max(gaps * num_policies) / average_bound(probability))
-    return float(max(shares))
+    return float(np.max(shares))
 
 
 @reads(ON_RANDOM)

@@ -101,13 +101,13 @@ def one_round(num_games: int, num_answers: int, seed: int) -> Any:
 @reads("one round")
 def largest_error(data: Data, rule: str) -> float:
     """Largest difference of a log-probability from the minimum of the loss."""
-    return float(data["one round"]["error"].sel(rule=rule).max())
+    return float(data["one round"]["error"].sel(rule=rule).max(skipna=False))
 
 
 @reads("one round")
 def shortest_step(data: Data) -> float:
     """The smallest change of a policy, of its log-probability that changes most."""
-    return float(data["one round"]["length"].min())
+    return float(data["one round"]["length"].min(skipna=False))
 
 
 STATEMENTS = (

@@ -127,13 +127,13 @@ def late_share(data: Data, errors: str, num_late: int) -> float:
     """
     runs = data["inexact steps"]
     late = runs.sel(errors=errors).isel(step=slice(-num_late, None))
-    return float((late["duality_gap"] / (runs.attrs["worst_case"] * late["size"])).max())
+    return float((late["duality_gap"] / (runs.attrs["worst_case"] * late["size"])).max(skipna=False))
 
 
 @reads("inexact steps")
 def largest_last_gap(data: Data, errors: str) -> float:
     """The largest last gap over the draws."""
-    return float(data["inexact steps"]["duality_gap"].sel(errors=errors).isel(step=-1).max())
+    return float(data["inexact steps"]["duality_gap"].sel(errors=errors).isel(step=-1).max(skipna=False))
 
 
 NUM_STEPS, NUM_LATE = 400, 100

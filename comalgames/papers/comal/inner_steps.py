@@ -78,7 +78,7 @@ def growth_above_sufficient(data: Data, share: float) -> float:
 def growth_error(data: Data) -> float:
     """Largest relative difference between the measured and the predicted growth."""
     growths = data["inner steps"]
-    return float(np.abs(growths["measured"] / growths["predicted"] - 1).max())
+    return float(np.abs(growths["measured"] / growths["predicted"] - 1).max(skipna=False))
 
 
 @reads("inner steps")

@@ -95,9 +95,14 @@ def share_at_nash_above(data: Data, num_steps: int, grows: float) -> float:
 
 @reads("phases")
 def rate_error(data: Data) -> float:
-    """Upper quartile of the relative error of log(factor per step) over cells where a rate was measured."""
+    """Upper quartile of the relative error of log(factor per step) over cells where a rate was measured.
+
+    It is nan if fewer than half of the cells have one.
+    """
     measured, predicted = np.log(data["phases"]["rate"].values), np.log(growth(data))
-    return float(np.nanquantile(np.abs(measured / predicted - 1), 0.75))
+    known = np.isfinite(measured)
+    errors = np.abs(measured[known] / predicted[known] - 1)
+    return float(np.quantile(errors, 0.75)) if known.mean() >= 0.5 else float("nan")
 
 
 EXPERIMENTS = (

@@ -148,13 +148,15 @@ def _stays_below(gaps: np.ndarray, levels: tuple[float, ...]) -> list[float]:
 @reads("self-tuning")
 def largest_of(data: Data, name: str, settings: tuple[Setting, ...]) -> float:
     """Largest `rise` or `excess` over some settings and the games."""
-    return float(data["self-tuning"][name].sel(setting=[_label(each) for each in settings]).max())
+    return float(data["self-tuning"][name].sel(setting=[_label(each) for each in settings]).max(skipna=False))
 
 
 @reads("self-tuning")
 def fewest_moves(data: Data, settings: tuple[Setting, ...]) -> float:
     """Fewest moves of the reference over some settings and the games."""
-    return float(data["self-tuning"]["moved"].sel(setting=[_label(each) for each in settings]).min())
+    return float(
+        data["self-tuning"]["moved"].sel(setting=[_label(each) for each in settings]).min(skipna=False)
+    )
 
 
 @reads("cost of no period")

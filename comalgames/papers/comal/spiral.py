@@ -31,7 +31,7 @@ def error_of_growth(data: Data) -> float:
         kl = curve(data, "near Nash", name, "kl_to_nash")
         factor = np.log(kl[-1] / kl[0]) / (len(kl) - 1)
         errors.append(abs(factor / np.log1p((step * FREQUENCY) ** 2) - 1))
-    return float(max(errors))
+    return float(np.max(errors))
 
 
 EXPERIMENTS = (

@@ -136,7 +136,7 @@ def noise(
 def share_of_bound(data: Data) -> float:
     """The largest share of its bound that a gap reaches."""
     runs = data["original game"]
-    return float((runs["duality_gap"] / runs["bound"]).max())
+    return float((runs["duality_gap"] / runs["bound"]).max(skipna=False))
 
 
 @reads("original game")

@@ -66,21 +66,21 @@ def name_of(temperature: float) -> str:
 
 def median_last_gap(data: Data, experiment: str, method: str) -> float:
     """Median over the games of the last regularized gap."""
-    return float(data[experiment]["regularized gap"].sel(algorithm=method).isel(iteration=-1).median())
+    gaps = data[experiment]["regularized gap"].sel(algorithm=method).isel(iteration=-1)
+    return float(gaps.median(skipna=False))
 
 
 @reads()
 def larger_last_gap(data: Data, experiment: str, methods: tuple[str, ...]) -> float:
     """The largest median last gap of some methods."""
-    return max(median_last_gap(data, experiment, name) for name in methods)
+    return float(np.max([median_last_gap(data, experiment, name) for name in methods]))
 
 
 @reads()
 def ratio_to_others(data: Data, experiment: str, method: str, others: tuple[str, ...]) -> float:
     """A method's median last gap, divided by the smallest one of the others."""
-    return median_last_gap(data, experiment, method) / min(
-        median_last_gap(data, experiment, name) for name in others
-    )
+    smallest = np.min([median_last_gap(data, experiment, name) for name in others])
+    return float(median_last_gap(data, experiment, method) / smallest)
 
 
 EXPERIMENTS = (
