@@ -179,7 +179,7 @@ STATEMENTS = (
     Statement(
         "Nash mirror prox with eta = 2 beta converges near the regularized equilibrium with twice the "
         "published exponent: KL falls by the factor (1 + 2 beta)^2 per step, "
-        f"{FAMILY}.",
+        f"in the middle half of the runs {FAMILY}.",
         Claim(
             id="A33.rate",
             quantity="larger relative error of the quartiles of the late rate, 21 games, three temperatures",
@@ -191,7 +191,7 @@ STATEMENTS = (
     Statement(
         "The span of log-probabilities under Nash mirror prox with eta = 2 beta, the largest minus the "
         "smallest log-ratio to the regularized equilibrium, falls late in a run by the factor 1 + 2 beta per "
-        f"step, {FAMILY}.",
+        f"step, in the middle half of the runs {FAMILY}.",
         Claim(
             id="A33.span",
             quantity="larger relative error of the quartiles of the late rate, 21 games, three temperatures",

@@ -127,7 +127,7 @@ def _learnt_from(
 @reads(*BOTH)
 def largest_ratio(data: Data, policy: str) -> float:
     """The largest true gap of a policy learnt on noise over its bound, on all noisy games."""
-    return float(np.max([data[name]["ratio"].sel(policy=policy).max(skipna=False) for name in BOTH]))
+    return max(float(data[name]["ratio"].sel(policy=policy).max(skipna=False)) for name in BOTH)
 
 
 EXPERIMENTS = (

@@ -23,6 +23,7 @@ from comalgames.experiments import (
     at_most,
     reads,
 )
+from comalgames.papers.comal.inner_steps import GROWTH
 from comalgames.papers.setting import OURS, START, TEMPERATURE
 
 NUM_STEPS = 20_000
@@ -123,12 +124,11 @@ EXPERIMENTS = (
     ),
 )
 
-THEORY = "|g(K, w)|, the formula for one round of K inner steps near Nash"
-
 STATEMENTS = (
     Statement(
-        "COMAL on the three-answer cycle ends at Nash with every step size and period for which "
-        f"{THEORY}, has errors shrink by 1e8 within three quarters of 20,000 steps.",
+        "COMAL at temperature tau = 0.1 on the three-answer cycle ends at Nash with every step size eta and "
+        "period K, of 48 times 40, for which errors that are multiplied in each round of K steps by "
+        f"{GROWTH}, fall to 1e-8 of their size or less in 15,000 steps.",
         Claim(
             id="A8.inside",
             quantity="share of such step sizes and periods, of 48 times 40, that end at Nash",
@@ -138,8 +138,9 @@ STATEMENTS = (
         ),
     ),
     Statement(
-        "COMAL on the three-answer cycle does not end at Nash with any step size and period for which "
-        f"{THEORY}, has errors grow by 10 or more within 20,000 steps.",
+        "COMAL at temperature tau = 0.1 on the three-answer cycle does not end at Nash with any step size "
+        "eta and period K, of 48 times 40, for which errors that are multiplied in each round of K steps by "
+        f"{GROWTH}, grow tenfold or more in 20,000 steps.",
         Claim(
             id="A8.outside",
             quantity="share of such step sizes and periods, of 48 times 40, that end at Nash",
@@ -149,8 +150,9 @@ STATEMENTS = (
         ),
     ),
     Statement(
-        "The factor by which COMAL's error shrinks per step on the three-answer cycle, where its run has "
-        f"one, is the K-th root of {THEORY}.",
+        "The factor per step by which COMAL's error at temperature tau = 0.1 on the three-answer cycle "
+        "shrinks late in a run is, on three quarters of the step sizes eta and periods K at which a run has "
+        f"such a factor, of 48 times 40, the K-th root of {GROWTH}.",
         Claim(
             id="A8.rate",
             quantity="upper quartile of the relative error of log(factor per step) over all runs with a rate",

@@ -77,8 +77,9 @@ EXPERIMENTS = (
 
 STATEMENTS = (
     Statement(
-        "Every step of EGPO with a step size eta of at most 1/(1 + beta) multiplies KL to the equilibrium "
-        "regularized at temperature beta by at most 1 - eta beta.",
+        "Every step of EGPO multiplies KL to the equilibrium regularized at temperature beta by at most "
+        "1 - eta beta, with the step size eta of its public code and with the largest of its theorem, "
+        "1/(1 + beta), on ten random games of ten answers at temperatures 0.1, 0.01 and 0.001.",
         Claim(
             id="A19.contraction",
             quantity="largest share of the bound, public and largest steps at three temperatures",
