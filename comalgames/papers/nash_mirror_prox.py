@@ -33,6 +33,7 @@ from comalgames.experiments import (
 )
 from comalgames.games import PreferenceGame
 from comalgames.measures.metrics import kl_to
+from comalgames.papers.reading import ratios_per_step
 from comalgames.papers.setting import LOSING_START, OURS, losing_answer_game
 
 # Temperatures beta; the step is eta = 2 beta, the largest that the paper allows. At the smallest, KL falls by
@@ -131,9 +132,7 @@ def late_rates(data: Data, name: str, power: int) -> np.ndarray:
 def share_of_contraction(data: Data) -> float:
     """Largest KL+ (1 + 2 beta) / KL over all steps whose KL is above rounding error."""
     kl, beta = data["runs"]["kl"].values, data["runs"]["temperature"].values[:, None, None]
-    before, after = kl[:, :-1], kl[:, 1:]
-    known = before > SMALLEST_KL
-    return float(np.max(np.where(known, after, 0.0) / np.where(known, before, 1.0) * (1 + 2 * beta)))
+    return float(np.max(ratios_per_step(kl, SMALLEST_KL, axis=1) * (1 + 2 * beta)))
 
 
 @reads("runs")

@@ -43,6 +43,32 @@ def finals(
         yield known[name], name, data[each]["final_policy"].sel(game=name, algorithm=algorithm, seed=0).values
 
 
+def ratios_per_step(kl: np.ndarray, smallest: float, axis: int = 0) -> np.ndarray:
+    """KL after each step divided by KL before it; 0 where the latter shows rounding errors.
+
+    Args:
+        kl: of every policy along `axis`.
+        smallest: KL from which on rounding errors are negligible.
+        axis: that of the steps.
+    """
+    before, after = (np.take(kl, np.arange(kl.shape[axis] - 1) + k, axis) for k in (0, 1))
+    rounded = before <= smallest
+    return np.asarray(np.where(rounded, 0.0, after) / np.where(rounded, 1.0, before))
+
+
+def queries_until(gaps: np.ndarray, level: float) -> np.ndarray:
+    """The median, over games, of the queries after which the gap stays below a level; inf if it does not.
+
+    Args:
+        gaps: of the policy that enters each step, `[steps, ..., games]`.
+        level: above 0.
+    """
+    above = ~(gaps < level)
+    first = np.where(above.any(0), len(gaps) - above[::-1].argmax(0), 0).astype(float)
+    first[first == len(gaps)] = np.inf
+    return np.asarray(np.quantile(first, 0.5, axis=-1, method="higher"))
+
+
 @reads()
 def last(
     data: Data, experiment: str | tuple[str, ...], algorithm: str, variable: str = "duality_gap"
@@ -90,6 +116,18 @@ def swing(
     """The largest minus the smallest of the last records, the smallest over experiments."""
     rows = curves(data, experiment, algorithm, variable)
     return float(np.min([np.ptp(row[-num_records:]) for row in rows]))
+
+
+@reads()
+def error_of_exponent(
+    data: Data, experiment: str | tuple[str, ...], algorithm: str, variable: str, exponent: float
+) -> float:
+    """Largest error of the exponent of the number of steps, from a tenth of the run to its end."""
+    errors = []
+    for row in curves(data, experiment, algorithm, variable):
+        first, end = (len(row) - 1) // 10, len(row) - 1
+        errors.append(abs(np.log(row[end] / row[first]) / np.log(end / first) - exponent))
+    return float(np.max(errors))
 
 
 @reads()

@@ -12,6 +12,7 @@ from comalgames.algorithms import COMAL, MirrorDescent
 from comalgames.diagnostics import rotation_frequencies, spectrum
 from comalgames.equilibria import nash
 from comalgames.experiments import Claim, Data, Figure, Measurement, Statement, at_least, at_most, reads
+from comalgames.papers.local import round_factor
 from comalgames.papers.setting import OURS
 
 GROWTH = (
@@ -50,8 +51,7 @@ def inner_steps(
         period, omega = int(periods[where[-1]]), frequencies[name]
         rule = COMAL(MirrorDescent(step, tau), period=period)
         measured[where] = np.abs(spectrum(chosen[name], rule, solutions[name], num_steps=period))[0]
-        prox, inner = tau / (tau - 1j * omega), 1 - step * tau + 1j * step * omega
-        predicted[where] = np.abs(prox + inner**period * (1 - prox)).max()
+        predicted[where] = round_factor(step, tau, period, omega).max()
         limit[where[:-1]] = 2 * tau / (tau**2 + omega.max() ** 2)
     variables = {"measured": ((*axes, "period"), measured), "predicted": ((*axes, "period"), predicted)}
     return xr.Dataset({**variables, "largest_stable_step": (tuple(axes), limit)}, {**axes, "period": periods})

@@ -24,12 +24,10 @@ from comalgames.experiments import (
     reads,
 )
 from comalgames.papers.comal.inner_steps import GROWTH
-from comalgames.papers.setting import OURS, START, TEMPERATURE
+from comalgames.papers.local import round_factor
+from comalgames.papers.setting import FREQUENCY, OURS, START, TEMPERATURE
 
 NUM_STEPS = 20_000
-
-# The rotation frequency of the cycle at its Nash policy.
-FREQUENCY = np.sqrt(5.28) / 11
 
 # A cell is decided if theory has an error shrink by this factor before the last quarter of the run, which is
 # judged at a gap of 1e-6, or grow by this factor in the run.
@@ -69,11 +67,8 @@ def arrived(data: Data) -> np.ndarray:
 
 def growth(data: Data) -> np.ndarray:
     """|g(K, w)| per step in each cell, by the formula of claim A8.exact."""
-    cells = data["phases"]
-    step, period = grid(cells)
-    prox = TEMPERATURE / (TEMPERATURE - 1j * FREQUENCY)
-    inner = 1 - step * TEMPERATURE + 1j * step * FREQUENCY
-    return np.asarray(np.abs(prox + inner**period * (1 - prox)) ** (1 / period))
+    step, period = grid(data["phases"])
+    return np.asarray(round_factor(step, TEMPERATURE, period, FREQUENCY) ** (1 / period))
 
 
 def grid(cells: Any) -> tuple[Any, Any]:
