@@ -57,12 +57,17 @@ def inner_steps(
     return xr.Dataset({**variables, "largest_stable_step": (tuple(axes), limit)}, {**axes, "period": periods})
 
 
+def growth_where(growths: Any, chosen: Any) -> np.ndarray:
+    """The measured growths of the chosen settings."""
+    return np.asarray(growths["measured"].values[chosen.broadcast_like(growths["measured"]).values])
+
+
 @reads("inner steps")
 def growth_below_necessary(data: Data) -> float:
     """Smallest growth, minus 1, with fewer inner steps than sqrt(3 / (eta tau)) - 0.3."""
     growths = data["inner steps"]
     few = growths["period"] < np.sqrt(3 / (growths["step_size"] * growths["temperature"])) - 0.3
-    return float(growths["measured"].where(few).min()) - 1
+    return float(growth_where(growths, few).min()) - 1
 
 
 @reads("inner steps")
@@ -71,7 +76,7 @@ def growth_above_sufficient(data: Data, share: float) -> float:
     growths = data["inner steps"]
     many = growths["period"] >= 2 / np.sqrt(growths["step_size"] * growths["temperature"])
     small = growths["step_size"] <= share * growths["largest_stable_step"]
-    return float(growths["measured"].where(many & small).max()) - 1
+    return float(growth_where(growths, many & small).max()) - 1
 
 
 @reads("inner steps")
