@@ -1,9 +1,9 @@
-"""Majorities of judges: Nash is mixed if and only if no answer wins every majority, which becomes the rule.
+"""Shares of judges: Nash is mixed if and only if no answer wins every majority, which becomes the rule.
 
 Liu, Long, Shi, Su and Xiao, "Statistical Impossibility and Possibility of Aligning LLMs with Human
 Preferences: From Condorcet Paradox to Nash Equilibrium", 2025, arXiv 2503.10990. Only its abstract was seen.
-Judges rank answers independently and
-uniformly (the impartial culture, the Luce model with equal weights); a preference is a share of judges.
+Judges rank answers independently and uniformly (the impartial culture, the Luce model with equal weights); a
+preference is a share of judges.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def disagreements(data: Data) -> float:
 
 @reads("profiles")
 def cycling_profiles(data: Data) -> float:
-    """Number of profiles with a majority cycle, minus 12."""
+    """Difference of the number of profiles with a majority cycle from 12, without its sign."""
     return float(np.abs((data["profiles"]["cycles"] > 0).sum() - round(CYCLING * 216)))
 
 
@@ -169,8 +169,8 @@ ERRORS = 5.0
 
 STATEMENTS = (
     Statement(
-        "The Nash policy of majorities is mixed if and only if no answer beats each other one by majority, "
-        f"in 400 games of seven answers with {CULTURE}.",
+        "The Nash policy of the game of shares of judges is mixed if and only if no answer beats each other "
+        f"one by majority, in 400 games of seven answers with {CULTURE}.",
         Claim(
             id="A36.mixed",
             quantity="number of games that contradict; winners by enumeration",
@@ -191,10 +191,11 @@ STATEMENTS = (
     ),
     Statement(
         f"The share of games of n answers without a majority cycle, with {CULTURE}, is at most "
-        "(17/18)^(n/3), because disjoint triples cycle independently with probability 1/18.",
+        "(17/18)^floor(n/3), because disjoint triples cycle independently with probability 1/18, for n from "
+        "3 to 48.",
         Claim(
             id="A36.exponential",
-            quantity="largest excess over the bound, standard errors of 2,000 games, n from 3 to 48",
+            quantity="largest excess over the bound, an equality at n = 3, standard errors of 2,000 games",
             source=f"{LIU} (exponentially fast); the bound is ours",
             reading=excess_over_bound(),
             bound=at_most(ERRORS),

@@ -96,6 +96,7 @@ def without_uniqueness(
             "rank": ("game", rank),
         },
         {"step": np.arange(0, num_steps + 1, record_every)},
+        {"answers": num_answers},
     )
 
 
@@ -123,13 +124,13 @@ def rare_answers(smallest: tuple[float, ...], step_size: float, num_steps: int, 
 def error_of_dimension(data: Data) -> float:
     """Largest difference between the dimension of the Nash set and n - 1 - rank."""
     runs = data["without uniqueness"]
-    return float(np.abs(runs["dimension"] - (NUM_ANSWERS - 1 - runs["rank"])).max())
+    return float(np.abs(runs["dimension"] - (runs.attrs["answers"] - 1 - runs["rank"])).max(skipna=False))
 
 
 @reads("without uniqueness")
 def upper_quartile_of_last_gap(data: Data) -> float:
     """The upper quartile of the last gap over the games."""
-    return float(data["without uniqueness"]["duality_gap"].isel(step=-1).quantile(0.75))
+    return float(data["without uniqueness"]["duality_gap"].isel(step=-1).quantile(0.75, skipna=False))
 
 
 @reads("without uniqueness")
@@ -163,7 +164,7 @@ def error_of_growth(data: Data, step_size: float) -> float:
     for k, (first, second) in enumerate(steps.values):
         growth = nats / (second - first) if min(first, second) > 0 and second != first else 0.0
         errors.append(abs(growth / (step_size * skew[k].max()) - 1))
-    return float(max(errors))
+    return float(np.max(errors))
 
 
 STEP, RARE_STEP = 1.0, 0.25
@@ -172,8 +173,8 @@ GAMES = "20 random games of seven answers whose payoffs have rank 2 or 4"
 
 STATEMENTS = (
     Statement(
-        f"The Nash policies of {GAMES} and vanish at a policy of full support form a set of dimension "
-        "6 - rank: they are not unique.",
+        f"The Nash policies of each of {GAMES}, and in which every answer earns 0 against some policy of "
+        "full support, form a set of dimension 6 - rank: they are not unique.",
         Claim(
             id="A35.dimension",
             quantity="largest difference of the dimension, 20 games",
@@ -196,8 +197,8 @@ STATEMENTS = (
     ),
     Statement(
         "The duality gap of optimistic multiplicative weights with step 1 falls linearly, at the rate of the "
-        f"slowest mode at the Nash policy that it reaches, on {GAMES} and whose Nash policies of full "
-        "support are not unique.",
+        f"slowest mode at the Nash policy that it reaches, on the middle half of {GAMES} and whose Nash "
+        "policies of full support are not unique.",
         Claim(
             id="A35.rate",
             quantity="larger relative error of the quartiles of the rate, in two halves of the decrease",

@@ -30,7 +30,7 @@ from comalgames.experiments import (
     reads,
 )
 from comalgames.measures.metrics import kl_to
-from comalgames.papers.reading import curves
+from comalgames.papers.reading import error_of_exponent, ratios_per_step
 from comalgames.papers.setting import START, cycle_game, distances, on_both, with_losing_answer
 
 # Shares of the largest step that the theorem allows, tau / (tau^2 + 1/2).
@@ -85,27 +85,16 @@ def contraction(
 def share_of_bound(data: Data, smallest_kl: float) -> float:
     """Largest KL+ / ((1 - eta tau / 2) KL) over all steps whose KL is above rounding error."""
     kl, factor = data["contraction"]["kl"].values, data["contraction"]["factor"].values[..., None, None]
-    before, after = kl[..., :-1, :], kl[..., 1:, :]
-    known = before > smallest_kl
-    return float(np.max(np.where(known, after, 0.0) / (factor * np.where(known, before, 1.0))))
+    return float(np.max(ratios_per_step(kl, smallest_kl, axis=2) / factor))
 
 
 # The falling step of the theorem of Nash-MD, which has no bias here.
 STRONG, FALLING = 1.0, "INPO, falling step"
 
 
-@reads(*on_both("falling steps"))
-def error_of_exponent(data: Data, exponent: float) -> float:
-    """Largest error of the exponent of T, from a tenth of the run to its end.
-
-    A step s multiplies an error of frequency w by 1 - s tau + i s w. With s tau = 2 / (t + 2) the product
-    over T steps falls like T^-2, and KL, which is quadratic in the error, like T^-4.
-    """
-    errors = []
-    for kl in curves(data, on_both("falling steps"), FALLING, "kl_to_regularized"):
-        first, last = (len(kl) - 1) // 10, len(kl) - 1
-        errors.append(abs(np.log(kl[last] / kl[first]) / np.log(last / first) - exponent))
-    return float(max(errors))
+# A step s multiplies an error of frequency w by 1 - s tau + i s w. With s tau = 2 / (t + 2) the product over
+# T steps falls like T^-2, and KL, which is quadratic in the error, like T^-4.
+EXPONENT = -4.0
 
 
 STATEMENTS = (
@@ -128,7 +117,7 @@ STATEMENTS = (
             id="A6.exponent",
             quantity="largest error of the exponent from T = 200 to 2,000, two games",
             source="ours; the rate that INPO states for falling steps could not be verified",
-            reading=error_of_exponent(-4.0),
+            reading=error_of_exponent(on_both("falling steps"), FALLING, "kl_to_regularized", EXPONENT),
             bound=at_most(0.05),
         ),
     ),

@@ -106,7 +106,7 @@ def share(data: Data, mixture: str) -> float:
 @reads("runs")
 def largest_last_gap(data: Data, mixture: str) -> float:
     """The largest last duality gap over the games of a mixture."""
-    return float(data["runs"]["duality_gap"].sel(mixture=mixture).isel(step=-1).max())
+    return float(data["runs"]["duality_gap"].sel(mixture=mixture).isel(step=-1).max(skipna=False))
 
 
 GAMES = "2,000 random games of 10 answers, scores of standard deviation 2"

@@ -28,8 +28,8 @@ from comalgames.experiments import (
     at_most,
 )
 from comalgames.measures.metrics import kl_to
-from comalgames.papers.local import error_of_factor
-from comalgames.papers.reading import largest, last, late_swing, regularized_error
+from comalgames.papers.local import errors_of_factor
+from comalgames.papers.reading import largest, last, late_swing, ratios_per_step, regularized_error
 from comalgames.papers.setting import (
     FOLKLORE,
     LOSING_START,
@@ -79,9 +79,7 @@ def fixed_magnet(
             for game, init, reference in ((many, start, magnet), (losing, LOSING_START, LOSING_START)):
                 target = {"kl": kl_to(jnp.asarray(qre(game, alpha, reference).logp))}
                 run = solve(game, rule, num_steps, init=init, reference=reference, metrics=target)
-                before, after = run.history["kl"][:-1], run.history["kl"][1:]
-                known = before > smallest_kl
-                ratio = np.where(known, after, 0.0) / np.where(known, before, 1.0)
+                ratio = ratios_per_step(run.history["kl"], smallest_kl)
                 shares.append(ratio.max() * (1 + per_temperature * alpha**2))
     return xr.Dataset(
         {"share of the bound": (("temperature", "family"), np.reshape(shares, (-1, 2)))},
@@ -91,17 +89,14 @@ def fixed_magnet(
 
 def local_rate(temperatures: tuple[float, ...], per_temperature: float, num_steps: int) -> Any:
     """Error of the factor of KL per step near the equilibrium, by temperature."""
-    import xarray as xr
 
-    errors = []
-    for alpha in temperatures:
+    def multiplier(alpha: float, w: float) -> complex:
         eta = per_temperature * alpha
+        return (1 + 1j * eta * w) / (1 + eta * alpha)
 
-        def multiplier(w: float, eta: float = eta, alpha: float = alpha) -> complex:
-            return (1 + 1j * eta * w) / (1 + eta * alpha)
-
-        errors.append(error_of_factor(MMD(eta, alpha), alpha, num_steps, multiplier))
-    return xr.Dataset({"error": ("temperature", errors)}, {"temperature": list(temperatures)})
+    return errors_of_factor(
+        temperatures, num_steps, lambda alpha: MMD(per_temperature * alpha, alpha), multiplier
+    )
 
 
 STATEMENTS = (

@@ -13,9 +13,12 @@ from comalgames.papers.setting import STARTS, cycle_game, losing_answer_game
 
 
 def curve(data: Data, experiment: str, algorithm: str, variable: str = "duality_gap") -> np.ndarray:
-    """The records of a run on an experiment's first game with seed 0, without padding."""
-    row = data[experiment][variable].sel(algorithm=algorithm, seed=0).values[0]
-    return np.asarray(row[np.isfinite(row)])
+    """The records of a run on an experiment's first game with seed 0, without padding.
+
+    Records that are nan are kept: a padded one is known by its number of steps, which is nan.
+    """
+    run = data[experiment].isel(game=0).sel(algorithm=algorithm, seed=0)
+    return np.asarray(run[variable].values[np.isfinite(run["steps"].values)])
 
 
 def each_of(experiment: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -40,18 +43,44 @@ def finals(
         yield known[name], name, data[each]["final_policy"].sel(game=name, algorithm=algorithm, seed=0).values
 
 
+def ratios_per_step(kl: np.ndarray, smallest: float, axis: int = 0) -> np.ndarray:
+    """KL after each step divided by KL before it; 0 where the latter shows rounding errors.
+
+    Args:
+        kl: of every policy along `axis`.
+        smallest: KL from which on rounding errors are negligible.
+        axis: that of the steps.
+    """
+    before, after = (np.take(kl, np.arange(kl.shape[axis] - 1) + k, axis) for k in (0, 1))
+    rounded = before <= smallest
+    return np.asarray(np.where(rounded, 0.0, after) / np.where(rounded, 1.0, before))
+
+
+def queries_until(gaps: np.ndarray, level: float) -> np.ndarray:
+    """The median, over games, of the queries after which the gap stays below a level; inf if it does not.
+
+    Args:
+        gaps: of the policy that enters each step, `[steps, ..., games]`.
+        level: above 0.
+    """
+    above = ~(gaps < level)
+    first = np.where(above.any(0), len(gaps) - above[::-1].argmax(0), 0).astype(float)
+    first[first == len(gaps)] = np.inf
+    return np.asarray(np.quantile(first, 0.5, axis=-1, method="higher"))
+
+
 @reads()
 def last(
     data: Data, experiment: str | tuple[str, ...], algorithm: str, variable: str = "duality_gap"
 ) -> float:
     """The last record, the largest over several experiments."""
-    return float(max(row[-1] for row in curves(data, experiment, algorithm, variable)))
+    return float(np.max([row[-1] for row in curves(data, experiment, algorithm, variable)]))
 
 
 @reads()
 def largest_late(data: Data, experiment: str | tuple[str, ...], algorithm: str) -> float:
     """The largest duality gap in the last quarter of a run, the largest over several experiments."""
-    return float(max(row[-len(row) // 4 :].max() for row in curves(data, experiment, algorithm)))
+    return float(np.max([row[-len(row) // 4 :].max() for row in curves(data, experiment, algorithm)]))
 
 
 @reads()
@@ -60,19 +89,20 @@ def late_swing(data: Data, experiment: str | tuple[str, ...], algorithm: str) ->
 
     It is 0 for a policy that does not move, wherever it is.
     """
-    return float(min(np.ptp(row[len(row) // 2 :]) for row in curves(data, experiment, algorithm)))
+    return float(np.min([np.ptp(row[len(row) // 2 :]) for row in curves(data, experiment, algorithm)]))
 
 
 @reads()
 def turns(data: Data, experiment: str | tuple[str, ...], algorithm: str, share: float = 1.0) -> float:
-    """Number of changes of the likeliest answer in the last share of a run, the smallest over experiments."""
-    counts = []
-    for name in each_of(experiment):
-        path = data[name]["policy"].isel(game=0, seed=0).sel(algorithm=algorithm).values
-        path = path[np.isfinite(path).all(-1)]
+    """Number of changes of the likeliest answer in the last share of a run, the smallest over experiments.
+
+    It is nan if a policy is.
+    """
+    counts: list[float] = []
+    for path in curves(data, experiment, algorithm, "policy"):
         likeliest = path[len(path) - int(share * len(path)) :].argmax(-1)
-        counts.append(np.count_nonzero(np.diff(likeliest)))
-    return float(min(counts))
+        counts.append(float(np.count_nonzero(np.diff(likeliest))) if np.isfinite(path).all() else np.nan)
+    return float(np.min(counts))
 
 
 @reads()
@@ -85,7 +115,19 @@ def swing(
 ) -> float:
     """The largest minus the smallest of the last records, the smallest over experiments."""
     rows = curves(data, experiment, algorithm, variable)
-    return float(min(np.ptp(row[-num_records:]) for row in rows))
+    return float(np.min([np.ptp(row[-num_records:]) for row in rows]))
+
+
+@reads()
+def error_of_exponent(
+    data: Data, experiment: str | tuple[str, ...], algorithm: str, variable: str, exponent: float
+) -> float:
+    """Largest error of the exponent of the number of steps, from a tenth of the run to its end."""
+    errors = []
+    for row in curves(data, experiment, algorithm, variable):
+        first, end = (len(row) - 1) // 10, len(row) - 1
+        errors.append(abs(np.log(row[end] / row[first]) / np.log(end / first) - exponent))
+    return float(np.max(errors))
 
 
 @reads()
@@ -97,9 +139,11 @@ def regularized_error(
     The equilibria are regularized around the first policy of the game, by `qre`.
     """
     return float(
-        max(
-            np.abs(final - qre(game, temperature, STARTS[name]).policy).max()
-            for game, name, final in finals(data, experiment, algorithm)
+        np.max(
+            [
+                np.abs(final - qre(game, temperature, STARTS[name]).policy).max()
+                for game, name, final in finals(data, experiment, algorithm)
+            ]
         )
     )
 
@@ -113,7 +157,7 @@ def attribute(data: Data, experiment: str, name: str) -> float:
 @reads()
 def largest(data: Data, experiment: str, variable: str) -> float:
     """The largest value of a variable."""
-    return float(data[experiment][variable].max())
+    return float(data[experiment][variable].max(skipna=False))
 
 
 @reads()
@@ -130,4 +174,4 @@ def mixture_error(
         mixture = policy ** (1 - share) * np.array(STARTS[name]) ** share
         expected = qre(game, temperature / (1 - share), STARTS[name]).policy
         errors.append(np.abs(mixture / mixture.sum() - expected).max())
-    return float(max(errors))
+    return float(np.max(errors))

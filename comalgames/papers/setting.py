@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -18,10 +19,12 @@ from comalgames.experiments import Experiment
 from comalgames.games import PreferenceGame
 from comalgames.measures.metrics import Metric, kl_to
 
-# COMAL's first policy on the three-answer cycle, the temperature of its inner game, and the Nash policy.
+# COMAL's first policy on the three-answer cycle, the temperature of its inner game, the Nash policy, and the
+# rotation frequency there.
 START = (0.2, 0.5, 0.3)
 TEMPERATURE = 0.1
 NASH = (4 / 11, 3 / 11, 4 / 11)
+FREQUENCY = math.sqrt(5.28) / 11
 
 # One round of RLHF: maximize reward minus temperature * KL(policy || reference), from the reference (pull 1).
 RLHF = MirrorDescent(1 / TEMPERATURE, TEMPERATURE)

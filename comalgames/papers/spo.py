@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from comalgames.algorithms import SPO
 from comalgames.experiments import (
     Claim,
@@ -66,7 +68,7 @@ def share_of_bound(data: Data, experiment: tuple[str, ...], horizons: tuple[int,
         for row in curves(data, experiment, f"T = {horizon}", "average_duality_gap"):
             # The record of step t is of the average of policies 0 ... t.
             shares.append(row[horizon - 1] / (2 * math.sqrt(SURPRISE / (2 * horizon))))
-    return float(max(shares))
+    return float(np.max(shares))
 
 
 @reads()
@@ -79,7 +81,7 @@ def error_of_growth(
         kl = {q: curve(data, name, f"queue of {q}", "kl_to_nash")[from_step:] for q in (1, *queues)}
         growth = {q: math.log(row[-1] / row[0]) for q, row in kl.items()}
         errors += [abs(growth[q] / growth[1] / q - 1) for q in queues]
-    return max(errors)
+    return float(np.max(errors))
 
 
 STATEMENTS = (

@@ -82,7 +82,7 @@ def order(data: Data, largest_step: float) -> float:
 def largest_ratio_of_losses(data: Data, smallest_step: float) -> float:
     """The largest ratio of the loss at the claimed minimum to that at the step, over larger steps."""
     larger = data["minimizers"].sel(step_size=slice(smallest_step, None))
-    return float((larger["loss at its minimum"] / larger["loss at the step"]).max())
+    return float((larger["loss at its minimum"] / larger["loss at the step"]).max(skipna=False))
 
 
 RULES = {"intended step": SPPO(1.0), "minimizer of the loss": SPPO(1.0, exact=True)}

@@ -32,13 +32,13 @@ def rise(data: Data, experiment: str, quantity: str, temperatures: tuple[float, 
 @reads(*BOTH)
 def largest_rise_of_kl(data: Data, temperatures: tuple[float, ...]) -> float:
     """The largest rise of KL to Nash in a step."""
-    return max(rise(data, name, "kl_to_nash", temperatures) for name in BOTH)
+    return float(np.max([rise(data, name, "kl_to_nash", temperatures) for name in BOTH]))
 
 
 @reads(ON_CYCLE)
 def smallest_rise_of_gap(data: Data, temperatures: tuple[float, ...]) -> float:
     """The largest rise of the duality gap in a step, minimized over the temperatures."""
-    return min(rise(data, ON_CYCLE, "duality_gap", (t,)) for t in temperatures)
+    return float(np.min([rise(data, ON_CYCLE, "duality_gap", (t,)) for t in temperatures]))
 
 
 @reads(*BOTH)
@@ -48,7 +48,7 @@ def smallest_fall_of_kl(data: Data) -> float:
     for name in BOTH:
         kl = data[name]["kl_to_nash"].sel(seed=0).values
         falls.append((kl[..., 0] / np.maximum(kl[..., -1], np.finfo(float).tiny)).min())
-    return float(min(falls))
+    return float(np.min(falls))
 
 
 def gaps_in_numpy(temperature: float, num_steps: int) -> np.ndarray:
@@ -77,7 +77,7 @@ def error_of_gap(data: Data, temperatures: tuple[float, ...]) -> float:
     for t in temperatures:
         gaps = runs.sel(algorithm=f"temperature {t}").values
         errors.append(np.abs(gaps - gaps_in_numpy(t, len(gaps) - 1)).max())
-    return float(max(errors))
+    return float(np.max(errors))
 
 
 EXPERIMENTS = (

@@ -50,7 +50,7 @@ def lowest_win_rate(data: Data, experiment: tuple[str, ...], name: str) -> float
     for each in experiment:
         matrix = data[each]["win_rate"]
         rates.append(matrix.values[list(matrix["policy_name"].values).index(name)].min())
-    return float(min(rates))
+    return float(np.min(rates))
 
 
 @reads("final policies")
@@ -58,7 +58,7 @@ def highest_lowest_win_rate(data: Data, names: tuple[str, ...]) -> float:
     """The highest of the lowest win rates of some policies on the cycle."""
     matrix = data["final policies"]["win_rate"]
     listed = list(matrix["policy_name"].values)
-    return float(max(matrix.values[listed.index(name)].min() for name in names))
+    return float(np.max([matrix.values[listed.index(name)].min() for name in names]))
 
 
 EXPERIMENTS = (

@@ -12,6 +12,7 @@ from comalgames.algorithms import COMAL, MirrorDescent
 from comalgames.diagnostics import rotation_frequencies, spectrum
 from comalgames.equilibria import nash
 from comalgames.experiments import Claim, Data, Figure, Measurement, Statement, at_least, at_most, reads
+from comalgames.papers.local import round_factor
 from comalgames.papers.setting import OURS
 
 GROWTH = (
@@ -50,11 +51,15 @@ def inner_steps(
         period, omega = int(periods[where[-1]]), frequencies[name]
         rule = COMAL(MirrorDescent(step, tau), period=period)
         measured[where] = np.abs(spectrum(chosen[name], rule, solutions[name], num_steps=period))[0]
-        prox, inner = tau / (tau - 1j * omega), 1 - step * tau + 1j * step * omega
-        predicted[where] = np.abs(prox + inner**period * (1 - prox)).max()
+        predicted[where] = round_factor(step, tau, period, omega).max()
         limit[where[:-1]] = 2 * tau / (tau**2 + omega.max() ** 2)
     variables = {"measured": ((*axes, "period"), measured), "predicted": ((*axes, "period"), predicted)}
     return xr.Dataset({**variables, "largest_stable_step": (tuple(axes), limit)}, {**axes, "period": periods})
+
+
+def growth_where(growths: Any, chosen: Any) -> np.ndarray:
+    """The measured growths of the chosen settings."""
+    return np.asarray(growths["measured"].values[chosen.broadcast_like(growths["measured"]).values])
 
 
 @reads("inner steps")
@@ -62,7 +67,7 @@ def growth_below_necessary(data: Data) -> float:
     """Smallest growth, minus 1, with fewer inner steps than sqrt(3 / (eta tau)) - 0.3."""
     growths = data["inner steps"]
     few = growths["period"] < np.sqrt(3 / (growths["step_size"] * growths["temperature"])) - 0.3
-    return float(growths["measured"].where(few).min()) - 1
+    return float(growth_where(growths, few).min()) - 1
 
 
 @reads("inner steps")
@@ -71,14 +76,14 @@ def growth_above_sufficient(data: Data, share: float) -> float:
     growths = data["inner steps"]
     many = growths["period"] >= 2 / np.sqrt(growths["step_size"] * growths["temperature"])
     small = growths["step_size"] <= share * growths["largest_stable_step"]
-    return float(growths["measured"].where(many & small).max()) - 1
+    return float(growth_where(growths, many & small).max()) - 1
 
 
 @reads("inner steps")
 def growth_error(data: Data) -> float:
     """Largest relative difference between the measured and the predicted growth."""
     growths = data["inner steps"]
-    return float(np.abs(growths["measured"] / growths["predicted"] - 1).max())
+    return float(np.abs(growths["measured"] / growths["predicted"] - 1).max(skipna=False))
 
 
 @reads("inner steps")

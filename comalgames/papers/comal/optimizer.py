@@ -24,6 +24,7 @@ from comalgames.experiments import (
     at_most,
     reads,
 )
+from comalgames.papers.local import round_factor
 from comalgames.papers.setting import OURS, START, TEMPERATURE
 from comalgames.parametric import Parametric, Tabular
 
@@ -73,9 +74,7 @@ def phases(
         gap, mean_gap, highest = np.moveaxis(np.array([late(period) for period in periods]), 1, 0)
     omega = rotation_frequencies(game, nash(game).logp)[0]
     share = 1 - (1 - share_per_gradient_step) ** np.array(fit_steps)
-    prox = temperature / (temperature - 1j * omega)
-    inner = 1 - share + 1j * share / temperature * omega
-    growth = np.abs(prox + inner ** np.array(periods)[:, None] * (1 - prox))
+    growth = round_factor(share / temperature, temperature, np.array(periods)[:, None], omega)
     return xr.Dataset(
         {
             "gap": (("period", "fit_steps"), gap),

@@ -84,7 +84,7 @@ def published_gap_error(data: Data, step_size: float, pull: float, period: int, 
             reference = logp if (k + 1) % period == 0 else reference
         gap = 2 * np.max(skew @ np.exp(logp))
         errors.append(abs(gap - float(data["published constants"]["last"].sel(share=share))))
-    return float(max(errors))
+    return float(np.max(errors))
 
 
 @reads("published constants")

@@ -27,6 +27,7 @@ from comalgames.experiments import (
 from comalgames.feedback import Exact
 from comalgames.games import PreferenceGame
 from comalgames.numerics.simplex import kl_divergence
+from comalgames.papers.reading import queries_until
 from comalgames.papers.setting import START
 
 Setting = tuple[float, float]
@@ -125,36 +126,29 @@ def cost(
     without = jax.jit(lambda s, t: gaps(COMAL(MirrorDescent(s, t))))
     with_period = jax.jit(lambda s, t, period: gaps(COMAL(MirrorDescent(s, t), period)))
     for k, setting in enumerate(settings):
-        tuned[k] = _stays_below(np.asarray(without(*setting)), levels)
+        run = np.asarray(without(*setting))
+        tuned[k] = [queries_until(run, level) for level in levels]
         for j, period in enumerate(periods):
-            fixed[k, :, j] = _stays_below(np.asarray(with_period(*setting, period)), levels)
+            run = np.asarray(with_period(*setting, period))
+            fixed[k, :, j] = [queries_until(run, level) for level in levels]
     return xr.Dataset(
         {"tuned": (("setting", "level"), tuned), "fixed": (("setting", "level", "period"), fixed)},
         {"setting": [_label(each) for each in settings], "level": list(levels), "period": list(periods)},
     )
 
 
-def _stays_below(gaps: np.ndarray, levels: tuple[float, ...]) -> list[float]:
-    """The median game's number of queries for each level."""
-    queries = []
-    for level in levels:
-        above = ~(gaps < level)
-        first = np.where(above.any(0), len(gaps) - above[::-1].argmax(0), 0).astype(float)
-        first[first == len(gaps)] = np.inf
-        queries.append(float(np.quantile(first, 0.5, method="higher")))
-    return queries
-
-
 @reads("self-tuning")
 def largest_of(data: Data, name: str, settings: tuple[Setting, ...]) -> float:
     """Largest `rise` or `excess` over some settings and the games."""
-    return float(data["self-tuning"][name].sel(setting=[_label(each) for each in settings]).max())
+    return float(data["self-tuning"][name].sel(setting=[_label(each) for each in settings]).max(skipna=False))
 
 
 @reads("self-tuning")
 def fewest_moves(data: Data, settings: tuple[Setting, ...]) -> float:
     """Fewest moves of the reference over some settings and the games."""
-    return float(data["self-tuning"]["moved"].sel(setting=[_label(each) for each in settings]).min())
+    return float(
+        data["self-tuning"]["moved"].sel(setting=[_label(each) for each in settings]).min(skipna=False)
+    )
 
 
 @reads("cost of no period")

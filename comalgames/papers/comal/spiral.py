@@ -7,7 +7,7 @@ import numpy as np
 from comalgames.experiments import Claim, Data, Experiment, Figure, Statement, at_most, reads
 from comalgames.papers.comal.headline import BASELINES, SLOW
 from comalgames.papers.reading import curve
-from comalgames.papers.setting import NASH, cycle_game, kl_to_nash
+from comalgames.papers.setting import FREQUENCY, NASH, cycle_game, kl_to_nash
 
 NEAR_NASH = {
     f"{name}, step {size}": rule
@@ -16,7 +16,6 @@ NEAR_NASH = {
     if name != "INPO"
 }
 STEPS = {name: float(name.split()[-1]) for name in NEAR_NASH}
-FREQUENCY = np.sqrt(5.28) / 11
 NEAR = tuple(p + d for p, d in zip(NASH, (1e-6, -1e-6, 0.0), strict=True))
 
 
@@ -31,7 +30,7 @@ def error_of_growth(data: Data) -> float:
         kl = curve(data, "near Nash", name, "kl_to_nash")
         factor = np.log(kl[-1] / kl[0]) / (len(kl) - 1)
         errors.append(abs(factor / np.log1p((step * FREQUENCY) ** 2) - 1))
-    return float(max(errors))
+    return float(np.max(errors))
 
 
 EXPERIMENTS = (

@@ -14,8 +14,8 @@ from comalgames.equilibria import qre
 from comalgames.experiments import Claim, Figure, Measurement, Statement, at_most
 from comalgames.measures.metrics import kl_to
 from comalgames.papers.egpo.setting import DRAWS, LEARNING_RATES, setting, step_of
-from comalgames.papers.local import error_of_factor
-from comalgames.papers.reading import largest
+from comalgames.papers.local import errors_of_factor
+from comalgames.papers.reading import largest, ratios_per_step
 from comalgames.papers.setting import OURS
 
 
@@ -34,9 +34,7 @@ def contraction(learning_rates: dict[float, float], num_steps: int, smallest_kl:
             worst.append([])
             for step in (step_of(learning_rate, beta, draws["num_answers"]), 1 / (1 + beta)):
                 kl = solve(game, EGPO(step, beta), num_steps, init=reference, metrics=target).history["kl"]
-                known = kl[:-1] > smallest_kl
-                ratio = np.where(known, kl[1:], 0.0) / np.where(known, kl[:-1], 1.0)
-                worst[-1].append(np.max(ratio) / (1 - step * beta))
+                worst[-1].append(np.max(ratios_per_step(kl, smallest_kl)) / (1 - step * beta))
     return xr.Dataset(
         {"share of the bound": (("temperature", "step"), worst)},
         {"temperature": list(learning_rates), "step": ["of the public code", "largest"]},
@@ -45,18 +43,13 @@ def contraction(learning_rates: dict[float, float], num_steps: int, smallest_kl:
 
 def local_rate(temperatures: tuple[float, ...], num_steps: int) -> Any:
     """Error of EGPO's factor of KL per step near the equilibrium, with step 1/(1 + beta), by temperature."""
-    import xarray as xr
 
-    errors = []
-    for beta in temperatures:
+    def multiplier(beta: float, w: float) -> complex:
         step = 1 / (1 + beta)
         kept = 1 - step * beta
+        return kept + 1j * step * w * (kept + 1j * step * w)
 
-        def multiplier(w: float, step: float = step, kept: float = kept) -> complex:
-            return kept + 1j * step * w * (kept + 1j * step * w)
-
-        errors.append(error_of_factor(EGPO(step, beta), beta, num_steps, multiplier))
-    return xr.Dataset({"error": ("temperature", errors)}, {"temperature": list(temperatures)})
+    return errors_of_factor(temperatures, num_steps, lambda beta: EGPO(1 / (1 + beta), beta), multiplier)
 
 
 EXPERIMENTS = (
@@ -77,8 +70,9 @@ EXPERIMENTS = (
 
 STATEMENTS = (
     Statement(
-        "Every step of EGPO with a step size eta of at most 1/(1 + beta) multiplies KL to the equilibrium "
-        "regularized at temperature beta by at most 1 - eta beta.",
+        "Every step of EGPO multiplies KL to the equilibrium regularized at temperature beta by at most "
+        "1 - eta beta, with the step size eta of its public code and with the largest of its theorem, "
+        "1/(1 + beta), on ten random games of ten answers at temperatures 0.1, 0.01 and 0.001.",
         Claim(
             id="A19.contraction",
             quantity="largest share of the bound, public and largest steps at three temperatures",
