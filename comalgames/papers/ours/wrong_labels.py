@@ -12,6 +12,7 @@ from comalgames.algorithms import COMAL, MirrorDescent
 from comalgames.drivers.solve import solve
 from comalgames.experiments import Claim, Data, Figure, Measurement, Statement, at_most, reads
 from comalgames.games import PreferenceGame
+from comalgames.papers.local import round_factor
 from comalgames.papers.setting import (
     LOSES,
     NASH,
@@ -27,18 +28,6 @@ MOST_WRONG = tuple(rate for rate in RATES if rate > 0.5)
 
 # The rate of convergence is read while the gap in the labels' game is between these.
 FITTED = (1e-10, 1e-2)
-
-
-def round_factor(step_size: float, temperature: float, period: int, frequency: float) -> float:
-    """|g|: the factor by which a round of COMAL multiplies a small error that turns at a frequency.
-
-    A step multiplies the error of the policy by u = 1 - m + i eta w and adds m times that of the reference,
-    where m = eta tau. After K steps from the reference it is g = z + (1 - z) u^K with z = m / (m - i eta w).
-    """
-    pull = step_size * temperature
-    turn = 1j * step_size * frequency
-    ends = pull / (pull - turn)
-    return float(abs(ends + (1 - ends) * (1 - pull + turn) ** period))
 
 
 def wrong_labels(
