@@ -143,7 +143,7 @@ def share_of_bound(data: Data) -> float:
 def error_of_exponent(data: Data) -> float:
     """Larger distance from 1 of the quartiles of the exponent of beta ~ log T / T, last two horizons."""
     runs = data["original game"]
-    gaps, (*_, before, last) = runs["duality_gap"].values, runs["horizon"].values
+    gaps, (*_, before, last) = runs["duality_gap"].values, runs["horizon"].values.tolist()
     exponents = np.log(gaps[-1] / gaps[-2]) / np.log(temperature_of(last) / temperature_of(before))
     return float(np.abs(np.quantile(exponents, [0.25, 0.75]) - 1).max())
 
