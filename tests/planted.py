@@ -173,7 +173,7 @@ def measure(paper: Any, is_quick: bool, is_wrong: bool) -> dict[str, tuple[bool,
             if experiment.is_quick or not is_quick:
                 try:
                     data[experiment.name] = experiment.run()
-                except Exception as error:  # see the docstring
+                except Exception as error:  # a wrong rule may break a run in any way
                     if not is_wrong:
                         raise
                     print(f"{experiment.name}: {error!r:.200}", file=sys.stderr)
@@ -182,7 +182,7 @@ def measure(paper: Any, is_quick: bool, is_wrong: bool) -> dict[str, tuple[bool,
             if all(need in data for need in claim.needs):
                 try:
                     measured = claim.reading(data)
-                except Exception:  # likewise
+                except Exception:  # and so may its results a reading
                     if not is_wrong:
                         raise
                     measured = math.nan

@@ -41,7 +41,8 @@ def products_in_a_step(run: Run) -> int:
     """Matrix products in the body of the loop over steps, in the optimized program of a chunk.
 
     All of it is counted, whatever fusion or called computation they are in; the loop's length is known only
-    at run time, so no copy of the body is unrolled.
+    at run time, so no copy of the body is unrolled. Outside of the loop there is only the record of the last
+    policy, which needs no more products than a step with its record.
     """
     zero = jnp.zeros((), jnp.int32)
     progress = run.begin(run.game.uniform(), jnp.broadcast_to(REFERENCE, run.game.policy_shape))
@@ -54,7 +55,10 @@ def products_in_a_step(run: Run) -> int:
         reached += text
         left += re.findall(r"%([\w.-]+)", text)
     # A product is a `dot` instruction, or a call of a library's.
-    return len(re.findall(r"\bdot\(|custom_call_target=\"[^\"]*(?:dot|matmul|gemm)", reached, re.IGNORECASE))
+    product = re.compile(r"\bdot\(|custom_call_target=\"[^\"]*(?:dot|matmul|gemm)", re.IGNORECASE)
+    inside = len(product.findall(reached))
+    assert len(product.findall(program)) <= inside * (2 if run.curves or run.metrics else 1)
+    return inside
 
 
 @each_rule

@@ -36,7 +36,7 @@ def least_gap_without(answer: int) -> Fraction:
     """The least gap of policies that leave an answer out, in rational arithmetic.
 
     The gap is twice the largest of three payoffs, which are linear in the share t of one of the two answers
-    left. So it is convex and piecewise linear in t, and is least at an end or where two of the payoffs meet.
+    left. So it is convex and piecewise linear in t. Its minimum is at an end or where two payoffs are equal.
     """
     first, second = (k for k in range(3) if k != answer)
     lines = [
